@@ -1,0 +1,1 @@
+"""Central storage: the agency's own store of reads and its administration."""

@@ -1,0 +1,1 @@
+"""The in-car page (MDT): sign-on, alerts, silence and acknowledge."""
