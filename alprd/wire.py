@@ -1,0 +1,353 @@
+"""Documents that car and central exchange, each a closed record (R-460.4.1-a).
+
+Every document travels signed (:class:`alprd.crypto.SignedDocument`): those of the car under its
+batch key, those of central under its receipt key. Targets travel through TUF.
+
+Upload body of a batch (``POST /v1/batches``)::
+
+    b"ALRB" | version 1 (u8) | u32 length | SignedDocument JSON of a BatchHeader | envelopes,
+    back to back, in the order and with the lengths of the header
+
+Car API of central (mutual TLS; only ``/v1/enrol`` answers without a client certificate)::
+
+    POST /v1/enrol      EnrolRequest            -> EnrolReply
+    GET  /v1/hello                              -> SignedDocument "hello" (CentralTime)
+    GET  /v1/permit                             -> SignedDocument "permit" (Permit)
+    POST /v1/batches    batch body              -> SignedDocument "receipt" (Receipt)
+    POST /v1/sessions   SignedDocument "sessions" (SessionReport) -> "ack" (Ack)
+    POST /v1/audit      SignedDocument "audit" (AuditReport)      -> "ack" (Ack)
+    GET  /tuf/metadata/<name>   GET /tuf/targets/<name>
+
+Errors are JSON ``{"error": code, "message": text}`` with a 4xx/5xx status.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from alprd.crypto import MAX_ENVELOPE, SignedDocument
+from alprd.errors import InputError
+from alprd.records import Category, Closed, Digest, Id, Name, PlateText, PlateType, Utc
+
+BATCH_MAGIC: Final = b"ALRB"
+MAX_BATCH_ITEMS: Final = 256
+MAX_BATCH_BYTES: Final = 64_000_000
+
+# --- enrolment ------------------------------------------------------------------------------
+
+
+class EnrolRequest(Closed):
+    """What a new car sends with its one-time code.
+
+    ``batch_key`` and ``wrap_key`` are uncompressed P-256 points in base64url; ``csr`` is PEM.
+    """
+
+    vehicle: Name
+    code: str
+    csr: str
+    batch_key: str
+    wrap_key: str
+
+
+class EnrolReply(Closed):
+    """Certificate and trust anchors: the only unsigned answer, protected by the pinned CA."""
+
+    agency: Name
+    vehicle: Name
+    reader: Annotated[str, Field(pattern=r"^[0-9]{1,4}$")]
+    """Neutral number of the reader in the public log."""
+    certificate: str
+    ca: str
+    receipt_key: str
+    tuf_root: str
+    """First TUF root metadata, JSON text."""
+
+
+# --- batches and receipts -------------------------------------------------------------------
+
+
+class BatchItem(Closed):
+    """One envelope of a batch."""
+
+    id: Id
+    sha256: Digest
+    length: Annotated[int, Field(gt=0, le=MAX_ENVELOPE)]
+
+
+class BatchHeader(Closed):
+    """What the car signs: who, which batch, which envelopes by digest (R-460.5-2)."""
+
+    agency: Name
+    vehicle: Name
+    batch: Id
+    items: Annotated[tuple[BatchItem, ...], Field(min_length=1, max_length=MAX_BATCH_ITEMS)]
+
+
+class ReceiptItem(Closed):
+    """Central holds this ciphertext durably (or it was past its life): the car may destroy it.
+
+    A suppressed read is answered ``stored`` like any other, so that no difference betrays a
+    request (R-460.5-b4).
+    """
+
+    id: Id
+    sha256: Digest
+    outcome: Literal["stored", "quarantined", "expired"]
+
+
+class Receipt(Closed):
+    """Signed by central only after durable, classified storage (R-460.5-2)."""
+
+    agency: Name
+    vehicle: Name
+    batch: Id
+    received_at: Utc
+    items: tuple[ReceiptItem, ...]
+
+
+def encode_batch(header: SignedDocument, envelopes: list[bytes]) -> bytes:
+    """The upload body of a batch."""
+    document = header.model_dump_json().encode()
+    return b"".join((BATCH_MAGIC, b"\x01", struct.pack(">I", len(document)), document, *envelopes))
+
+
+def split_batch(body: bytes) -> tuple[SignedDocument, memoryview]:
+    """The signed header of an upload body, and the rest: the envelopes back to back.
+
+    Raises:
+        InputError: not a batch, or cut short.
+    """
+    if len(body) < 9 or body[:4] != BATCH_MAGIC or body[4] != 1:
+        raise InputError("not a batch of version 1")
+    (length,) = struct.unpack(">I", body[5:9])
+    if length > 1_000_000 or len(body) < 9 + length:
+        raise InputError("batch is cut short")
+    try:
+        document = SignedDocument.model_validate_json(body[9 : 9 + length])
+    except ValidationError as error:
+        raise InputError("header of the batch does not fit its schema") from error
+    return document, memoryview(body)[9 + length :]
+
+
+# --- time, permit, acknowledgements ---------------------------------------------------------
+
+
+class CentralTime(Closed):
+    """Central's clock, signed: repairs a poisoned high-water mark. ``nonce`` echoes the query."""
+
+    agency: Name
+    time: Utc
+    nonce: str
+
+
+class Permit(Closed):
+    """Leave to collect, short-lived, so that a suspension reaches an offline car (R-13.824-6-6)."""
+
+    agency: Name
+    vehicle: Name
+    serial: Id
+    not_before: Utc
+    expires: Utc
+    suspended: bool = False
+
+
+class Ack(Closed):
+    """Central holds these sessions or these audit events (``ids``, or all up to ``seq``)."""
+
+    agency: Name
+    vehicle: Name
+    kind: Literal["sessions", "audit"]
+    ids: tuple[Id, ...] = ()
+    seq: int = 0
+
+
+# --- sessions: the rows of the public log ---------------------------------------------------
+
+EndReason = Literal[
+    "signed_off", "paused", "stopped", "power_lost", "gap", "permit_lapsed", "suspended",
+    "no_camera", "disk_full", "clock_untrusted", "error",
+]  # fmt: skip
+
+
+class Database(Closed):
+    """A list compared with during a session, as loaded (R-460.5.1-b2)."""
+
+    source: str
+    bundle: str
+    supplied_at: Utc
+
+
+class SessionRow(Closed):
+    """One period of active use, from counters kept as reads happen (R-460.5.1-0…-c5).
+
+    ``plates_read`` counts every pass, also those not queued for any reason; ``queued`` is the
+    number of sealed reads and never published.
+    """
+
+    id: Id
+    reader: str
+    kind: Literal["mobile", "fixed"] = "mobile"
+    purpose: str
+    policy_version: str
+    started: Utc
+    ended: Utc
+    end_reason: EndReason
+    plates_read: Annotated[int, Field(ge=0)]
+    distinct_plates: Annotated[int, Field(ge=0)]
+    queued: Annotated[int, Field(ge=0)]
+    matches: dict[Category, int]
+    marked_misread: Annotated[int, Field(ge=0)] = 0
+    databases: tuple[Database, ...] = ()
+
+
+class SessionReport(Closed):
+    """Ended sessions of one car."""
+
+    agency: Name
+    vehicle: Name
+    rows: tuple[SessionRow, ...]
+
+
+class AuditEvent(Closed):
+    """One event of the car's trail, hash-chained; never plate text (R-AT-2, R-AT-4)."""
+
+    seq: Annotated[int, Field(ge=1)]
+    at: Utc
+    at_trusted: bool
+    event: Name
+    actor: str
+    actor_name: str
+    role: str
+    device: str
+    session: Id | None
+    subjects: tuple[str, ...]
+    detail: dict[str, str | int | bool]
+    version: str
+    previous: Digest
+    digest: Digest
+
+
+class AuditReport(Closed):
+    """Consecutive events of one car's trail."""
+
+    agency: Name
+    vehicle: Name
+    events: tuple[AuditEvent, ...]
+
+
+# --- targets --------------------------------------------------------------------------------
+
+INTAKE_KEYS: Final = "intake-keys.json"
+POLICY: Final = "policy.json"
+ROSTER: Final = "roster.bin"
+SUPPRESSION: Final = "suppression.bin"
+HOTLIST_PREFIX: Final = "hotlist-"
+"""``hotlist-<list id>.bin``"""
+
+
+def wraps_target(vehicle: str) -> str:
+    """Name of the target that holds one car's key wraps."""
+    return f"wraps-{vehicle}.json"
+
+
+class IntakeKey(Closed):
+    """Public key (uncompressed point, base64url) that seals the reads of one UTC day."""
+
+    day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    key: str
+
+
+class IntakeKeys(Closed):
+    """A forward series of intake keys, ``intake-keys.json``, in clear."""
+
+    agency: Name
+    keys: tuple[IntakeKey, ...]
+
+
+class Policy(Closed):
+    """The signed device configuration, ``policy.json``, in clear (R-460.1-1, R-13.824-X-1)."""
+
+    agency: Name
+    agency_name: str
+    version: str
+    sha256: Digest
+    adopted_by: str
+    effective: Utc
+    retention_hours: Annotated[int, Field(ge=0, le=60 * 24)] = 60 * 24
+    unattended: bool = False
+    custodian: str = ""
+    list_warn_hours: Annotated[int, Field(gt=0, le=24)] = 24
+    list_stop_hours: Annotated[int, Field(gt=0, le=72)] = 72
+    sources: tuple[str, ...] = ("LPDF",)
+    timezone: str = "America/Chicago"
+
+
+class Person(Closed):
+    """One member in the roster (R-460.4-d)."""
+
+    id: Name
+    name: str
+    roles: tuple[str, ...]
+    verifier: str
+    """Argon2id verifier of the password."""
+    training_expires: Utc
+    authorised_until: Utc
+    clearances: tuple[Category, ...]
+
+
+class Roster(Closed):
+    """Who may sign on in the car; ``roster.bin``, encrypted."""
+
+    agency: Name
+    issued: Utc
+    expires: Utc
+    people: tuple[Person, ...]
+
+
+class HotlistEntry(Closed):
+    """One entry, with just what the alert needs (R-460.4-e)."""
+
+    id: str
+    plate: PlateText
+    state: str | None
+    plate_type: PlateType | None
+    category: Category
+    priority: Literal["high", "medium", "low"]
+    text: str
+    expires: Utc | None = None
+
+
+class Hotlist(Closed):
+    """Header line of ``hotlist-<list>.bin``: gzip of JSON lines, this first, then the entries."""
+
+    list_id: Name
+    source: str
+    version: str
+    supplied_at: Utc
+    entries: Annotated[int, Field(ge=0)]
+    counts: dict[Category, int]
+
+
+class Suppression(Closed):
+    """``suppression.bin``: sorted keyed digests of folded plates, padded to a fixed size.
+
+    ``HMAC-SHA-256(suppression key, fold(plate))[:16]`` as hex; the padding is random digests, so
+    that neither size nor count tells how many requests there are (R-460.5-b4).
+    """
+
+    digests: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")], ...]
+
+
+class Wraps(Closed):
+    """``wraps-<vehicle>.json``: content keys by target name, wrapped for one car.
+
+    ``alprd.crypto.wrap_key(secret, purpose=<target name>)``; the suppression key has the purpose
+    ``suppression-key``.
+    """
+
+    vehicle: Name
+    targets: dict[str, str]
+    suppression_key: str
