@@ -1,0 +1,103 @@
+"""The car's audit trail: enum of events, hash chain, written in the act's own transaction.
+
+Who, when, where, what, on which records, with what result (R-AT-1, -2); never plate text, only
+record ids (R-AT-4). An event that cannot be written raises, so the act fails (R-AT-3).
+
+The digest of event *n* is SHA-256 of the canonical JSON of all its other fields, which include
+the digest of event *n-1*; the first event's ``previous`` is 64 zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from alprd.crypto import canonical, sha256_hex
+from alprd.errors import AuditError
+from alprd.wire import AuditEvent
+
+FIRST: Final = "0" * 64
+
+
+class Event(StrEnum):
+    """Everything the car records."""
+
+    STARTED = "daemon.started"
+    STOPPED = "daemon.stopped"
+    SIGNED_ON = "person.signed-on"
+    SIGN_ON_REFUSED = "person.sign-on-refused"
+    SIGNED_OFF = "person.signed-off"
+    LOCKED = "person.locked"
+    SESSION_OPENED = "session.opened"
+    SESSION_CLOSED = "session.closed"
+    COLLECTION_REFUSED = "session.refused"
+    ALERT_SHOWN = "alert.shown"
+    ALERT_CORRECTED = "alert.corrected"
+    ALERT_WITHDRAWN = "alert.withdrawn"
+    ALERT_SILENCED = "alert.silenced"
+    ALERT_UNSILENCED = "alert.unsilenced"
+    ALERT_ACKNOWLEDGED = "alert.acknowledged"
+    PICTURE_VIEWED = "alert.picture-viewed"
+    LIST_ACTIVATED = "list.activated"
+    LIST_REFUSED = "list.refused"
+    PERMIT_RENEWED = "permit.renewed"
+    BATCH_SENT = "reads.sent"
+    READS_DESTROYED = "reads.destroyed"
+    READS_EXPIRED = "reads.expired"
+    CONFIG_CHANGED = "config.changed"
+    QUEUE_QUARANTINED = "queue.quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it: a named person, or the daemon itself."""
+
+    id: str
+    name: str
+    role: str
+
+
+DAEMON: Final = Actor("alprd", "vehicle daemon", "service")
+
+
+class Trail(Protocol):
+    """Where events go; the store implements it."""
+
+    def record(
+        self,
+        event: Event,
+        actor: Actor = DAEMON,
+        *,
+        session: str | None = None,
+        subjects: Sequence[str] = (),
+        detail: Mapping[str, str | int | bool] | None = None,
+    ) -> None:
+        """Write one event durably, or raise :class:`~alprd.errors.AuditError`."""
+
+
+def digest(fields: Mapping[str, object]) -> str:
+    """Digest of an event's fields, ``digest`` itself left out."""
+    return sha256_hex(canonical({k: v for k, v in fields.items() if k != "digest"}))
+
+
+def verify_chain(events: Iterable[AuditEvent], *, previous: str = FIRST, seq: int = 0) -> int:
+    """Check consecutive events against each other; the last sequence number.
+
+    Args:
+        previous: digest of the event before the first one given.
+        seq: its sequence number.
+
+    Raises:
+        AuditError: an event was altered, removed, inserted or reordered; names its number.
+    """
+    for event in events:
+        if event.seq != seq + 1:
+            raise AuditError(f"audit event {seq + 1} is missing (found {event.seq})")
+        if event.previous != previous:
+            raise AuditError(f"audit event {event.seq} does not follow event {seq}")
+        if digest(event.model_dump(mode="json")) != event.digest:
+            raise AuditError(f"audit event {event.seq} was altered")
+        previous, seq = event.digest, event.seq
+    return seq
