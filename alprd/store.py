@@ -1,0 +1,503 @@
+"""The car's sealed queue, ledger, session rows and audit trail: one SQLite database.
+
+A read is *committed* when :meth:`Store.commit_read` has returned: the transaction that holds its
+envelope, the ledger's count and the session's counters is on the disk (``synchronous=FULL``).
+From then on only two things end it: a receipt signed by central that names its ciphertext, or
+its destroy-by (R-460.5-2, R-460.5-2b). Nothing here can open a read; the rows hold ids, classes,
+destroy-by and ciphertext, never plate text, place or instant.
+
+Tables (made through sqlite-utils)::
+
+    reads     seq INTEGER PK, id, session, envelope BLOB, sha256, destroy_by, hit, leased_until
+    ledger    session PK, committed, receipted, expired
+    sessions  id PK, row JSON, open, sent
+    audit     seq PK, event JSON, sent
+    meta      key PK, value
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlite_utils import Database
+
+from alprd import __version__, audit
+from alprd.audit import DAEMON, Actor, Event
+from alprd.crypto import envelope_header, sha256_hex
+from alprd.errors import AuditError, StoreError
+from alprd.wire import AuditEvent, Receipt, SessionRow
+
+log = logging.getLogger(__name__)
+
+Now = Callable[[], tuple[datetime, bool]]
+"""Disciplined UTC and whether it is trusted."""
+
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRead:
+    """One sealed read waiting for the dock."""
+
+    id: str
+    session: str
+    envelope: bytes
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """How much still waits for central."""
+
+    reads: int
+    sessions: int
+    audit: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTotals:
+    """Reads ever committed on this car, and how they ended."""
+
+    committed: int
+    receipted: int
+    expired: int
+
+    @property
+    def left(self) -> int:
+        """Reads that must still be in the queue."""
+        return self.committed - self.receipted - self.expired
+
+
+class Store:
+    """One writer, any thread; every public method is one transaction.
+
+    Args:
+        path: database file; its folder must exist and be on the encrypted partition.
+        now: the disciplined clock, for audit events.
+        device: the vehicle's name, recorded as *where* in the trail (R-AT-2).
+
+    Raises:
+        StoreError: the database cannot be opened, or is of a newer version.
+    """
+
+    def __init__(self, path: Path, *, now: Now, device: str) -> None:
+        self.path = path
+        self._now = now
+        self._device = device
+        self._lock = threading.RLock()
+        self._depth = 0
+        quarantined = _quarantine_if_damaged(path)
+        try:
+            path.touch(mode=0o600, exist_ok=True)
+            self._connection = sqlite3.connect(
+                path, check_same_thread=False, isolation_level=None, timeout=10
+            )
+            self._db = Database(self._connection)
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "secure_delete=ON",
+                "temp_store=MEMORY",
+                "foreign_keys=ON",
+            ):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"queue {path} cannot be opened: {error}", remedy="run alprd doctor"
+            ) from error
+        if quarantined is not None:
+            self.record(Event.QUEUE_QUARANTINED, detail={"file": quarantined.name})
+
+    def _migrate(self) -> None:
+        with self._transaction():
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"queue {self.path} is of version {version}, this program knows "
+                    f"{SCHEMA_VERSION}",
+                    remedy="install the newer program again",
+                )
+            if version == SCHEMA_VERSION:
+                return
+            self._db.table("reads").create(
+                {
+                    "seq": int,
+                    "id": str,
+                    "session": str,
+                    "envelope": bytes,
+                    "sha256": str,
+                    "destroy_by": str,
+                    "hit": int,
+                    "leased_until": float,
+                },
+                pk="seq",
+                not_null={"id", "session", "envelope", "sha256", "destroy_by"},
+            )
+            self._db.table("reads").create_index(["id"], unique=True)
+            self._db.table("reads").create_index(["destroy_by"])
+            self._db.table("ledger").create(
+                {"session": str, "committed": int, "receipted": int, "expired": int}, pk="session"
+            )
+            self._db.table("sessions").create(
+                {"id": str, "row": str, "open": int, "sent": int}, pk="id"
+            )
+            self._db.table("audit").create({"seq": int, "event": str, "sent": int}, pk="seq")
+            self._db.table("meta").create({"key": str, "value": str}, pk="key")
+            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """BEGIN IMMEDIATE … COMMIT; nests by joining the outer one."""
+        with self._lock:
+            if self._depth:
+                yield self._connection
+                return
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise StoreError(f"queue {self.path.name} cannot be written: {error}") from error
+            self._depth += 1
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise StoreError(
+                        f"queue {self.path.name} cannot be written: {error}",
+                        remedy="check the disk: alprd doctor",
+                    ) from error
+                raise
+            finally:
+                self._depth -= 1
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._connection.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(f"queue {self.path.name} cannot be read: {error}") from error
+
+    # --- reads ------------------------------------------------------------------------------
+
+    def commit_read(self, envelope: bytes, *, hit: bool, session_row: SessionRow) -> None:
+        """Queue a sealed read; committed once this returns.
+
+        The session's counters go with it in the same transaction, so that a power cut can never
+        leave more reads than the session admits to.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+        header = envelope_header(envelope)
+        with self._transaction() as tx:
+            tx.execute(
+                "INSERT INTO reads (id, session, envelope, sha256, destroy_by, hit) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    header.id,
+                    header.session,
+                    envelope,
+                    sha256_hex(envelope),
+                    _stamp(header.destroy_by),
+                    int(hit),
+                ),
+            )
+            self._count(header.session, "committed", 1)
+            self._write_session(session_row, is_open=True)
+
+    def _count(self, session: str, column: str, by: int) -> None:
+        self._connection.execute(
+            "INSERT INTO ledger (session, committed, receipted, expired) VALUES (?, 0, 0, 0) "
+            "ON CONFLICT (session) DO NOTHING",
+            (session,),
+        )
+        self._connection.execute(
+            f"UPDATE ledger SET {column} = {column} + ? WHERE session = ?",  # noqa: S608 - own name
+            (by, session),
+        )
+
+    def claim(self, limit: int, max_bytes: int, lease_s: float) -> list[QueuedRead]:
+        """Lease reads for sending, hits first, then oldest; a lease that runs out is free again.
+
+        The lease is by the monotonic clock and lives only as long as this boot, so a restart
+        frees every lease.
+        """
+        now = time.monotonic()
+        taken: list[QueuedRead] = []
+        size = 0
+        with self._transaction() as tx:
+            cursor = tx.execute(
+                "SELECT id, session, envelope, sha256 FROM reads "
+                "WHERE leased_until IS NULL OR leased_until < ? OR leased_until > ? "
+                "ORDER BY hit DESC, seq LIMIT ?",
+                (now, now + lease_s * 2, limit),
+            )
+            for row in cursor:
+                if taken and size + len(row[2]) > max_bytes:
+                    break
+                size += len(row[2])
+                taken.append(QueuedRead(*row))
+            tx.executemany(
+                "UPDATE reads SET leased_until = ? WHERE id = ?",
+                [(now + lease_s, read.id) for read in taken],
+            )
+        return taken
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Give leased reads back."""
+        with self._transaction() as tx:
+            tx.executemany("UPDATE reads SET leased_until = NULL WHERE id = ?", [(i,) for i in ids])
+
+    def destroy_receipted(self, receipt: Receipt) -> int:
+        """Destroy the reads whose very ciphertext the (verified) receipt names; how many.
+
+        An item whose digest is not that of the queued ciphertext destroys nothing.
+        """
+        destroyed = 0
+        with self._transaction() as tx:
+            for item in receipt.items:
+                row = tx.execute(
+                    "SELECT session FROM reads WHERE id = ? AND sha256 = ?", (item.id, item.sha256)
+                ).fetchone()
+                if row is None:
+                    continue
+                tx.execute("DELETE FROM reads WHERE id = ?", (item.id,))
+                self._count(row[0], "receipted", 1)
+                destroyed += 1
+            if destroyed:
+                self.record(
+                    Event.READS_DESTROYED,
+                    detail={"batch": receipt.batch, "count": destroyed, "why": "receipt"},
+                )
+        self._wipe_log()
+        return destroyed
+
+    def expire(self, purge_time: datetime) -> int:
+        """Destroy every read whose destroy-by has passed at ``purge_time`` (R-460.5-2b)."""
+        with self._transaction() as tx:
+            rows = tx.execute(
+                "SELECT session, count(*) FROM reads WHERE destroy_by <= ? GROUP BY session",
+                (_stamp(purge_time),),
+            ).fetchall()
+            total: int = sum(count for _, count in rows)
+            if total:
+                tx.execute("DELETE FROM reads WHERE destroy_by <= ?", (_stamp(purge_time),))
+                for session, count in rows:
+                    self._count(session, "expired", count)
+                self.record(Event.READS_EXPIRED, detail={"count": total})
+        if total:
+            self._wipe_log()
+        return total
+
+    def _wipe_log(self) -> None:
+        """Empty the write-ahead log, which may still hold destroyed rows."""
+        with self._lock:
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            log.warning("write-ahead log could not be emptied yet; the next purge tries again")
+
+    def pending(self) -> Pending:
+        """What still waits for central."""
+        (row,) = self._rows(
+            "SELECT (SELECT count(*) FROM reads), "
+            "(SELECT count(*) FROM sessions WHERE open = 0 AND sent = 0), "
+            "(SELECT count(*) FROM audit WHERE sent = 0)"
+        )
+        return Pending(*row)
+
+    def ledger(self) -> LedgerTotals:
+        """The car's own count of its reads, kept apart from the queue's rows."""
+        (row,) = self._rows(
+            "SELECT coalesce(sum(committed), 0), coalesce(sum(receipted), 0), "
+            "coalesce(sum(expired), 0) FROM ledger"
+        )
+        return LedgerTotals(*row)
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    def _write_session(self, row: SessionRow, *, is_open: bool) -> None:
+        self._connection.execute(
+            "INSERT INTO sessions (id, row, open, sent) VALUES (?, ?, ?, 0) "
+            "ON CONFLICT (id) DO UPDATE SET row = excluded.row, open = excluded.open",
+            (row.id, row.model_dump_json(), int(is_open)),
+        )
+
+    def heartbeat(self, row: SessionRow) -> None:
+        """Keep an open session's counters; ``row.ended`` is the instant of this heartbeat."""
+        with self._transaction():
+            self._write_session(row, is_open=True)
+
+    def open_session(self, row: SessionRow, actor: Actor) -> None:
+        """Begin a session, with its audit event in the same transaction."""
+        with self._transaction():
+            self._write_session(row, is_open=True)
+            self.record(
+                Event.SESSION_OPENED, actor, session=row.id, detail={"purpose": row.purpose}
+            )
+
+    def close_session(self, row: SessionRow, actor: Actor = DAEMON) -> None:
+        """End a session; from now on its row is a line of the public log and never changes."""
+        with self._transaction():
+            committed = self._rows(
+                "SELECT coalesce(sum(committed), 0) FROM ledger WHERE session = ?", (row.id,)
+            )[0][0]
+            self._write_session(row.model_copy(update={"queued": committed}), is_open=False)
+            self.record(
+                Event.SESSION_CLOSED, actor, session=row.id, detail={"reason": row.end_reason}
+            )
+
+    def open_sessions(self) -> list[SessionRow]:
+        """Sessions that were never closed: after a boot, those that a power cut ended."""
+        return [
+            SessionRow.model_validate_json(row)
+            for (row,) in self._rows("SELECT row FROM sessions WHERE open = 1")
+        ]
+
+    def unsent_sessions(self) -> list[SessionRow]:
+        """Ended sessions that central has not acknowledged."""
+        return [
+            SessionRow.model_validate_json(row)
+            for (row,) in self._rows("SELECT row FROM sessions WHERE open = 0 AND sent = 0")
+        ]
+
+    def mark_sessions_sent(self, ids: Sequence[str]) -> None:
+        """Central acknowledged these sessions."""
+        with self._transaction() as tx:
+            tx.executemany("UPDATE sessions SET sent = 1 WHERE id = ?", [(i,) for i in ids])
+
+    # --- audit ------------------------------------------------------------------------------
+
+    def record(
+        self,
+        event: Event,
+        actor: Actor = DAEMON,
+        *,
+        session: str | None = None,
+        subjects: Sequence[str] = (),
+        detail: Mapping[str, str | int | bool] | None = None,
+    ) -> None:
+        """Append one event to the hash chain; joins the transaction that is under way (R-AT-3).
+
+        Raises:
+            AuditError: it could not be written, so the act must not happen.
+        """
+        try:
+            with self._transaction() as tx:
+                last = tx.execute("SELECT event FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+                before = AuditEvent.model_validate_json(last[0]) if last else None
+                at, trusted = self._now()
+                fields = AuditEvent(
+                    seq=before.seq + 1 if before else 1,
+                    at=at,
+                    at_trusted=trusted,
+                    event=event.value,
+                    actor=actor.id,
+                    actor_name=actor.name,
+                    role=actor.role,
+                    device=self._device,
+                    session=session,
+                    subjects=tuple(subjects),
+                    detail=dict(detail or {}),
+                    version=__version__,
+                    previous=before.digest if before else audit.FIRST,
+                    digest=audit.FIRST,
+                ).model_dump(mode="json")
+                fields["digest"] = audit.digest(fields)
+                tx.execute(
+                    "INSERT INTO audit (seq, event, sent) VALUES (?, ?, 0)",
+                    (fields["seq"], json.dumps(fields)),
+                )
+        except AuditError:
+            raise
+        except (StoreError, sqlite3.Error) as error:
+            raise AuditError(
+                f"the trail cannot be written, so the act is refused: {error}",
+                remedy="check the disk: alprd doctor",
+            ) from error
+
+    def audit_events(self, *, after: int = 0, limit: int = 10_000) -> list[AuditEvent]:
+        """Events after a sequence number, in order."""
+        return [
+            AuditEvent.model_validate_json(event)
+            for (event,) in self._rows(
+                "SELECT event FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+            )
+        ]
+
+    def unsent_audit(self, limit: int) -> list[AuditEvent]:
+        """The oldest events that central has not acknowledged."""
+        return [
+            AuditEvent.model_validate_json(event)
+            for (event,) in self._rows(
+                "SELECT event FROM audit WHERE sent = 0 ORDER BY seq LIMIT ?", (limit,)
+            )
+        ]
+
+    def mark_audit_sent(self, seq: int) -> None:
+        """Central holds all events up to ``seq``."""
+        with self._transaction() as tx:
+            tx.execute("UPDATE audit SET sent = 1 WHERE seq <= ?", (seq,))
+
+    # --- small facts ------------------------------------------------------------------------
+
+    def get_meta(self, key: str) -> str | None:
+        """A small fact that must survive a power cut, such as the time high-water mark."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Store a small fact."""
+        with self._transaction() as tx:
+            tx.execute(
+                "INSERT INTO meta (key, value) VALUES (?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (key, value),
+            )
+
+    def close(self) -> None:
+        """Checkpoint and close; safe to call twice."""
+        with self._lock:
+            self._connection.close()
+
+
+def _stamp(instant: datetime) -> str:
+    """UTC text that sorts as time does."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _quarantine_if_damaged(path: Path) -> Path | None:
+    """Move a damaged database aside, never delete it; its new name, or None when whole."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            whole = connection.execute("PRAGMA quick_check").fetchone()[0] == "ok"
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        whole = False
+    if whole:
+        return None
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.damaged-{number}.db")).exists():
+        number += 1
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    log.error("queue was damaged and moved aside as %s; a new one begins", aside.name)
+    return aside
