@@ -1,0 +1,249 @@
+"""Loading and matching hotlists: packed lists against real gzip bytes, no mocks."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alprd.errors import InputError, RefusedError
+from alprd.frames import Character, PlateReading
+from alprd.hotlist import LoadedList, Matcher, load_hotlist, variants
+from alprd.records import fold
+from alprd.wire import Policy
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SUPPLIED = NOW - timedelta(hours=3)
+
+
+def policy(**changes: Any) -> Policy:
+    fields: dict[str, Any] = {
+        "agency": "becker",
+        "agency_name": "Becker County Sheriff",
+        "version": "1",
+        "sha256": "0" * 64,
+        "adopted_by": "nobody",
+        "effective": SUPPLIED,
+    }
+    return Policy.model_validate({**fields, **changes})
+
+
+def entry(plate: str, **changes: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "id": f"e-{plate}",
+        "plate": plate,
+        "state": "MN",
+        "plate_type": None,
+        "category": "stolen",
+        "priority": "high",
+        "text": "stolen vehicle",
+    }
+    return {**fields, **changes}
+
+
+def target(rows: list[dict[str, Any]], /, **changes: Any) -> bytes:
+    header: dict[str, Any] = {
+        "list_id": "lpdf",
+        "source": "LPDF",
+        "version": "7",
+        "supplied_at": SUPPLIED.isoformat(),
+        "entries": len(rows),
+        "counts": dict(Counter(str(item["category"]) for item in rows)),
+    }
+    lines = [{**header, **changes}, *rows]
+    return gzip.compress(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+
+def matcher(*entries: dict[str, Any], **changes: Any) -> Matcher:
+    return Matcher([load_hotlist(target(list(entries)))], policy(**changes))
+
+
+def reading(
+    text: str,
+    region: str | None = "MN",
+    stacked: str = "",
+    doubts: Mapping[int, tuple[tuple[str, float], ...]] | None = None,
+) -> PlateReading:
+    characters = tuple(
+        Character(char, 0.6, (doubts or {}).get(at, ())) for at, char in enumerate(text)
+    )
+    return PlateReading(text, stacked, characters, region, 0.9, 0.6, sure=True)
+
+
+def test_exact_match_carries_entry_source_and_version() -> None:
+    (match,) = matcher(entry("ABC123"), entry("XYZ777")).match(reading("ABC123"), NOW)
+    assert (match.kind, match.differing, match.with_stacked) == ("exact", (), False)
+    assert (match.entry.id, match.source, match.version) == ("e-ABC123", "LPDF", "7")
+    assert match.supplied_at == SUPPLIED
+
+
+@pytest.mark.policy("R-460.4-f")
+@pytest.mark.parametrize(
+    ("listed", "read", "kind"),
+    [
+        ("MN", "MN", "exact"),
+        ("WI", "MN", "other-state"),
+        ("MN", None, "state-unknown"),
+        (None, "MN", "state-unknown"),
+        (None, None, "state-unknown"),
+    ],
+)
+def test_state_is_told_and_never_assumed(listed: str | None, read: str | None, kind: str) -> None:
+    (match,) = matcher(entry("ABC123", state=listed)).match(reading("ABC123", read), NOW)
+    assert match.kind == kind
+
+
+@pytest.mark.policy("R-460.4-f")
+def test_a_surely_read_b_is_not_a_listed_8() -> None:
+    book = matcher(entry("A8C123"))
+    assert book.match(reading("ABC123"), NOW) == ()
+    assert book.match(reading("ABC123", doubts={1: (("8", 0.019),)}), NOW) == ()
+    (match,) = book.match(reading("ABC123", doubts={1: (("8", 0.02),)}), NOW)
+    assert (match.kind, match.differing) == ("look-alike", (1,))
+
+
+def test_every_differing_position_needs_its_own_doubt() -> None:
+    book = matcher(entry("A8C12S"))
+    assert book.match(reading("ABC125", doubts={1: (("8", 0.3),)}), NOW) == ()
+    doubts = {1: (("8", 0.3),), 5: (("S", 0.1),)}
+    (match,) = book.match(reading("ABC125", doubts=doubts), NOW)
+    assert match.differing == (1, 5)
+
+
+@pytest.mark.parametrize(("listed", "read"), [("AB0123", "ABO123"), ("ABI123", "AB1123")])
+def test_twins_are_look_alikes_even_when_surely_read(listed: str, read: str) -> None:
+    (match,) = matcher(entry(listed)).match(reading(read), NOW)
+    assert (match.kind, match.differing) == ("look-alike", (2,))
+
+
+def test_other_state_outweighs_look_alike_and_still_names_the_position() -> None:
+    (match,) = matcher(entry("AB0123", state="WI")).match(reading("ABO123"), NOW)
+    assert (match.kind, match.differing) == ("other-state", (2,))
+
+
+@pytest.mark.parametrize(
+    ("listed", "with_stacked"), [("123456", False), ("TR123456", True), ("123456TR", True)]
+)
+def test_stacked_letters_both_orders_and_without(listed: str, with_stacked: bool) -> None:
+    book = matcher(entry(listed))
+    (match,) = book.match(reading("123456", stacked="TR"), NOW)
+    assert (match.kind, match.with_stacked) == ("exact", with_stacked)
+    assert bool(book.match(reading("123456"), NOW)) is not with_stacked
+
+
+@pytest.mark.parametrize("read", ["ABC12", "BC123", "ABC1234", "ABC12A", "A"])
+def test_never_partial(read: str) -> None:
+    assert matcher(entry("ABC123")).match(reading(read), NOW) == ()
+
+
+def test_plate_type_is_compared_where_both_know_it() -> None:
+    book = matcher(entry("ABC123", plate_type="motorcycle"))
+    assert book.match(reading("ABC123"), NOW, plate_type="passenger") == ()
+    assert len(book.match(reading("ABC123"), NOW, plate_type="motorcycle")) == 1
+    assert len(book.match(reading("ABC123"), NOW)) == 1
+
+
+@pytest.mark.policy("R-460.4.1-b2")
+def test_an_entry_ends_offline_to_the_second() -> None:
+    book = matcher(entry("ABC123", expires=NOW.isoformat()))
+    assert len(book.match(reading("ABC123"), NOW - timedelta(seconds=1))) == 1
+    assert book.match(reading("ABC123"), NOW) == ()
+
+
+@pytest.mark.policy("R-460.4.1-b4", "R-460.5.1-b2")
+def test_a_list_past_its_age_matches_nothing_and_stays_loaded() -> None:
+    book = matcher(entry("ABC123"), list_stop_hours=48)
+    assert book.match(reading("ABC123"), SUPPLIED + timedelta(hours=48))
+    assert book.match(reading("ABC123"), SUPPLIED + timedelta(hours=48, seconds=1)) == ()
+    (database,) = book.databases()
+    assert (database.source, database.bundle) == ("LPDF", "lpdf 7")
+    (status,) = book.lists()
+    assert (status.entries, status.counts) == (1, {"stolen": 1})
+
+
+@pytest.mark.policy("R-460.4.1-b")
+def test_a_source_outside_the_policy_is_refused() -> None:
+    loaded = load_hotlist(target([entry("ABC123")], source="PRIVATE"))
+    with pytest.raises(RefusedError) as caught:
+        Matcher([loaded], policy())
+    assert caught.value.reason == "source_not_allowed"
+    assert Matcher([loaded], policy(sources=["LPDF", "PRIVATE"])).lists()
+
+
+def test_two_lists_with_one_id_are_refused() -> None:
+    loaded = load_hotlist(target([]))
+    with pytest.raises(RefusedError, match="twice"):
+        Matcher([loaded, loaded], policy())
+
+
+def test_best_kind_comes_first_over_several_lists() -> None:
+    first = load_hotlist(target([entry("ABC123", state="WI")]))
+    second = load_hotlist(target([entry("ABC123")], list_id="local"))
+    kinds = [m.kind for m in Matcher([first, second], policy()).match(reading("ABC123"), NOW)]
+    assert kinds == ["exact", "other-state"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"",
+        b"not gzip",
+        target([entry("ABC123")])[:-9],
+        target([entry("ABC123", colour="red")]),
+        target([entry("ABC-123")]),
+        target([entry("ABC123", category="unmapped")], counts={}),
+        target([entry("ABC123")], entries=2),
+        target([entry("ABC123")], counts={"stolen": 2}),
+        target([entry("ABC123")], secret=1),
+        gzip.compress(b"[]\n"),
+    ],
+    ids=range(10),
+)
+def test_a_damaged_list_is_refused_without_quoting_it(bad: bytes) -> None:
+    with pytest.raises(InputError) as caught:
+        load_hotlist(bad)
+    assert "ABC" not in caught.value.diagnostics()
+    assert caught.value.__suppress_context__ or "ABC" not in str(caught.value.__cause__)
+
+
+def test_thousands_of_entries_share_blocks_and_folds() -> None:
+    entries = [entry(f"{n:06d}", id=f"n{n}") for n in range(3_000)]
+    entries += [entry("000777", id=f"same{n}", category="other_lpdf") for n in range(200)]
+    book = Matcher([load_hotlist(target(entries))], policy())
+    assert len(book.match(reading("000777"), NOW)) == 201
+    assert [m.entry.id for m in book.match(reading("002999"), NOW)] == ["n2999"]
+    assert book.match(reading("003000"), NOW) == ()
+
+
+ALPHABET = "AB80O1ISQ"
+plates = st.text(ALPHABET, min_size=1, max_size=6)
+
+
+@given(st.lists(plates, max_size=40), plates, st.text(ALPHABET, max_size=2))
+def test_matches_are_exactly_what_a_plain_scan_finds(
+    listed: list[str], text: str, stacked: str
+) -> None:
+    loaded: LoadedList = load_hotlist(target([entry(p, id=str(n)) for n, p in enumerate(listed)]))
+    read = reading(text, stacked=stacked, doubts={0: (("8", 0.5),)})
+    forms = {text, stacked + text, text + stacked}
+    ids = {m.entry.id for m in Matcher([loaded], policy()).match(read, NOW)}
+    for number, plate in enumerate(listed):
+        if plate in forms:
+            assert str(number) in ids
+        elif fold(plate) not in {fold(form) for form in forms}:
+            assert str(number) not in ids
+
+
+def test_variants_take_characters_of_the_stacked_part_when_given() -> None:
+    characters = tuple(Character(char, 0.9) for char in "123TR")
+    read = PlateReading("123", "TR", characters, None, 0.0, 0.9, sure=False)
+    before = variants(read)[1]
+    assert before.text == "TR123"
+    assert [c.prob for c in before.characters] == [0.9] * 5
