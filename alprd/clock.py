@@ -1,0 +1,393 @@
+"""Time and place of a frame: UTC disciplined by GPS, and the interpolated position.
+
+Frames are stamped on the monotonic clock (:func:`time.monotonic_ns`), which never steps. This
+module maps those stamps to UTC and to a position, and says truthfully when it cannot
+(R-460.4.1-a2). A car's system clock may stand at 1970 or 2099 after a flat battery, so it is only
+a fallback, always marked untrusted.
+
+:class:`DisciplinedClock` estimates ``UTC - monotonic`` as the median of recent agreeing GPS
+observations. The time a sentence takes to arrive (0.05 to 0.5 s) is accepted as error.
+:class:`PositionTrack` interpolates fixes at a frame's instant. What destruction goes by is in
+:mod:`alprd.mark`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from alprd.records import Position
+
+SECOND: Final = 1_000_000_000
+TOLERANCE_NS: Final = SECOND // 2
+"""Observations this close to one another agree: jitter of NMEA over 4800 baud stays below it."""
+ACQUIRE: Final = (5, 4 * SECOND)
+"""Agreeing observations, and the span they must cover, before the first time is trusted."""
+CONFIRM_JUMP: Final = (30, 30 * SECOND)
+"""The same for a time that contradicts the one held."""
+HOLDOVER_NS: Final = 30 * 60 * SECOND
+"""Trust without GPS: a crystal at 100 ppm drifts 0.18 s in 30 minutes."""
+CENTRAL_HOLDOVER_NS: Final = 24 * 3600 * SECOND
+"""The same after central's signed time, which was only good to seconds: 8.6 s a day."""
+DRIFT: Final = 1e-4
+"""Bound of the crystal's error, 100 ppm."""
+CENTRAL_TOLERANCE_NS: Final = 60 * SECOND
+"""GPS further than this from central's signed time of the same boot is disbelieved."""
+SLEW: Final = 0.05
+"""A backward correction slows time by this share instead of stepping back."""
+SLEW_MAX_NS: Final = 20 * SECOND
+"""Larger backward corrections wait for the next session (a cold receiver's missing leap seconds,
+at most 18 s, are still slewed away)."""
+EARLIEST: Final = datetime(2025, 1, 1, tzinfo=UTC)
+LATEST: Final = EARLIEST + timedelta(weeks=1024)
+"""No time outside this window is believed; its width is one GPS week rollover."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_ns(utc: datetime) -> int:
+    """Whole nanoseconds of an aware datetime since 1970 (exact, unlike ``timestamp()``)."""
+    delta = utc - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds * 1000
+
+
+def from_ns(ns: int) -> datetime:
+    """Inverse of :func:`to_ns`, floored to the microsecond."""
+    return _EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def _suspended_ns() -> int:
+    """How long the machine has slept since boot: CLOCK_MONOTONIC stands still meanwhile."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStatus:
+    """What the page, doctor and metrics show of the clock."""
+
+    trusted: bool
+    source: Literal["gps", "central", "system"]
+    age_s: float | None
+    """Seconds since the last agreeing observation."""
+    system_error_s: float | None
+    """System clock minus disciplined clock."""
+    accepted: int
+    rejected: int
+    epoch: int
+    """Counts discontinuities; it is constant while time runs evenly."""
+    step_pending: bool
+    """A backward correction waits for :meth:`DisciplinedClock.begin_session`."""
+
+
+class DisciplinedClock:
+    """Maps monotonic instants to UTC. Thread-safe.
+
+    Trusted time never runs backwards within a session: small corrections are slewed, large
+    backward ones leave the clock untrusted until :meth:`begin_session`. Going from the untrusted
+    system clock to the first GPS time may go either way; ``status().epoch`` counts that and every
+    other discontinuity, so that a caller may split its session there.
+
+    Args:
+        system_ns, monotonic_ns, suspended_ns: clocks, replaceable to test their failures.
+    """
+
+    def __init__(
+        self,
+        *,
+        system_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        suspended_ns: Callable[[], int] = _suspended_ns,
+    ) -> None:
+        self._system_ns = system_ns
+        self._monotonic_ns = monotonic_ns
+        self._suspended_ns = suspended_ns
+        self._lock = threading.Lock()
+        self._suspended = suspended_ns()
+        self._epoch = 0
+        self._accepted = 0
+        self._rejected = 0
+        self._system_offset: int | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._source: Literal["gps", "central", "system"] = "system"
+        self._offset: int | None = None
+        self._pending: tuple[int, Literal["gps", "central"]] | None = None
+        self._central: tuple[int, int] | None = None  # offset, instant
+        self._last_good = 0
+        self._stepped_at: int | None = None
+        self._latest_query = 0
+        self._good: deque[int] = deque(maxlen=31)
+        self._candidates: deque[tuple[int, int]] = deque(maxlen=64)  # offset, instant
+        # The mapping in force: (start, offset there, target). Kept, never rewritten, so that a
+        # late question about an old frame gets the answer that its time had.
+        self._segments: deque[tuple[int, int, int]] = deque(maxlen=4096)
+
+    def observe(self, utc: datetime, mono_ns: int) -> None:
+        """Takes one GPS time that arrived at ``mono_ns``.
+
+        Raises:
+            ValueError: ``utc`` has no zone.
+        """
+        if utc.tzinfo is None:
+            raise ValueError("observation without a zone; give UTC")
+        offset = to_ns(utc) - mono_ns
+        with self._lock:
+            self._notice_sleep()
+            if not EARLIEST <= utc < LATEST or self._contradicts_central(offset, mono_ns):
+                self._rejected += 1
+                self._candidates.clear()
+                return
+            if self._offset is not None and self._source == "gps":
+                allowed = TOLERANCE_NS + int(DRIFT * max(0, mono_ns - self._last_good))
+                if abs(offset - self._offset) <= allowed:
+                    self._accept(offset, mono_ns)
+                    return
+            self._consider(offset, mono_ns)
+
+    def observe_central(self, utc: datetime, mono_ns: int) -> None:
+        """Takes a time signed by central, received at ``mono_ns`` in a fresh exchange.
+
+        Central outranks GPS: a receiver more than a minute away from it is disbelieved for the
+        rest of the boot, or until central speaks again.
+
+        Raises:
+            ValueError: ``utc`` has no zone.
+        """
+        if utc.tzinfo is None:
+            raise ValueError("observation without a zone; give UTC")
+        offset = to_ns(utc) - mono_ns
+        with self._lock:
+            self._notice_sleep()
+            self._central = (offset, mono_ns)
+            if self._offset is not None and abs(offset - self._offset) <= CENTRAL_TOLERANCE_NS:
+                if self._source == "central":
+                    self._last_good = mono_ns
+                return
+            self._candidates.clear()
+            self._adopt(offset, mono_ns, "central")
+
+    def utc(self, mono_ns: int) -> tuple[datetime, bool]:
+        """UTC of a monotonic instant, and whether it may be trusted."""
+        with self._lock:
+            self._notice_sleep()
+            now = self._monotonic_ns()
+            if self._offset is None:
+                # Within a session the fallback follows the system clock forwards only.
+                system = self._system_ns() - now
+                if self._system_offset is None or system > self._system_offset:
+                    self._system_offset = system
+                return from_ns(mono_ns + self._system_offset), False
+            self._latest_query = max(self._latest_query, min(mono_ns, now))
+            return from_ns(mono_ns + self._mapped(mono_ns)), self._trusted(mono_ns)
+
+    def now(self) -> tuple[datetime, bool]:
+        """:meth:`utc` of this moment."""
+        return self.utc(self._monotonic_ns())
+
+    def begin_session(self) -> None:
+        """A new session begins: a pending backward correction may take effect now."""
+        with self._lock:
+            self._system_offset = None
+            if self._pending is not None:
+                self._start(self._pending[0], self._monotonic_ns(), self._pending[1])
+
+    def system_agrees(self, tolerance_s: float = 60.0) -> bool | None:
+        """Whether the system clock is near the disciplined one; None while untrusted.
+
+        TLS and the update client read the system clock, so no list, permit or certificate is
+        judged while this is False.
+        """
+        status = self.status()
+        if not status.trusted or status.system_error_s is None:
+            return None
+        return abs(status.system_error_s) <= tolerance_s
+
+    def status(self) -> ClockStatus:
+        """A snapshot; does not change the clock."""
+        with self._lock:
+            now = self._monotonic_ns()
+            known = self._offset is not None
+            error = self._system_ns() - (now + self._mapped(now)) if known else None
+            return ClockStatus(
+                trusted=known and self._trusted(now),
+                source=self._source,
+                age_s=(now - self._last_good) / SECOND if known else None,
+                system_error_s=error / SECOND if error is not None else None,
+                accepted=self._accepted,
+                rejected=self._rejected,
+                epoch=self._epoch,
+                step_pending=self._pending is not None,
+            )
+
+    def _notice_sleep(self) -> None:
+        suspended = self._suspended_ns()
+        if suspended - self._suspended > SECOND:
+            self._forget()
+            self._epoch += 1
+        self._suspended = suspended
+
+    def _contradicts_central(self, offset: int, mono_ns: int) -> bool:
+        if self._central is None:
+            return False
+        central, at = self._central
+        return abs(offset - central) > CENTRAL_TOLERANCE_NS + DRIFT * abs(mono_ns - at)
+
+    def _accept(self, offset: int, mono_ns: int) -> None:
+        self._accepted += 1
+        self._candidates.clear()
+        self._pending = None
+        self._good.append(offset)
+        self._last_good = max(self._last_good, mono_ns)
+        self._offset = int(statistics.median(self._good))
+        self._retarget(self._offset, mono_ns)
+
+    def _consider(self, offset: int, mono_ns: int) -> None:
+        """An observation that contradicts the held time, or comes before there is one."""
+        self._rejected += 1
+        agreeing = [c for c in self._candidates if abs(c[0] - offset) <= TOLERANCE_NS]
+        agreeing.append((offset, mono_ns))
+        self._candidates = deque(agreeing, maxlen=64)
+        count, span = CONFIRM_JUMP if self._source == "gps" else ACQUIRE
+        instants = [c[1] for c in agreeing]
+        if len(agreeing) >= count and max(instants) - min(instants) >= span:
+            self._adopt(int(statistics.median(c[0] for c in agreeing)), mono_ns, "gps")
+
+    def _adopt(self, offset: int, mono_ns: int, source: Literal["gps", "central"]) -> None:
+        if self._offset is None:
+            self._start(offset, mono_ns, source)
+        elif offset - self._offset < -SLEW_MAX_NS:
+            self._pending = (offset, source)  # untrusted from here; candidates keep refining it
+        else:
+            step = offset - self._offset > SLEW_MAX_NS
+            self._reference(offset, mono_ns, source)
+            self._retarget(offset, mono_ns, step=step)
+
+    def _start(self, offset: int, mono_ns: int, source: Literal["gps", "central"]) -> None:
+        self._segments.clear()
+        self._segments.append((mono_ns, offset, offset))
+        self._stepped_at = None
+        self._latest_query = 0
+        self._epoch += 1
+        self._reference(offset, mono_ns, source)
+
+    def _reference(self, offset: int, mono_ns: int, source: Literal["gps", "central"]) -> None:
+        self._offset = offset
+        self._source = source
+        self._pending = None
+        self._last_good = mono_ns
+        self._good.clear()
+        self._good.extend(c[0] for c in self._candidates)
+        self._accepted += len(self._candidates)
+        self._rejected -= len(self._candidates)
+        self._candidates.clear()
+
+    def _retarget(self, target: int, mono_ns: int, *, step: bool = False) -> None:
+        if not step and abs(target - self._segments[-1][2]) < 1_000_000:
+            return  # below a millisecond: not worth a segment
+        start = max(mono_ns, self._latest_query + 1, self._segments[-1][0])
+        offset = target if step else self._mapped(start)
+        if step:
+            self._stepped_at = start
+            self._epoch += 1
+        self._segments.append((start, offset, target))
+
+    def _mapped(self, mono_ns: int) -> int:
+        index = bisect.bisect_right(self._segments, mono_ns, key=lambda s: s[0]) - 1
+        start, offset, target = self._segments[max(index, 0)]
+        reach = int(SLEW * max(0, mono_ns - start))
+        return offset + max(-reach, min(reach, target - offset))
+
+    def _trusted(self, mono_ns: int) -> bool:
+        if self._pending is not None:
+            return False
+        if self._stepped_at is not None and mono_ns < self._stepped_at:
+            return False
+        held = HOLDOVER_NS if self._source == "gps" else CENTRAL_HOLDOVER_NS
+        return abs(mono_ns - self._last_good) <= held
+
+
+@dataclass(frozen=True, slots=True)
+class _Fix:
+    mono_ns: int
+    lat: float
+    lon: float
+    accuracy_m: float
+
+
+class PositionTrack:
+    """Fixes on the monotonic clock, interpolated at a frame's instant. Thread-safe.
+
+    Between two fixes at most ``max_gap_s`` apart: linear. The remainder of linear interpolation
+    is bounded by ``a/2 * (t - t0) * (t1 - t)`` for acceleration ``a`` (3 m/s², hard driving); it
+    is combined with the fixes' accuracy as a root of squares. Up to ``hold_s`` after a fix: that
+    fix, its accuracy widened by the way that may have been driven since. Else None: a position is
+    never invented (R-460.4.1-a2).
+    """
+
+    ACCELERATION = 3.0
+    METRES_PER_DEGREE = 111_195.0  # mean sphere of 6 371 009 m
+
+    def __init__(self, *, max_gap_s: float = 5.0, hold_s: float = 2.0) -> None:
+        self._max_gap = int(max_gap_s * SECOND)
+        self._hold = int(hold_s * SECOND)
+        self._fixes: deque[_Fix] = deque(maxlen=1200)
+        self._lock = threading.Lock()
+
+    def add(self, mono_ns: int, lat: float, lon: float, accuracy_m: float) -> None:
+        """Adds a fix (WGS 84 degrees, 1-sigma metres). Fixes out of order are dropped.
+
+        Raises:
+            ValueError: a number that is not finite or not a place on Earth.
+        """
+        if not (abs(lat) <= 90 and abs(lon) <= 180 and 0 <= accuracy_m < math.inf):
+            raise ValueError("fix is not a place on Earth")  # never the numbers: they go to logs
+        with self._lock:
+            if not self._fixes or mono_ns > self._fixes[-1].mono_ns:
+                self._fixes.append(_Fix(mono_ns, lat, lon, accuracy_m))
+
+    def at(self, mono_ns: int) -> Position | None:
+        """The position at an instant, or None when no fix is near enough."""
+        with self._lock:
+            index = bisect.bisect_right(self._fixes, mono_ns, key=lambda f: f.mono_ns)
+            if index == 0:
+                return None
+            before = self._fixes[index - 1]
+            after = self._fixes[index] if index < len(self._fixes) else None
+            earlier = self._fixes[index - 2] if index >= 2 else None
+        if after is not None and after.mono_ns - before.mono_ns <= self._max_gap:
+            return self._between(before, after, mono_ns)
+        if mono_ns - before.mono_ns <= self._hold:
+            return self._held(earlier, before, mono_ns)
+        return None
+
+    def _between(self, a: _Fix, b: _Fix, mono_ns: int) -> Position:
+        since, until = (mono_ns - a.mono_ns) / SECOND, (b.mono_ns - mono_ns) / SECOND
+        w = since / (since + until)
+        turn = (b.lon - a.lon + 180.0) % 360.0 - 180.0  # the short way over the date line
+        lon = (a.lon + w * turn + 180.0) % 360.0 - 180.0
+        curve = self.ACCELERATION / 2 * since * until
+        fixes = (1 - w) * a.accuracy_m + w * b.accuracy_m
+        return Position(
+            lat=a.lat + w * (b.lat - a.lat), lon=lon, accuracy_m=math.hypot(fixes, curve)
+        )
+
+    def _held(self, earlier: _Fix | None, last: _Fix, mono_ns: int) -> Position:
+        since = (mono_ns - last.mono_ns) / SECOND
+        speed = 40.0  # unknown: a pursuit's
+        if earlier is not None and last.mono_ns - earlier.mono_ns <= self._max_gap:
+            elapsed = (last.mono_ns - earlier.mono_ns) / SECOND
+            north = last.lat - earlier.lat
+            east = (last.lon - earlier.lon + 180.0) % 360.0 - 180.0
+            east *= math.cos(math.radians(last.lat))
+            speed = math.hypot(north, east) * self.METRES_PER_DEGREE / elapsed
+        way = speed * since + self.ACCELERATION / 2 * since * since
+        return Position(lat=last.lat, lon=last.lon, accuracy_m=math.hypot(last.accuracy_m, way))
