@@ -331,7 +331,8 @@ class Store:
     def _write_session(self, row: SessionRow, *, is_open: bool) -> None:
         self._connection.execute(
             "INSERT INTO sessions (id, row, open, sent) VALUES (?, ?, ?, 0) "
-            "ON CONFLICT (id) DO UPDATE SET row = excluded.row, open = excluded.open",
+            "ON CONFLICT (id) DO UPDATE SET row = excluded.row, open = excluded.open "
+            "WHERE open = 1",  # a closed row is a line of the public log: it never changes
             (row.id, row.model_dump_json(), int(is_open)),
         )
 

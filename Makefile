@@ -1,0 +1,70 @@
+# Two commands do everything: `make demo` and `make test`. The rest are habits.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+TEST_ARGS ?=
+SEED ?= 1
+OUT ?= drives/seed-$(SEED)
+# The demo needs the runtime and central; tests need everything but the training tools.
+DEMO_EXTRAS := central
+TEST_EXTRAS := dev
+
+.PHONY: help demo test test-slow lint format system fixtures drive training evaluate clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "alprd needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(DEMO_EXTRAS)]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(TEST_EXTRAS)]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.training: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[training]'
+	@touch $@
+
+demo: $(VENV)/.demo ## a whole patrol on this machine, then the scorecard (DEMO_ARGS=…)
+	$(BIN)/alprd demo $(DEMO_ARGS)
+
+system: ## install what tests need from the system, when allowed to (Debian)
+	sh tools/system-packages.sh
+
+test: $(VENV)/.test system ## lint, types and every test but the slow ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m 'not slow' $(TEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+test-slow: $(VENV)/.test system ## the tests that `make test` leaves out
+	$(BIN)/python -m pytest -m slow $(TEST_ARGS)
+
+lint: $(VENV)/.test ## ruff and mypy only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test ## rewrite the code to the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+fixtures: $(VENV)/.test ## render fixtures/drive again
+	$(BIN)/python -m sim fixtures
+
+drive: $(VENV)/.test ## render another drive: make drive SEED=7 OUT=drives/seven
+	$(BIN)/python -m sim drive --seed $(SEED) --out $(OUT)
+
+training: $(VENV)/.training ## install what training needs (PyTorch for the CPU)
+
+clean: ## remove what the targets made, but not the models and fixtures
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage* test-output

@@ -1,0 +1,148 @@
+"""The vehicle's configuration: TOML, closed schema, errors that name file and line.
+
+Only what belongs to this very car stands here (devices, ports, folders). What the agency decides
+(retention, list ages, unattended collection) comes signed from central (``alprd.wire.Policy``),
+so that nobody lengthens a life by editing a file in a car (R-13.824-X-1).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from alprd.errors import ConfigError
+from alprd.records import Closed, Name
+
+
+class CameraSection(Closed):
+    """``[[camera]]``: one camera. Credentials only by reference to a 0600 file."""
+
+    name: Name
+    source: str
+    """``/dev/v4l/by-id/…``, ``rtsp://…``, ``http://…`` or ``file:PATH``."""
+    fps: Annotated[float, Field(gt=0, le=60)] = 15.0
+    rotate: Literal[0, 90, 180, 270] = 0
+    user: str = ""
+    password_file: Path | None = None
+
+
+class GpsSection(Closed):
+    """``[gps]``: where NMEA comes from."""
+
+    source: str
+    """Serial device path, ``socket://host:port`` or ``file:PATH``."""
+    baud: int = 9600
+
+
+class DockSection(Closed):
+    """``[dock]``: when the car may talk to central."""
+
+    carrier_file: Path | None = None
+    """File that holds ``1`` while the dock's network is there, such as
+    ``/sys/class/net/eth0/carrier``. Without it, reachability of central alone decides."""
+    interval_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+
+
+class MdtSection(Closed):
+    """``[mdt]``: the in-car page; loopback unless TLS files are given."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    run_file: Path | None = None
+    """Where the bound address is written, as JSON (port 0 lets the system choose)."""
+
+
+class ReaderSection(Closed):
+    """``[reader]``: recognition; the shipped models by default."""
+
+    profile: Literal["road", "photo"] = "road"
+    threads: Annotated[int, Field(ge=1, le=16)] = 1
+    detector_model: Path | None = None
+    ocr_model: Path | None = None
+    ocr_config: Path | None = None
+
+
+class ReplaySection(Closed):
+    """``[replay]``: cameras that play files (demo, tests) begin together."""
+
+    start_file: Path | None = None
+    """File cameras wait until this file holds the monotonic instant (ns) of time zero."""
+
+
+class Config(Closed):
+    """A whole, valid configuration."""
+
+    state_dir: Path
+    camera: Annotated[tuple[CameraSection, ...], Field(min_length=1)]
+    gps: GpsSection
+    dock: DockSection = DockSection()
+    mdt: MdtSection = MdtSection()
+    reader: ReaderSection = ReaderSection()
+    replay: ReplaySection = ReplaySection()
+
+    @field_validator("camera")
+    @classmethod
+    def _distinct(cls, cameras: tuple[CameraSection, ...]) -> tuple[CameraSection, ...]:
+        names = [camera.name for camera in cameras]
+        if len(set(names)) != len(names):
+            raise ValueError("two cameras have one name")
+        return cameras
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: unreadable, not TOML, an unknown key or a value out of range; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: {reason}", remedy="give --config FILE") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}", remedy="mend the TOML at that place") from error
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors(include_url=False, include_input=False):
+            where = item["loc"]
+            line = _line_of(text, where)
+            problems.append(
+                f"{path}:{line}: {'.'.join(str(part) for part in where)}: {item['msg']}"
+            )
+        raise ConfigError(
+            "\n".join(problems), remedy="config/alprd.toml documents every key"
+        ) from None
+
+
+def _line_of(text: str, where: tuple[Any, ...]) -> int:
+    """The line that a pydantic error location speaks of: its key within its table."""
+    table = next((str(part) for part in where if isinstance(part, str)), "")
+    index = next((part for part in where if isinstance(part, int)), 0)
+    key = str(where[-1])
+    start = 1
+    seen = -1
+    inside = len(where) == 1
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line)
+        if header:
+            if header[1] == table:
+                seen += 1
+                inside = seen == index
+                if inside:
+                    start = number
+            else:
+                inside = False
+            if header[1] == key and len(where) == 1:
+                return number
+        elif inside and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            return number
+    return start

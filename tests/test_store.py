@@ -1,0 +1,219 @@
+"""The sealed queue: committed, receipted, expired; and the trail beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from factories import NOW, read, session_row
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from alprd.audit import DAEMON, Event, verify_chain
+from alprd.crypto import generate_key, seal_read, sha256_hex
+from alprd.errors import AuditError, StoreError
+from alprd.records import Read, new_id
+from alprd.store import Store
+from alprd.wire import Receipt, ReceiptItem
+
+KEY = generate_key()
+
+
+def open_store(folder: Path) -> Store:
+    return Store(folder / "queue.db", now=lambda: (NOW, True), device="car-1")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(tmp_path)
+    yield opened
+    opened.close()
+
+
+def sealed(value: Read | None = None) -> bytes:
+    return seal_read(value or read(), agency="becker", vehicle="car-1", intake_key=KEY.public_key())
+
+
+def receipt(*items: tuple[str, str]) -> Receipt:
+    return Receipt(
+        agency="becker",
+        vehicle="car-1",
+        batch=new_id(),
+        received_at=NOW,
+        items=tuple(ReceiptItem(id=i, sha256=d, outcome="stored") for i, d in items),
+    )
+
+
+@pytest.mark.policy("R-460.5-2")
+def test_a_read_leaves_the_queue_only_by_a_receipt_of_its_ciphertext(store: Store) -> None:
+    store.commit_read(sealed(), hit=False, session_row=session_row())
+    (queued,) = store.claim(10, 10**6, 60)
+    assert store.destroy_receipted(receipt((queued.id, "0" * 64))) == 0
+    assert store.destroy_receipted(receipt((new_id(), queued.sha256))) == 0
+    assert store.pending().reads == 1
+    assert store.destroy_receipted(receipt((queued.id, queued.sha256))) == 1
+    assert store.pending().reads == 0
+    totals = store.ledger()
+    assert (totals.committed, totals.receipted, totals.left) == (1, 1, 0)
+
+
+def test_hits_go_first_and_leases_keep_a_read_from_being_taken_twice(store: Store) -> None:
+    plain, hit = read(), read()
+    store.commit_read(sealed(plain), hit=False, session_row=session_row())
+    store.commit_read(sealed(hit), hit=True, session_row=session_row())
+    assert [taken.id for taken in store.claim(1, 10**6, 60)] == [hit.id]
+    assert [taken.id for taken in store.claim(9, 10**6, 60)] == [plain.id]
+    assert store.claim(9, 10**6, 60) == []
+    store.release([hit.id])
+    assert [taken.id for taken in store.claim(9, 10**6, 60)] == [hit.id]
+
+
+def test_a_claim_is_bounded_in_bytes_but_never_empty(store: Store) -> None:
+    for _ in range(3):
+        store.commit_read(sealed(), hit=False, session_row=session_row())
+    assert len(store.claim(10, 1, 60)) == 1
+
+
+@pytest.mark.policy("R-460.5-2b", "R-460.5-4")
+def test_expired_reads_are_destroyed_and_leave_nothing_in_the_file(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    envelope = sealed()
+    store.commit_read(envelope, hit=False, session_row=session_row())
+    life = timedelta(hours=60 * 24)
+    assert store.expire(NOW + life - timedelta(hours=1)) == 0
+    assert store.expire(NOW + life) == 1
+    assert store.ledger().expired == 1
+    store.close()
+    for path in tmp_path.iterdir():
+        assert envelope[-64:] not in path.read_bytes(), path.name
+
+
+@pytest.mark.policy("R-AT-3")
+def test_the_chain_holds_and_shows_what_was_altered(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for number in range(5):
+        store.record(Event.SIGNED_ON, DAEMON, detail={"number": number})
+    events = store.audit_events()
+    assert verify_chain(events) == 5
+    with pytest.raises(AuditError, match="event 3 is missing"):
+        verify_chain([*events[:2], *events[3:]])
+    forged = events[1].model_copy(update={"actor": "someone"})
+    with pytest.raises(AuditError, match="event 2 was altered"):
+        verify_chain([events[0], forged, *events[2:]])
+    with pytest.raises(AuditError, match="does not follow"):
+        verify_chain([events[0].model_copy(update={"previous": "1" * 64})])
+    store.close()
+
+
+@pytest.mark.policy("R-AT-3")
+def test_an_act_whose_event_cannot_be_written_does_not_happen(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.commit_read(sealed(), hit=False, session_row=session_row())
+    (queued,) = store.claim(1, 10**6, 60)
+    other = sqlite3.connect(store.path)
+    other.execute("DROP TABLE audit")
+    other.commit()
+    other.close()
+    with pytest.raises(AuditError, match="trail cannot be written"):
+        store.destroy_receipted(receipt((queued.id, queued.sha256)))
+    assert store.ledger().left == 1
+    refused = session_row()
+    with pytest.raises(AuditError):
+        store.open_session(refused, DAEMON)
+    assert refused.id not in {row.id for row in store.open_sessions()}
+    store.close()
+
+
+def test_a_closed_session_never_changes_again(store: Store) -> None:
+    row = session_row(plates_read=3)
+    store.open_session(row, DAEMON)
+    store.close_session(row.model_copy(update={"end_reason": "signed_off"}))
+    store.heartbeat(row.model_copy(update={"plates_read": 9}))
+    (kept,) = store.unsent_sessions()
+    assert (kept.plates_read, kept.end_reason) == (3, "signed_off")
+    assert store.open_sessions() == []
+
+
+def test_a_damaged_database_is_moved_aside_and_recorded(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for _ in range(20):
+        store.commit_read(sealed(), hit=False, session_row=session_row())
+    store.close()
+    path = tmp_path / "queue.db"
+    data = bytearray(path.read_bytes())
+    data[4096 * 2 : 4096 * 6] = b"\xa5" * (4096 * 4)
+    path.write_bytes(data)
+    again = open_store(tmp_path)
+    assert (tmp_path / "queue.damaged-1.db").exists()
+    assert [event.event for event in again.audit_events()] == [Event.QUEUE_QUARANTINED]
+    again.commit_read(sealed(), hit=False, session_row=session_row())
+    again.close()
+
+
+def test_a_newer_database_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(StoreError, match="version 99"):
+        open_store(tmp_path)
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Ledger and queue agree whatever happens, also over reopening the file."""
+
+    @initialize()
+    def begin(self) -> None:
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = open_store(Path(self.folder.name))
+        self.live: dict[str, str] = {}
+        self.committed = 0
+
+    @rule(hit=st.booleans())
+    def commit(self, hit: bool) -> None:
+        envelope = sealed()
+        self.store.commit_read(envelope, hit=hit, session_row=session_row())
+        queued = {q.id: q.sha256 for q in self.store.claim(100, 10**9, 0.0)}
+        self.live[next(i for i, d in queued.items() if d == sha256_hex(envelope))] = sha256_hex(
+            envelope
+        )
+        self.committed += 1
+
+    @rule(data=st.data())
+    def send(self, data: st.DataObject) -> None:
+        if not self.live:
+            return
+        some = data.draw(st.lists(st.sampled_from(sorted(self.live)), unique=True))
+        assert self.store.destroy_receipted(receipt(*((i, self.live[i]) for i in some))) == len(
+            some
+        )
+        assert self.store.destroy_receipted(receipt(*((i, self.live[i]) for i in some))) == 0
+        for i in some:
+            del self.live[i]
+
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = open_store(Path(self.folder.name))
+
+    @invariant()
+    def agrees(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        totals = self.store.ledger()
+        assert totals.committed == self.committed
+        assert totals.left == len(self.live) == self.store.pending().reads
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.store.close()
+            self.folder.cleanup()
+
+
+QueueMachine.TestCase.settings = settings(max_examples=8, stateful_step_count=10, deadline=None)
+TestQueueMachine = QueueMachine.TestCase
