@@ -1,0 +1,233 @@
+"""From a pass of a plate to an alert and a committed read, in the order that the law asks for.
+
+Read → match → suppression → only then anything is written, shown or sent (R-460.5-b2). Everything
+before that happens in RAM. A covered plate leaves nothing but its bare count; an entry of a
+criminal category still alerts (R-460.5-b3) and leaves nothing either. Pictures of a pass that is
+not kept are overwritten before their memory is given back.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, TextIO
+
+import cv2
+
+from alprd.alerts import AlertBoard
+from alprd.clock import DisciplinedClock, PositionTrack
+from alprd.crypto import PublicKey, public_from_bytes, seal_read
+from alprd.errors import RefusedError
+from alprd.frames import Image, PassEvent, PlateReading
+from alprd.hotlist import Match
+from alprd.records import Plate, Read, destroy_by, new_id
+from alprd.session import SessionKeeper
+from alprd.store import Store
+from alprd.suppress import Decision, decide
+from alprd.targets import TargetSet
+
+log = logging.getLogger(__name__)
+
+PLATE_QUALITY: Final = 88
+WIDE_QUALITY: Final = 72
+
+
+def encode_jpeg(image: Image, quality: int) -> bytes:
+    """BGR picture → JPEG bytes without any embedded metadata (R-460.4.1-a)."""
+    ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:  # only an empty picture does this
+        raise ValueError("picture cannot be encoded")
+    return data.tobytes()
+
+
+class Collector:
+    """Turns pass events into alerts and committed reads; called by the cameras' threads.
+
+    Args:
+        targets: the verified lists, keys and policy in force, or None before the first dock.
+        witness: where each committed read is told, as a JSON line of id and sureness, never the
+            plate; for the demo's scorecard and the crash bench, which must count from outside.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sessions: SessionKeeper,
+        board: AlertBoard,
+        clock: DisciplinedClock,
+        positions: PositionTrack,
+        targets: Callable[[], TargetSet | None],
+        agency: str,
+        vehicle: str,
+        witness: TextIO | None = None,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._board = board
+        self._clock = clock
+        self._positions = positions
+        self._targets = targets
+        self._agency = agency
+        self._vehicle = vehicle
+        self._witness = witness
+        self._lock = threading.Lock()
+        self._told: set[str] = set()
+        """Passes with an alert on the board."""
+        self._covered: set[str] = set()
+        """Passes of which any reading was covered: the whole pass is, over-suppression accepted
+        (T-10)."""
+
+    def handle(self, event: PassEvent) -> None:
+        """Decide one event and act on it.
+
+        Raises:
+            StoreError: a read could not be committed; nothing of it was kept.
+        """
+        targets = self._targets()
+        session = self._sessions.row()
+        if targets is None or session is None:
+            _wipe(event)
+            return
+        now, _ = self._clock.now()
+        matches: tuple[Match, ...] = ()
+        decision = Decision((), keep=False)
+        reading = event.reading
+        covered = False
+        if reading is not None:
+            matches = targets.matcher.match(reading, now)
+            covered = targets.suppression.covers(reading) or event.pass_id in self._covered
+            decision = decide(covered, matches)
+            self._alert(event, reading, decision, session.id, covered)
+        if event.kind == "final":
+            if reading is not None and decision.keep:
+                self._commit(event, reading, matches, targets)
+            else:
+                self._sessions.count_pass(
+                    reading.text if reading else None,
+                    (m.entry.category for m in matches if reading and reading.sure),
+                )
+            with self._lock:
+                self._told.discard(event.pass_id)
+                self._covered.discard(event.pass_id)
+        elif covered:
+            self._covered.add(event.pass_id)
+        if covered or (event.kind == "final" and not decision.keep):
+            _wipe(event)
+
+    def _alert(
+        self,
+        event: PassEvent,
+        reading: PlateReading,
+        decision: Decision,
+        session: str,
+        covered: bool,
+    ) -> None:
+        """Raise, correct or withdraw the alert of a pass; only a sure reading may alarm."""
+        match = decision.alerts[0] if decision.alerts and reading.sure else None
+        with self._lock:
+            told = event.pass_id in self._told
+            if match is not None:
+                self._told.add(event.pass_id)
+        if match is None:
+            # An unsure last look does not take back what a sure one said; another plate does.
+            if told and not decision.alerts:
+                self._board.withdraw(event.pass_id, "later frames read another plate")
+            return
+        if told and event.kind == "early":
+            return
+        if event.plate_image is None:
+            log.error("pass of camera %s came without its picture", event.camera)
+            return
+        instant, trusted = self._clock.utc(event.best_mono_ns)
+        plate_jpeg = encode_jpeg(event.plate_image, PLATE_QUALITY)
+        wide = event.wide_image
+        wide_jpeg = encode_jpeg(wide, WIDE_QUALITY) if wide is not None else None
+        if told:
+            self._board.correct(
+                event.pass_id, reading, match, plate_jpeg=plate_jpeg, wide_jpeg=wide_jpeg
+            )
+            return
+        self._board.raise_alert(
+            pass_id=event.pass_id,
+            camera=event.camera,
+            reading=reading,
+            match=match,
+            plate_jpeg=plate_jpeg,
+            wide_jpeg=wide_jpeg,
+            instant=instant,
+            time_trusted=trusted,
+            captured_mono_ns=event.first_mono_ns,
+            session=session,
+            suppressed=covered,
+        )
+
+    def _commit(
+        self,
+        event: PassEvent,
+        reading: PlateReading,
+        matches: tuple[Match, ...],
+        targets: TargetSet,
+    ) -> None:
+        """Seal the read of a finished pass and commit it to the queue."""
+        hit = bool(matches) and reading.sure
+        row = self._sessions.count_pass(
+            reading.text, (m.entry.category for m in matches if reading.sure)
+        )
+        if row is None or event.plate_image is None:
+            return
+        instant, trusted = self._clock.utc(event.best_mono_ns)
+        wide = event.wide_image
+        read = Read(
+            id=new_id(),
+            session=row.id,
+            destroy_by=destroy_by(instant, timedelta(hours=targets.policy.retention_hours)),
+            plate=Plate(text=reading.text, stacked=reading.stacked, state=reading.region),
+            instant=instant,
+            time_trusted=trusted,
+            position=self._positions.at(event.best_mono_ns),
+            plate_picture=encode_jpeg(event.plate_image, PLATE_QUALITY),
+            wide_picture=encode_jpeg(wide, WIDE_QUALITY) if wide is not None else None,
+        )
+        key = intake_key(targets, instant.strftime("%Y-%m-%d"))
+        envelope = seal_read(read, agency=self._agency, vehicle=self._vehicle, intake_key=key)
+        self._store.commit_read(envelope, hit=hit, session_row=row)
+        if self._witness is not None:
+            line = {"id": read.id, "sure": reading.sure, "mono_ns": time.monotonic_ns()}
+            self._witness.write(json.dumps(line) + "\n")
+            self._witness.flush()
+
+
+def intake_key(targets: TargetSet, day: str) -> PublicKey:
+    """The intake public key that seals the reads of ``day`` (UTC, ISO).
+
+    After the end of the published series the last key is used, with a warning: better a read
+    whose key dies later by days than a lost one (design: intake keys).
+
+    Raises:
+        RefusedError: central has published no key at all.
+    """
+    keys = targets.intake_keys.keys
+    if not keys:
+        raise RefusedError(
+            "central has published no intake key",
+            reason="no_intake_key",
+            remedy="dock the car after alprd-central publish",
+        )
+    for item in keys:
+        if item.day == day:
+            return public_from_bytes(base64.urlsafe_b64decode(item.key))
+    log.warning("no intake key for today in the published series; using the last one")
+    return public_from_bytes(base64.urlsafe_b64decode(max(keys, key=lambda k: k.day).key))
+
+
+def _wipe(event: PassEvent) -> None:
+    """Overwrite a pass's pictures in place (R-460.5-b2)."""
+    for image in (event.plate_image, event.wide_image):
+        if image is not None and image.flags.writeable:
+            image.fill(0)
