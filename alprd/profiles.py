@@ -1,0 +1,116 @@
+"""Every threshold of the reader in one place, with the two profiles that ship.
+
+``road`` is what the daemon runs on live cameras; ``photo`` is what ``alprd read`` may spend on a
+single picture. An accuracy figure is worth nothing without the name of its profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal
+
+Profile = Literal["road", "photo"]
+
+
+def _floors() -> Mapping[str, float]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSettings:
+    """Settings of detection, tracking, reading and fusion. Sizes in pixels, times in seconds."""
+
+    profile: Profile
+
+    # Detection
+    input_size: tuple[int, int]
+    """(height, width) that a picture is fitted into for models of free size."""
+    max_upscale: float
+    mask_threshold: float = 0.10
+    """Every box above this is masked in other plates' wide pictures (R-460.5-b5), and may
+    continue a track; the detector is run with it."""
+    low_threshold: float = 0.15
+    """Boxes above this may continue a track that is already there."""
+    high_threshold: float = 0.35
+    """Boxes above this may begin a track, or are plates of a photograph."""
+    aspect: tuple[float, float] = (0.8, 7.0)
+    """Width over height of a plate, seen at an angle."""
+
+    # Tracking
+    max_missed_s: float = 0.4
+    """A track without a box for longer is lost: five frames at 15 frames/s."""
+    max_tracks: int = 32
+    confirm_frames: int = 3
+    """Boxes that make a track a plate pass that counts, even if never read."""
+    stitch_s: float = 1.5
+    """A lost pass waits this long for its plate to reappear before it is final."""
+    remember_s: float = 4.0
+    """A plate that reappears this soon after its track was lost is still the same pass."""
+    max_view_s: float = 8.0
+    """A plate in view for longer is reported now, and not again while it stays."""
+
+    # Crops
+    widenings: tuple[float, ...] = (0.10,)
+    """How far a box is grown for OCR, as a share of its size a side; one reading for each."""
+    min_width: float = 28.0
+    full_width: float = 100.0
+    """Width from which a bigger crop adds nothing to the weight of its reading."""
+    min_sharpness: float = 0.02
+    edge: float = 2.0
+    """A box this close to the border of the frame is cut, and not read."""
+    better: float = 1.15
+    """Quality must grow by this factor to be worth another OCR."""
+    first_readings: int = 4
+    """Read a track without waiting for better crops until it has this many readings."""
+    max_readings: int = 16
+    """OCR runs for one pass, bounded."""
+    max_ocr_per_frame: int = 4
+    recheck_s: float = 2.0
+    """A plate that stays in view is read again this often, to notice a change of vehicle."""
+
+    # Fusion
+    temper: float = 0.5
+    """Exponent of the effective number of frames: 1 takes them as independent, which frames of
+    one plate under one light are not; 0 would average them."""
+    smoothing: float = 0.02
+    """Share of each reading's distribution spread evenly, so one frame cannot veto the rest."""
+    char_floor: float = 0.90
+    char_floors: Mapping[str, float] = field(default_factory=_floors)
+    """Floors of single characters where they differ from ``char_floor``."""
+    region_floor: float = 0.60
+    stacked_floor: float = 0.60
+    read_floor: float = 0.30
+    """A character below this makes the text unusable: lettering, badges, blur."""
+    agree: int = 2
+    """Frames that must give the fused text, unless one is very sure."""
+    very_sure: float = 0.985
+    """Lowest character probability of a single frame that is believed alone."""
+    length_share: float = 0.55
+    """Share of the readings' weight that must agree on the number of characters."""
+    text_length: tuple[int, int] = (2, 8)
+
+    # Pictures
+    wide_width: int = 640
+    """The picture of the surroundings is scaled down to this width."""
+    mask_margin: float = 0.15
+    plate_margin: float = 0.15
+    motion: float = 4.0
+    """Mean grey-level change of a coarse cell that counts as motion."""
+    idle_s: float = 1.0
+    """Detection runs at least this often even where nothing moves."""
+
+
+ROAD: Final = ReaderSettings(profile="road", input_size=(384, 640), max_upscale=1.0)
+PHOTO: Final = ReaderSettings(
+    profile="photo",
+    input_size=(640, 640),
+    max_upscale=2.0,
+    high_threshold=0.30,
+    min_width=12.0,
+    widenings=(0.06, 0.10, 0.14),
+    read_floor=0.0,
+    edge=0.0,
+)
+PROFILES: Final[Mapping[Profile, ReaderSettings]] = MappingProxyType({"road": ROAD, "photo": PHOTO})
