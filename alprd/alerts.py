@@ -1,0 +1,395 @@
+"""The alert board: the hits a signed-on person has to look at, in RAM only.
+
+Daemon threads raise, correct and withdraw; the in-car page shows and acts. State of a card::
+
+    new ──silence──► silenced ──unsilence──► new        withdrawn ──acknowledge──► gone
+     └───────────────────┴──acknowledge──► acknowledged ──LINGER_S──► gone
+    any ──correct──► new (loud)        any ──withdraw──► withdrawn (loud)
+
+Repeats of one plate and entry fold into one card with a count. A repeat sounds again once the
+quiet time after the last act is over (a short one for high priority), and a card of high priority
+is the last to give way when the board is full, so folding never hides one.
+
+Every change gets the next *number*; a page that was away asks for the changes after the last
+number it saw. Every act is in the trail before it takes effect; if the trail cannot be written
+the act fails (R-AT-3). The trail gets the card's random id and no plate, pass or entry id: those
+would point at plate text, and a card without a stored read would betray a suppression.
+
+A card of a suppressed plate (R-460.5-b3) is built, shown and ended exactly like any other: when
+it ends its pictures are overwritten and nothing of it is left. Rules: R-460.4-f (never a plain
+match by accident), R-460.5-b3, -b4, R-13.824-7-5, R-AT-1, -3, -4.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from alprd.audit import DAEMON, Actor, Event, Trail
+from alprd.cards import MAX_CARDS, AlertView, Card, Change, Deck, Note, Picture, Sighting, State
+from alprd.errors import InputError, RefusedError
+from alprd.frames import PlateReading
+from alprd.hotlist import Match
+
+
+class Subscription:
+    """One reader of the board's changes.
+
+    ``wait`` is for threads; a coroutine passes ``wake`` (called from any thread, must not block).
+    ``advance`` moves past a change once it is truly delivered, so a failed delivery is repeated.
+    """
+
+    def __init__(self, board: AlertBoard, after: int, wake: Callable[[], None] | None) -> None:
+        self._board = board
+        self._wake = wake
+        self._flag = threading.Event()
+        self.after = after
+
+    def notify(self) -> None:
+        """Tell the reader that there may be changes."""
+        self._flag.set()
+        if self._wake is not None:
+            self._wake()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until the board changes; false after ``timeout_s``."""
+        changed = self._flag.wait(timeout_s)
+        self._flag.clear()
+        return changed
+
+    def changes(self) -> list[Change]:
+        """Changes after the last one advanced past, oldest first, one a card."""
+        return self._board.changes(self.after)
+
+    def advance(self, number: int) -> None:
+        """Changes up to ``number`` are delivered."""
+        self.after = max(self.after, number)
+
+    def close(self) -> None:
+        """Stop being told."""
+        self._board.unsubscribe(self)
+
+
+class AlertBoard:
+    """Cards by id, bounded, thread-safe; see the module for states and rules.
+
+    Args:
+        trail: where acts are recorded.
+        monotonic: seconds; times quiet and lingering.
+        max_cards: most cards kept; the least important gives way.
+    """
+
+    def __init__(
+        self,
+        trail: Trail,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        max_cards: int = MAX_CARDS,
+    ) -> None:
+        self._trail = trail
+        self._monotonic = monotonic
+        self._lock = threading.RLock()
+        self._acts = threading.Lock()  # one act at a time; never held while a camera raises
+        self._deck = Deck(monotonic, max_cards)
+        self._subscriptions: list[Subscription] = []
+        self.epoch: Final = secrets.token_hex(4)
+        """Changes with each start: numbers of another epoch mean nothing here."""
+
+    # --- the daemon's side ---------------------------------------------------------------
+
+    def raise_alert(
+        self,
+        *,
+        pass_id: str,
+        camera: str,
+        reading: PlateReading,
+        match: Match,
+        plate_jpeg: bytes,
+        wide_jpeg: bytes | None,
+        instant: datetime,
+        time_trusted: bool,
+        captured_mono_ns: int,
+        session: str,
+        suppressed: bool = False,
+    ) -> str:
+        """Put a hit on the board; the id of its card.
+
+        Args:
+            captured_mono_ns: monotonic instant of the frame in which this text was first read.
+            suppressed: the plate is protected and alerts under R-460.5-b3; makes no difference
+                to what is shown or recorded (R-460.5-b4).
+
+        The same pass and entry again only renews the pictures.
+        """
+        sighting = Sighting(
+            pass_id=pass_id,
+            camera=camera,
+            reading=reading,
+            match=match,
+            plate=bytearray(plate_jpeg),
+            wide=None if wide_jpeg is None else bytearray(wide_jpeg),
+            instant=instant,
+            time_trusted=time_trusted,
+            captured_mono_ns=captured_mono_ns,
+            session=session,
+            suppressed=suppressed,
+        )
+        with self._changing():
+            return self._deck.place(sighting)
+
+    def knows(self, pass_id: str) -> bool:
+        """Whether a standing card rests on this pass."""
+        with self._lock:
+            return bool(self._deck.of_pass(pass_id))
+
+    def correct(
+        self,
+        pass_id: str,
+        reading: PlateReading,
+        match: Match | Sequence[Match] | None,
+        *,
+        plate_jpeg: bytes | None = None,
+        wide_jpeg: bytes | None = None,
+        captured_mono_ns: int | None = None,
+        suppressed: bool | None = None,
+    ) -> tuple[str, ...]:
+        """The fused reading of a pass is now ``reading``; the ids of the cards that stand for it.
+
+        A card whose entry still matches changes loudly if anything it says changed, quietly (new
+        pictures) if not; one whose entry no longer matches is withdrawn; an entry that newly
+        matches gets its card. A pass without a card changes nothing: raise an alert instead.
+
+        Raises:
+            AuditError: the change is on the board, but could not be recorded. Taking back a
+                wrong alert must not wait for the disk.
+        """
+        matches = [] if match is None else [match] if isinstance(match, Match) else list(match)
+        notes: list[Note] = []
+        with self._changing():
+            standing = self._deck.of_pass(pass_id)
+            if not standing:
+                return ()
+            old = standing[0][1]
+            now = replace(
+                old.copy(old.match),
+                reading=reading,
+                captured_mono_ns=captured_mono_ns or old.captured_mono_ns,
+                suppressed=old.suppressed if suppressed is None else suppressed,
+            )
+            if plate_jpeg is not None:
+                now = replace(now, plate=bytearray(plate_jpeg))
+            if wide_jpeg is not None:
+                now = replace(now, wide=bytearray(wide_jpeg))
+            ids = self._deck.correct(now, matches, notes)
+        for event, alert_id, session in notes:
+            self._trail.record(event, DAEMON, session=session, subjects=(alert_id,))
+        return ids
+
+    def withdraw(self, pass_id: str, reason: str) -> None:
+        """Take back the alerts of a pass, loudly; ``reason`` is plain text for the card.
+
+        Raises:
+            AuditError: withdrawn on the board, but not recorded.
+        """
+        with self._changing():
+            standing = self._deck.of_pass(pass_id)
+            for card, sighting in standing:
+                self._deck.retract(card, sighting, reason)
+        for card, sighting in standing:
+            self._trail.record(
+                Event.ALERT_WITHDRAWN, DAEMON, session=sighting.session, subjects=(card.id,)
+            )
+
+    # --- the person's side ---------------------------------------------------------------
+
+    def silence(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
+        """Stop this card's sound; undone by :meth:`unsilence`.
+
+        Args:
+            seen: the ``alarm`` number the person saw; the act is refused if the card has changed
+                loudly since.
+
+        Raises:
+            InputError: no such card.
+            RefusedError: ``changed`` since seen.
+            AuditError: not recorded, so not done.
+        """
+        self._act(alert_id, actor, Event.ALERT_SILENCED, {"new": "silenced"}, seen)
+
+    def unsilence(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
+        """Let a silenced card sound again. Raises as :meth:`silence`."""
+        self._act(alert_id, actor, Event.ALERT_UNSILENCED, {"silenced": "new"}, seen)
+
+    def acknowledge(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
+        """The person has taken note; a withdrawn card leaves. Raises as :meth:`silence`."""
+        moves: dict[State, State | None] = {
+            "new": "acknowledged",
+            "silenced": "acknowledged",
+            "withdrawn": None,
+        }
+        self._act(alert_id, actor, Event.ALERT_ACKNOWLEDGED, moves, seen)
+
+    def mark_shown(self, view: AlertView, actor: Actor, *, cleared: bool) -> bool:
+        """Record that a person is being shown a card, once per person and loud change.
+
+        Called before the card goes out: an alert is a dissemination (R-13.824-7-5). False when
+        the card has left the board meanwhile and must not be shown.
+
+        Raises:
+            AuditError: not recorded, so it must not be shown.
+        """
+        mark = (actor.id, view.alarm)
+        with self._acts:
+            with self._lock:
+                card = self._deck.cards.get(view.id)
+                if card is None:
+                    return False
+                if mark in card.shown:
+                    return True
+            self._trail.record(
+                Event.ALERT_SHOWN,
+                actor,
+                session=view.session,
+                subjects=(view.id,),
+                detail={
+                    "category": view.match.entry.category,
+                    "kind": view.match.kind,
+                    "list": view.match.list_id,
+                    "list_version": view.match.version,
+                    "state": view.state,
+                    "cleared": cleared,
+                },
+            )
+            card.shown.add(mark)
+            return True
+
+    def view(self, alert_id: str) -> AlertView | None:
+        """One card, or ``None``."""
+        with self._lock:
+            card = self._deck.cards.get(alert_id)
+            return card.view() if card else None
+
+    def picture(self, alert_id: str, which: Picture, actor: Actor) -> bytes | None:
+        """The JPEG of a card's latest sighting, recorded as viewed; ``None`` when there is none.
+
+        Raises:
+            AuditError: not recorded, so not given.
+        """
+        with self._lock:
+            card = self._deck.cards.get(alert_id)
+            if card is None:
+                return None
+            now = card.current
+            held = now.plate if which == "plate" else now.wide
+            if held is None:
+                return None
+            jpeg = bytes(held)
+        self._trail.record(
+            Event.PICTURE_VIEWED,
+            actor,
+            session=now.session,
+            subjects=(alert_id,),
+            detail={"picture": which},
+        )
+        return jpeg
+
+    def snapshot(self) -> list[AlertView]:
+        """All cards in the order of the screen."""
+        with self._lock:
+            return [card.view() for card in sorted(self._deck.cards.values(), key=Card.rank)]
+
+    # --- changes -------------------------------------------------------------------------
+
+    def subscribe(self, after: int = 0, *, wake: Callable[[], None] | None = None) -> Subscription:
+        """Follow the board from change number ``after`` (0: everything that stands)."""
+        subscription = Subscription(self, after, wake)
+        with self._lock:
+            self._subscriptions.append(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget a subscription."""
+        with self._lock:
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+
+    def can_replay(self, after: int) -> bool:
+        """Whether every change after this number is still known."""
+        with self._lock:
+            return after == 0 or self._deck.forgotten <= after <= self._deck.number
+
+    def changes(self, after: int) -> list[Change]:
+        """The latest change of each card after a number, in order."""
+        with self._lock:
+            found = [
+                Change(card.number, card.id, card.view())
+                for card in self._deck.cards.values()
+                if card.number > after
+            ]
+            if after:
+                found += [Change(n, i, None) for n, i in self._deck.gone if n > after]
+        return sorted(found, key=lambda change: change.number)
+
+    def expire(self) -> None:
+        """End the cards whose time is over; the page's clock calls it every few seconds."""
+        with self._changing():
+            self._deck.expire()
+
+    def end_shift(self) -> None:
+        """At sign-off: acknowledged cards end; open ones wait for the next person."""
+        with self._changing():
+            for card in list(self._deck.cards.values()):
+                if card.state == "acknowledged":
+                    self._deck.end(card)
+
+    # --- inside, under the lock ----------------------------------------------------------
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._lock:
+            before = self._deck.number
+            yield
+            told = list(self._subscriptions) if self._deck.number != before else []
+        for subscription in told:
+            subscription.notify()
+
+    def _act(
+        self,
+        alert_id: str,
+        actor: Actor,
+        event: Event,
+        moves: Mapping[State, State | None],
+        seen: int | None,
+    ) -> None:
+        with self._acts:
+            with self._lock:
+                card = self._deck.cards.get(alert_id)
+                if card is None:
+                    raise InputError("this alert is no longer on the board")
+                if seen is not None and seen != card.alarm:
+                    raise RefusedError(
+                        "The alert has changed since you saw it.",
+                        reason="changed",
+                        remedy="look at it again",
+                    )
+                if card.state not in moves:
+                    return
+                alarm, session = card.alarm, card.current.session
+            self._trail.record(event, actor, session=session, subjects=(alert_id,))
+            with self._changing():
+                # A correction or repeat that came in meanwhile has not been seen: it stands.
+                if self._deck.cards.get(alert_id) is not card or card.alarm != alarm:
+                    return
+                state = moves[card.state]
+                if state is None:
+                    self._deck.end(card)
+                    return
+                card.state = state
+                card.acted = self._monotonic()
+                self._deck.touch(card)
