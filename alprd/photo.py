@@ -1,0 +1,409 @@
+"""``alprd read``: plates of photographs, folders and videos.
+
+A photograph is read alone: every plate found in it is told, with ``sure`` saying whether the
+shipped alert floor is met. A video is read as a camera is, one line a pass. Boxes are in pixels
+of the picture as OpenCV decodes it, that is after its EXIF orientation has been applied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from alprd.errors import AlprdError, InputError
+from alprd.frames import Box, Frame, Image, PassEvent, PlateReading
+from alprd.fuse import decode, fuse
+from alprd.models import ModelSet, shipped
+from alprd.ocr import crop
+from alprd.profiles import PROFILES, Profile, ReaderSettings
+from alprd.reader import CharacterReader, PlateDetector, RoadReader, load
+
+PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+VIDEOS: Final = frozenset({".mp4", ".m4v", ".mkv", ".avi", ".mov", ".ts", ".webm", ".mjpeg"})
+_NO_READING: Final = PlateReading("", "", (), None, 0.0, 0.0, False)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPlate:
+    """A plate of a photograph. ``box`` in whole pixels; text "" where none could be read."""
+
+    reading: PlateReading
+    box: tuple[int, int, int, int]
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the JSON line."""
+        return {**_reading_json(self.reading), "box": list(self.box)}
+
+
+def read_image(
+    image: Image, detector: PlateDetector, ocr: CharacterReader, settings: ReaderSettings
+) -> list[FoundPlate]:
+    """Every plate of one picture, surest detection first."""
+    low, high = settings.aspect
+    found = [
+        d
+        for d in detector.detect(image)
+        if d.score >= settings.high_threshold and low <= d.box[2] / d.box[3] <= high
+    ]
+    crops = [crop(image, d.box, widening) for d in found for widening in settings.widenings]
+    results = iter(ocr.read(crops))
+    plates: list[FoundPlate] = []
+    for detection in found:
+        # One frame seen several ways: the crops must agree, as frames of a track must.
+        readings = [decode(next(results), 1.0, number) for number in range(len(settings.widenings))]
+        fused = fuse(readings, ocr.regions, settings)
+        readable = fused is not None and detection.box[2] >= settings.min_width
+        reading = fused.reading if fused is not None and readable else _NO_READING
+        plates.append(FoundPlate(reading, _whole(detection.box, image), detection.score))
+    return plates
+
+
+def read_video(
+    path: Path, detector: PlateDetector, ocr: CharacterReader, settings: ReaderSettings
+) -> Iterator[tuple[Image | None, PassEvent]]:
+    """The final events of every pass of a video, with the masked wide picture of each.
+
+    Every frame is looked at; instants are those of the file.
+
+    Raises:
+        InputError: the file cannot be opened, or gives no frame.
+    """
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise InputError(f"{path} cannot be opened as a video", remedy="check that it plays")
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        step_ns = round(1e9 / rate) if 1 <= rate <= 240 else round(1e9 / 15)
+        reader = RoadReader(path.name, detector, ocr, settings)
+        number, instant = 0, -step_ns
+        while True:
+            told, image = capture.read()
+            if not told:
+                break
+            stamp = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+            # Some containers tell no times; then the frame rate counts.
+            instant = stamp if stamp > instant else instant + step_ns
+            number += 1
+            frame = Frame(path.name, np.asarray(image, dtype=np.uint8), instant, number)
+            yield from _finals(reader.process(frame))
+        if number == 0:
+            raise InputError(f"{path} gives no frame", remedy="check that it plays")
+        yield from _finals(reader.flush())
+    finally:
+        capture.release()
+
+
+def load_picture(path: Path) -> Image:
+    """A photograph as BGR pixels, turned upright by its EXIF orientation.
+
+    Raises:
+        InputError: it cannot be read or decoded.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    remedy = "use JPEG, PNG, BMP, TIFF or WebP"
+    if data.size == 0:
+        raise InputError(f"{path} is empty", remedy=remedy)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise InputError(f"{path} is too large or damaged: {error.err}", remedy=remedy) from error
+    if image is None:
+        raise InputError(f"{path} is no picture that can be decoded", remedy=remedy)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def read_paths(
+    paths: Sequence[Path],
+    *,
+    profile: Profile | None = None,
+    json_out: bool = False,
+    draw: Path | None = None,
+    threads: int = 1,
+    models: ModelSet | None = None,
+) -> int:
+    """Read every photograph and video of ``paths`` and print the plates.
+
+    Args:
+        paths: files, and folders that are searched through in order of name.
+        profile: None takes ``photo`` for photographs and ``road`` for videos.
+        json_out: JSON lines instead of a table, exactly::
+
+            {"image": "<file name>", "plates": [{"plate": "ABC123", "stacked": "",
+             "region": "MN" or null, "confidence": 0.93, "sure": true, "box": [x, y, w, h]}],
+             "ms": 12.3}
+
+            ``ms`` is detection + OCR of that picture without decoding, after a warm-up. A video
+            gives one line a pass: ``{"video", "start_s", "end_s", "plate", "stacked", "region",
+            "confidence", "sure"}``.
+        draw: folder for annotated pictures.
+        threads: threads of one inference.
+        models: other models than the shipped ones.
+
+    Returns:
+        Exit code: 0, or 1 if a file could not be read (the others still are).
+
+    Raises:
+        ModelError: the models cannot be loaded.
+    """
+    job = _Job(models or shipped(), profile, threads, json_out, draw)
+    files, failed = _collect(paths)
+    for error in failed:
+        job.complain(error)
+    with job.progress(len(files)) as advance:
+        for file in files:
+            try:
+                job.read(file)
+            except AlprdError as error:
+                job.complain(error)
+            advance()
+    job.close()
+    return 1 if job.errors else 0
+
+
+class _Job:
+    """One run of :func:`read_paths`: the models in use, the output and the errors so far."""
+
+    def __init__(
+        self,
+        models: ModelSet,
+        profile: Profile | None,
+        threads: int,
+        json_out: bool,
+        draw: Path | None,
+    ) -> None:
+        self.errors = 0
+        self._models, self._threads = models, threads
+        self._profile, self._json, self._draw = profile, json_out, draw
+        self._loaded: dict[Profile, tuple[PlateDetector, CharacterReader]] = {}
+        self._stderr = Console(stderr=True, highlight=False)
+        self._table = Table("file", "plate", "stacked", "state", "confidence", "sure", "box / time")
+        self._warm = False
+        if draw is not None:
+            try:
+                draw.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"folder {draw} cannot be made: {error.strerror}") from error
+
+    def read(self, path: Path) -> None:
+        if path.suffix.lower() in VIDEOS:
+            self._read_video(path)
+        else:
+            self._read_picture(path)
+
+    def complain(self, error: AlprdError) -> None:
+        self.errors += 1
+        self._stderr.print(f"error: {error.diagnostics()}", soft_wrap=True, markup=False)
+
+    def progress(self, files: int) -> Any:
+        """A context that yields a function to call after each file."""
+        if files < 2 or not self._stderr.is_terminal:
+            return nullcontext(lambda: None)
+        return _Bar(Progress(console=self._stderr, transient=True), files)
+
+    def close(self) -> None:
+        if not self._json and self._table.row_count:
+            Console().print(self._table)
+
+    def _settings(self, default: Profile) -> ReaderSettings:
+        return PROFILES[self._profile or default]
+
+    def _pair(self, settings: ReaderSettings) -> tuple[PlateDetector, CharacterReader]:
+        if settings.profile not in self._loaded:
+            self._loaded[settings.profile] = load(self._models, settings, threads=self._threads)
+        return self._loaded[settings.profile]
+
+    def _read_picture(self, path: Path) -> None:
+        image = load_picture(path)
+        settings = self._settings("photo")
+        detector, ocr = self._pair(settings)
+        if not self._warm:
+            read_image(image, detector, ocr, settings)
+            self._warm = True
+        began = time.perf_counter()
+        plates = read_image(image, detector, ocr, settings)
+        spent = (time.perf_counter() - began) * 1000
+        if self._json:
+            _print_json(
+                {
+                    "image": path.name,
+                    "plates": [plate.to_json() for plate in plates],
+                    "ms": round(spent, 2),
+                }
+            )
+        for plate in plates:
+            x, y, w, h = plate.box
+            self._row(path, plate.reading, f"{w} x {h} at {x}, {y}")
+        if not plates:
+            self._table.add_row(path.name, "-", "", "", "", "", "no plate found")
+        if self._draw is not None:
+            _draw(image, plates)
+            self._save(f"{path.stem}.jpg", image)
+
+    def _read_video(self, path: Path) -> None:
+        settings = self._settings("road")
+        detector, ocr = self._pair(settings)
+        for number, (wide, event) in enumerate(read_video(path, detector, ocr, settings), 1):
+            detail = event.detail or {}
+            start, end = (round(detail[k] * 1e-9, 2) for k in ("start_mono_ns", "end_mono_ns"))
+            reading = event.reading or _NO_READING
+            if self._json:
+                _print_json(
+                    {"video": path.name, "start_s": start, "end_s": end, **_reading_json(reading)}
+                )
+            self._row(path, reading, f"{start} - {end} s")
+            if self._draw is not None and wide is not None:
+                _label(wide, reading, (4, wide.shape[0] - 8))
+                self._save(f"{path.stem}-{number:04d}.jpg", wide)
+
+    def _row(self, path: Path, reading: PlateReading, where: str) -> None:
+        self._table.add_row(
+            path.name,
+            reading.text or "-",
+            reading.stacked,
+            reading.region or "",
+            f"{reading.confidence:.2f}",
+            "yes" if reading.sure else "no",
+            where,
+        )
+
+    def _save(self, name: str, image: Image) -> None:
+        assert self._draw is not None  # noqa: S101 - callers ask first; for the type checker
+        target = self._draw / name
+        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        if not done:
+            raise InputError(f"{target} cannot be encoded as JPEG")
+        try:
+            target.write_bytes(data.tobytes())
+        except OSError as error:
+            raise InputError(f"{target} cannot be written: {error.strerror}") from error
+
+
+class _Bar:
+    """A progress bar as a context manager that yields its advance function."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._total = total
+
+    def __enter__(self) -> Any:
+        self._progress.start()
+        task = self._progress.add_task("reading", total=self._total)
+        return lambda: self._progress.advance(task)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+@click.command("read")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@click.option("--json", "json_out", is_flag=True, help="JSON lines on standard output.")
+@click.option(
+    "--profile",
+    type=click.Choice(["road", "photo"]),
+    help="Settings to read with; by default photo for photographs, road for videos.",
+)
+@click.option(
+    "--draw", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Write annotated pictures to this folder.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--models", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR",
+    help="Folder with detector.onnx, ocr.onnx and ocr.yaml to use instead of the shipped ones.",
+)  # fmt: skip
+def read_command(
+    paths: tuple[Path, ...],
+    json_out: bool,
+    profile: Profile | None,
+    draw: Path | None,
+    threads: int,
+    models: Path | None,
+) -> None:
+    """Read the plates of photographs, folders and videos.
+
+    Exit code 1 if a file could not be read; the others still are.
+    """
+    chosen = shipped(models, verify=False) if models is not None else None
+    code = read_paths(
+        paths, profile=profile, json_out=json_out, draw=draw, threads=threads, models=chosen
+    )
+    click.get_current_context().exit(code)
+
+
+def _collect(paths: Iterable[Path]) -> tuple[list[Path], list[InputError]]:
+    """Files to read, folders searched through by name, and what cannot be read at all."""
+    files: list[Path] = []
+    failed: list[InputError] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in PICTURES | VIDEOS and p.is_file()
+            )
+            if not inside:
+                failed.append(InputError(f"folder {path} holds no photograph or video"))
+            files += inside
+        elif path.exists():
+            files.append(path)
+        else:
+            failed.append(InputError(f"{path} does not exist", remedy="check the path"))
+    return files, failed
+
+
+def _finals(events: Iterable[PassEvent]) -> Iterator[tuple[Image | None, PassEvent]]:
+    for event in events:
+        if event.kind == "final" and event.reading is not None:
+            yield event.wide_image, dataclasses.replace(event, plate_image=None, wide_image=None)
+
+
+def _reading_json(reading: PlateReading) -> dict[str, Any]:
+    return {
+        "plate": reading.text,
+        "stacked": reading.stacked,
+        "region": reading.region,
+        "confidence": round(reading.confidence, 4),
+        "sure": reading.sure,
+    }
+
+
+def _print_json(line: dict[str, Any]) -> None:
+    click.echo(json.dumps(line, ensure_ascii=False))
+
+
+def _whole(box: Box, image: Image) -> tuple[int, int, int, int]:
+    """The box in whole pixels, inside the picture."""
+    height, width = image.shape[:2]
+    x0, y0 = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
+    x1, y1 = min(round(box[0] + box[2]), width), min(round(box[1] + box[3]), height)
+    return x0, y0, max(1, x1 - x0), max(1, y1 - y0)
+
+
+def _draw(image: Image, plates: Iterable[FoundPlate]) -> None:
+    for plate in plates:
+        x, y, w, h = plate.box
+        colour = (0, 200, 0) if plate.reading.sure else (0, 165, 255)
+        cv2.rectangle(image, (x, y), (x + w, y + h), colour, 2)
+        _label(image, plate.reading, (x, max(14, y - 6)))
+
+
+def _label(image: Image, reading: PlateReading, at: tuple[int, int]) -> None:
+    words = " ".join(filter(None, (reading.text or "?", reading.stacked, reading.region)))
+    words += f" {reading.confidence:.2f}"
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(image, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, thickness, cv2.LINE_AA)
