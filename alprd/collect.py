@@ -8,21 +8,20 @@ not kept are overwritten before their memory is given back.
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, TextIO
 
 import cv2
+from pydantic import ValidationError
 
 from alprd.alerts import AlertBoard
 from alprd.clock import DisciplinedClock, PositionTrack
-from alprd.crypto import PublicKey, public_from_bytes, seal_read
-from alprd.errors import RefusedError
+from alprd.crypto import seal_read
+from alprd.errors import InputError
 from alprd.frames import Image, PassEvent, PlateReading
 from alprd.hotlist import Match
 from alprd.records import Plate, Read, destroy_by, new_id
@@ -35,6 +34,8 @@ log = logging.getLogger(__name__)
 
 PLATE_QUALITY: Final = 88
 WIDE_QUALITY: Final = 72
+MOST_ALERTS: Final = 4
+"""Cards that one pass may raise: one plate can stand on several lists."""
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:
@@ -76,9 +77,6 @@ class Collector:
         self._agency = agency
         self._vehicle = vehicle
         self._witness = witness
-        self._lock = threading.Lock()
-        self._told: set[str] = set()
-        """Passes with an alert on the board."""
         self._covered: set[str] = set()
         """Passes of which any reading was covered: the whole pass is, over-suppression accepted
         (T-10)."""
@@ -112,12 +110,10 @@ class Collector:
                     reading.text if reading else None,
                     (m.entry.category for m in matches if reading and reading.sure),
                 )
-            with self._lock:
-                self._told.discard(event.pass_id)
-                self._covered.discard(event.pass_id)
+            self._covered.discard(event.pass_id)
         elif covered:
             self._covered.add(event.pass_id)
-        if covered or (event.kind == "final" and not decision.keep):
+        if event.kind == "final" and not decision.keep:
             _wipe(event)
 
     def _alert(
@@ -128,43 +124,51 @@ class Collector:
         session: str,
         covered: bool,
     ) -> None:
-        """Raise, correct or withdraw the alert of a pass; only a sure reading may alarm."""
-        match = decision.alerts[0] if decision.alerts and reading.sure else None
-        with self._lock:
-            told = event.pass_id in self._told
-            if match is not None:
-                self._told.add(event.pass_id)
-        if match is None:
-            # An unsure last look does not take back what a sure one said; another plate does.
-            if told and not decision.alerts:
-                self._board.withdraw(event.pass_id, "later frames read another plate")
+        """Raise, correct or withdraw the alerts of a pass; only a sure reading may alarm."""
+        matches = decision.alerts[:MOST_ALERTS] if reading.sure else ()
+        told = self._board.knows(event.pass_id)
+        if not told and not matches:
             return
-        if told and event.kind == "early":
-            return
-        if event.plate_image is None:
-            log.error("pass of camera %s came without its picture", event.camera)
-            return
-        instant, trusted = self._clock.utc(event.best_mono_ns)
-        plate_jpeg = encode_jpeg(event.plate_image, PLATE_QUALITY)
-        wide = event.wide_image
-        wide_jpeg = encode_jpeg(wide, WIDE_QUALITY) if wide is not None else None
+        if told and decision.alerts and not matches:
+            return  # an unsure last look does not take back what a sure one said
+        pictures = self._pictures(event)
         if told:
             self._board.correct(
-                event.pass_id, reading, match, plate_jpeg=plate_jpeg, wide_jpeg=wide_jpeg
+                event.pass_id,
+                reading,
+                matches,
+                plate_jpeg=pictures[0] if pictures else None,
+                wide_jpeg=pictures[1] if pictures else None,
+                suppressed=covered,
             )
             return
-        self._board.raise_alert(
-            pass_id=event.pass_id,
-            camera=event.camera,
-            reading=reading,
-            match=match,
-            plate_jpeg=plate_jpeg,
-            wide_jpeg=wide_jpeg,
-            instant=instant,
-            time_trusted=trusted,
-            captured_mono_ns=event.first_mono_ns,
-            session=session,
-            suppressed=covered,
+        if pictures is None:
+            log.error("a pass of camera %s came without its picture", event.camera)
+            return
+        instant, trusted = self._clock.utc(event.best_mono_ns)
+        for match in matches:
+            self._board.raise_alert(
+                pass_id=event.pass_id,
+                camera=event.camera,
+                reading=reading,
+                match=match,
+                plate_jpeg=pictures[0],
+                wide_jpeg=pictures[1],
+                instant=instant,
+                time_trusted=trusted,
+                captured_mono_ns=event.first_mono_ns,
+                session=session,
+                suppressed=covered,
+            )
+
+    @staticmethod
+    def _pictures(event: PassEvent) -> tuple[bytes, bytes | None] | None:
+        if event.plate_image is None:
+            return None
+        wide = event.wide_image
+        return (
+            encode_jpeg(event.plate_image, PLATE_QUALITY),
+            None if wide is None else encode_jpeg(wide, WIDE_QUALITY),
         )
 
     def _commit(
@@ -179,22 +183,18 @@ class Collector:
         row = self._sessions.count_pass(
             reading.text, (m.entry.category for m in matches if reading.sure)
         )
-        if row is None or event.plate_image is None:
+        pictures = self._pictures(event)
+        if row is None or pictures is None:
             return
         instant, trusted = self._clock.utc(event.best_mono_ns)
-        wide = event.wide_image
-        read = Read(
-            id=new_id(),
-            session=row.id,
-            destroy_by=destroy_by(instant, timedelta(hours=targets.policy.retention_hours)),
-            plate=Plate(text=reading.text, stacked=reading.stacked, state=reading.region),
-            instant=instant,
-            time_trusted=trusted,
-            position=self._positions.at(event.best_mono_ns),
-            plate_picture=encode_jpeg(event.plate_image, PLATE_QUALITY),
-            wide_picture=encode_jpeg(wide, WIDE_QUALITY) if wide is not None else None,
-        )
-        key = intake_key(targets, instant.strftime("%Y-%m-%d"))
+        try:
+            read = self._read(reading, pictures, row.id, instant, trusted, event, targets)
+        except ValidationError:
+            # The cause quotes plate text, which must not travel into logs.
+            raise InputError("a read does not fit the closed schema (R-460.4.1-a)") from None
+        key, of_the_day = targets.intake_key(instant.date())
+        if not of_the_day:
+            log.warning("no intake key for this day in the published series; using the last one")
         envelope = seal_read(read, agency=self._agency, vehicle=self._vehicle, intake_key=key)
         self._store.commit_read(envelope, hit=hit, session_row=row)
         if self._witness is not None:
@@ -202,28 +202,27 @@ class Collector:
             self._witness.write(json.dumps(line) + "\n")
             self._witness.flush()
 
-
-def intake_key(targets: TargetSet, day: str) -> PublicKey:
-    """The intake public key that seals the reads of ``day`` (UTC, ISO).
-
-    After the end of the published series the last key is used, with a warning: better a read
-    whose key dies later by days than a lost one (design: intake keys).
-
-    Raises:
-        RefusedError: central has published no key at all.
-    """
-    keys = targets.intake_keys.keys
-    if not keys:
-        raise RefusedError(
-            "central has published no intake key",
-            reason="no_intake_key",
-            remedy="dock the car after alprd-central publish",
+    def _read(
+        self,
+        reading: PlateReading,
+        pictures: tuple[bytes, bytes | None],
+        session: str,
+        instant: datetime,
+        trusted: bool,
+        event: PassEvent,
+        targets: TargetSet,
+    ) -> Read:
+        return Read(
+            id=new_id(),
+            session=session,
+            destroy_by=destroy_by(instant, timedelta(hours=targets.policy.retention_hours)),
+            plate=Plate(text=reading.text, stacked=reading.stacked, state=reading.region),
+            instant=instant,
+            time_trusted=trusted,
+            position=self._positions.at(event.best_mono_ns),
+            plate_picture=pictures[0],
+            wide_picture=pictures[1],
         )
-    for item in keys:
-        if item.day == day:
-            return public_from_bytes(base64.urlsafe_b64decode(item.key))
-    log.warning("no intake key for today in the published series; using the last one")
-    return public_from_bytes(base64.urlsafe_b64decode(max(keys, key=lambda k: k.day).key))
 
 
 def _wipe(event: PassEvent) -> None:

@@ -12,14 +12,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+from alprd.errors import AlprdError
 
 log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S: Final = 0.5
 LONGEST_BACKOFF_S: Final = 30.0
+
+
+def describe(error: BaseException) -> str:
+    """An error for the log: its kind and where it rose, and its words only if they are ours.
+
+    The words of a foreign error may quote what it was given, and that may be plate text.
+    """
+    where = " < ".join(
+        f"{Path(frame.filename).name}:{frame.lineno}"
+        for frame in reversed(traceback.extract_tb(error.__traceback__)[-4:])
+    )
+    words = f": {error.diagnostics()}" if isinstance(error, AlprdError) else ""
+    return f"{type(error).__name__}{words} at {where}"
 
 
 class Beat:
@@ -119,8 +136,8 @@ class Supervisor:
         def body() -> None:
             try:
                 worker.run(beat)
-            except Exception:  # noqa: BLE001 - the table's purpose: one worker never ends all
-                log.exception("worker %s ended by an error", worker.name)
+            except Exception as error:  # noqa: BLE001 - one worker never ends the others
+                log.error("worker %s ended by %s", worker.name, describe(error))
 
         state.thread = threading.Thread(target=body, name=worker.name, daemon=True)
         state.thread.start()
