@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"crypto", "config"}),
     frozenset({"wire"}),
     frozenset({"audit", "frames", "models", "profiles"}),
-    frozenset({"clock", "detect", "ocr", "hotlist", "roster", "trust", "store", "fuse"}),
+    frozenset({"clock", "sources", "detect", "ocr", "hotlist", "roster", "trust", "store", "fuse"}),
     frozenset({"capture", "mark", "nmea", "suppress", "track", "mirror", "session", "alerts"}),
     frozenset({"gps", "reader", "targets"}),
     frozenset({"sync", "photo", "collect"}),
