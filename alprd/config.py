@@ -61,9 +61,8 @@ class ReaderSection(Closed):
 
     profile: Literal["road", "photo"] = "road"
     threads: Annotated[int, Field(ge=1, le=16)] = 1
-    detector_model: Path | None = None
-    ocr_model: Path | None = None
-    ocr_config: Path | None = None
+    models: Path | None = None
+    """A folder of one's own with ``detector.onnx``, ``ocr.onnx`` and ``ocr.yaml``."""
 
 
 class ReplaySection(Closed):
@@ -115,8 +114,10 @@ def load(path: Path) -> Config:
         for item in error.errors(include_url=False, include_input=False):
             where = item["loc"]
             line = _line_of(text, where)
+            unknown = item["type"] == "extra_forbidden"
             problems.append(
-                f"{path}:{line}: {'.'.join(str(part) for part in where)}: {item['msg']}"
+                f"{path}:{line}: {'.'.join(str(part) for part in where)}: "
+                f"{'unknown key' if unknown else item['msg']}"
             )
         raise ConfigError(
             "\n".join(problems), remedy="config/alprd.toml documents every key"
