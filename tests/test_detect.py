@@ -1,0 +1,133 @@
+"""The detector's layout, letterboxing and mapping back, on real ONNX models."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vision_world import RED, blank, write_detector
+
+from alprd.detect import Detector
+from alprd.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_detector(tmp_path_factory.mktemp("models") / "free.onnx")
+
+
+@pytest.fixture(scope="module")
+def square(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_detector(tmp_path_factory.mktemp("models") / "square.onnx", fixed=(416, 416))
+
+
+@pytest.mark.parametrize("model", ["free", "square"])
+@settings(max_examples=40, deadline=None)
+@given(
+    width=st.integers(200, 1400),
+    height=st.integers(150, 900),
+    place=st.tuples(st.floats(0, 0.7), st.floats(0, 0.7)),
+)
+def test_boxes_come_back_in_pixels_of_the_picture(
+    model: str,
+    request: pytest.FixtureRequest,
+    width: int,
+    height: int,
+    place: tuple[float, float],
+) -> None:
+    detector = Detector(request.getfixturevalue(model))
+    image = blank(width, height)
+    x, y = int(place[0] * width), int(place[1] * height)
+    w, h = max(24, width // 5), max(16, height // 8)
+    image[y : y + h, x : x + w] = RED
+    (found,) = detector.detect(image)
+    scale = min(1.0, detector.input_size[0] / height, detector.input_size[1] / width)
+    error = 1.5 / scale + 1
+    wanted = (x, y, min(w, width - x), min(h, height - y))
+    assert np.abs(np.subtract(found.box, wanted)).max() <= error
+    assert found.score == pytest.approx(0.9)
+    assert found.box[0] >= 0
+    assert found.box[0] + found.box[2] <= width
+
+
+def test_free_model_gets_the_smallest_canvas(free: Path) -> None:
+    detector = Detector(free, input_size=(384, 640))
+    canvas, scale, left, top = detector._letterbox(blank(1280, 720))
+    assert canvas.shape == (1, 3, 384, 640)
+    assert (scale, left, top) == (0.5, 0, 12)
+    assert detector._letterbox(blank(640, 480))[0].shape == (1, 3, 384, 512)
+
+
+def test_canvas_is_rgb_with_grey_border(free: Path) -> None:
+    detector = Detector(free, input_size=(384, 640))
+    image = np.zeros((720, 1280, 3), np.uint8)
+    image[:] = (255, 128, 0)
+    canvas, *_ = detector._letterbox(image)
+    assert canvas[0, :, 200, 300] == pytest.approx([0.0, 128 / 255, 1.0], abs=1e-6)
+    assert canvas[0, :, 2, 300] == pytest.approx([114 / 255] * 3, abs=1e-6)
+    portrait, *_ = detector._letterbox(image.transpose(1, 0, 2).copy())
+    assert portrait[0, :, 0, 0] == pytest.approx([114 / 255] * 3, abs=1e-6)
+
+
+def test_threshold_drops_rows(free: Path) -> None:
+    image = blank()
+    image[100:150, 100:200] = RED
+    assert Detector(free, threshold=0.89).detect(image)
+    assert not Detector(free, threshold=0.91).detect(image)
+
+
+def test_rows_that_are_no_boxes_are_dropped(free: Path) -> None:
+    detector = Detector(free)
+    rows = np.array(
+        [
+            [0, 10, 10, 60, 30, 0, 0.9],
+            [0, np.nan, 10, 60, 30, 0, 0.9],
+            [0, 10, 10, 10.5, 30, 0, 0.9],  # too thin
+            [0, 900, 10, 999, 30, 0, 0.9],  # outside
+            [0, 10, 10, 60, 30, 3, 0.9],  # another class
+        ],
+        np.float32,
+    )
+    found = detector._map_back(rows, blank(), 1.0, 0, 0)
+    assert [d.box for d in found] == [(10, 10, 50, 20)]
+
+
+def test_threads_share_one_detector(free: Path) -> None:
+    detector = Detector(free)
+    wrong: list[tuple[float, ...]] = []
+
+    def look(x: int) -> None:
+        image = blank()
+        image[100:150, x : x + 100] = RED
+        for _ in range(20):
+            box = detector.detect(image)[0].box
+            if abs(box[0] - x) > 2:
+                wrong.append(box)
+
+    threads = [threading.Thread(target=look, args=(x,)) for x in (20, 400)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_unusable_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="missing"):
+        Detector(tmp_path / "none.onnx")
+    rubbish = tmp_path / "rubbish.onnx"
+    rubbish.write_bytes(b"no model")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Detector(rubbish)
+    with pytest.raises(ModelError, match="output") as caught:
+        Detector(write_detector(tmp_path / "eight.onnx", last=8))
+    assert "x0, y0, x1, y1" in caught.value.remedy
+
+
+def test_absent_provider_is_named(free: Path) -> None:
+    with pytest.raises(ModelError, match="NoSuchExecutionProvider"):
+        Detector(free, providers=["NoSuchExecutionProvider"])
