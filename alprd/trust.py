@@ -1,11 +1,11 @@
 """Enrolment of a car, its keys, and what it trusts.
 
 A new car knows one thing: the one-time code that an administrator read out at central. The code
-is ``<secret>.<SHA-256 of central's CA certificate (DER), 64 hex digits>``, so it names central
-before the car has ever spoken to it. The car fetches the CA certificate on a connection that is
-not verified and carries nothing secret, compares the digest, and sends the code only on a second
-connection verified against that very CA. Whoever sits between learns nothing and can put nothing
-in its place.
+is ``<secret>.<pin>``, the pin being the first 32 hex digits (128 bits) of the SHA-256 of
+central's CA certificate (DER), so it names central before the car has ever spoken to it. The car
+fetches the CA certificate on a connection that is not verified and carries nothing secret,
+compares the digest, and sends the code only on a second connection verified against that very
+CA. Whoever sits between learns nothing and can put nothing in its place.
 
 Layout of the state folder (folders 0700, every file 0600)::
 
@@ -23,6 +23,7 @@ import binascii
 import hmac
 import re
 import ssl
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,9 +60,10 @@ from alprd.errors import (
 from alprd.records import Closed, Name
 from alprd.wire import EnrolReply, EnrolRequest
 
-_CODE: Final = re.compile(r"(?P<secret>[A-Za-z0-9_-]{8,128})\.(?P<pin>[0-9a-f]{64})")
+_CODE: Final = re.compile(r"(?P<secret>[A-Za-z0-9_-]{8,128})\.(?P<pin>[0-9a-f]{32})")
 _TIMEOUT_S: Final = 20.0
 _MAX_REPLY: Final = 1_000_000
+_LONGEST_S: Final = 120.0
 _ENROL_AGAIN: Final = "enrol the car with a new code: alprd enrol"
 
 
@@ -139,11 +141,6 @@ class Trust:
         )
 
 
-def make_code(secret: str, ca_pem: str) -> str:
-    """The code an administrator reads out; the inverse of what :func:`enrol` takes apart."""
-    return f"{secret}.{_pin(x509.load_pem_x509_certificate(ca_pem.encode()))}"
-
-
 def enrol(central_url: str, code: str, vehicle: str, state_dir: Path) -> Trust:
     """Make the car's keys, enrol it with its one-time code, store what it trusts from now on.
 
@@ -159,7 +156,7 @@ def enrol(central_url: str, code: str, vehicle: str, state_dir: Path) -> Trust:
     if found is None:
         raise ConfigError(
             "the enrolment code is not whole",
-            remedy="type it as shown: a secret, a dot and 64 hex digits",
+            remedy="type it as shown: a secret, a dot and 32 hex digits",
         )
     url = central_url.rstrip("/")
     if not url.startswith("https://"):
@@ -180,7 +177,7 @@ def enrol(central_url: str, code: str, vehicle: str, state_dir: Path) -> Trust:
             remedy="use letters, digits, dot, dash and underscore, at most 64",
         ) from error
     with httpx.Client(verify=_context(ca_pem), timeout=_TIMEOUT_S, trust_env=False) as client:
-        body = _ask(client, "POST", f"{url}/v1/enrol", request.model_dump_json())
+        body = _ask(client, "POST", f"{url}/v1/enrol", request.model_dump_json().encode())
     try:
         reply = EnrolReply.model_validate_json(body)
     except ValidationError as error:
@@ -216,7 +213,7 @@ def _fetch_pinned_ca(url: str, pin: str) -> str:
 
 
 def _pin(certificate: x509.Certificate) -> str:
-    return sha256_hex(certificate.public_bytes(serialization.Encoding.DER))
+    return sha256_hex(certificate.public_bytes(serialization.Encoding.DER))[:32]
 
 
 def _context(ca_pem: str) -> ssl.SSLContext:
@@ -227,22 +224,43 @@ def _context(ca_pem: str) -> ssl.SSLContext:
     return context
 
 
-def _ask(client: httpx.Client, method: str, url: str, body: str | None = None) -> bytes:
-    headers = {"content-type": "application/json"} if body is not None else {}
+def exchange(
+    client: httpx.Client,
+    method: str,
+    url: str,
+    *,
+    body: bytes | None = None,
+    content_type: str = "application/json",
+) -> tuple[int, bytes]:
+    """One question to central: (HTTP status, answer), bounded in size and time.
+
+    Raises:
+        SyncError: no answer, or one that is too long or takes too long.
+    """
+    place = url.partition("?")[0]
+    headers = {"accept-encoding": "identity"}
+    if body is not None:
+        headers["content-type"] = content_type
+    deadline = time.monotonic() + _LONGEST_S
+    data = bytearray()
     try:
         with client.stream(method, url, content=body, headers=headers) as response:
-            data = b""
-            for chunk in response.iter_bytes():
+            for chunk in response.iter_raw():
                 data += chunk
-                if len(data) > _MAX_REPLY:
-                    raise SyncError(f"{url}: answer is over {_MAX_REPLY} bytes")
+                if len(data) > _MAX_REPLY or time.monotonic() > deadline:
+                    raise SyncError(f"{place}: central's answer does not end")
     except httpx.HTTPError as error:
         raise SyncError(
-            f"{url}: {error}", remedy="check that central runs and that the car can reach it"
+            f"{place}: {error}", remedy="check that central runs and that the car can reach it"
         ) from error
-    if response.status_code != httpx.codes.OK:
+    return response.status_code, bytes(data)
+
+
+def _ask(client: httpx.Client, method: str, url: str, body: bytes | None = None) -> bytes:
+    status, data = exchange(client, method, url, body=body)
+    if status != httpx.codes.OK:
         raise SyncError(
-            f"{url}: central refused ({response.status_code})",
+            f"{url}: central refused ({status})",
             remedy="ask for a new code; a code works once and not for long",
         )
     return data

@@ -16,7 +16,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"wire"}),
     frozenset({"audit", "frames", "models", "profiles"}),
     frozenset({"clock", "sources", "detect", "ocr", "hotlist", "roster", "trust", "store", "fuse"}),
-    frozenset({"capture", "mark", "nmea", "suppress", "track", "mirror", "session", "alerts"}),
+    frozenset(
+        {"capture", "mark", "nmea", "suppress", "track", "mirror", "outbound", "session", "alerts"}
+    ),
     frozenset({"gps", "reader", "targets"}),
     frozenset({"sync", "photo", "collect"}),
     frozenset({"mdt"}),
