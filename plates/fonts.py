@@ -104,8 +104,7 @@ def glyph(path: Path, char: str) -> Mask:
     image = Image.new("L", (max(1, right - left) + 8, max(1, bottom - top) + 8))
     ImageDraw.Draw(image).text((4 - left, 4 - top), char, font=font, fill=255)
     pixels = np.asarray(image)
-    box = cv2.boundingRect(cv2.findNonZero((pixels > 40).astype(np.uint8)))
-    x, y, w, h = box
+    x, y, w, h = cv2.boundingRect((pixels > 40).astype(np.uint8))
     return np.ascontiguousarray(pixels[y : y + h, x : x + w])
 
 
@@ -130,8 +129,7 @@ def line(path: Path, text: str, height: int, spacing: int = 0) -> Mask:
     else:
         draw.text((4, 4 - box[1]), text, font=font, fill=255)
     pixels = np.asarray(image)
-    points = cv2.findNonZero((pixels > 40).astype(np.uint8))
-    if points is None:
+    x0, y0, w, h = cv2.boundingRect((pixels > 40).astype(np.uint8))
+    if w == 0:  # a character that the face has no ink for
         return np.zeros((height, 1), np.uint8)
-    x0, y0, w, h = cv2.boundingRect(points)
     return np.ascontiguousarray(pixels[y0 : y0 + h, x0 : x0 + w])

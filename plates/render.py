@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from plates import trim
 from plates.designs import Design, designs, states
 from plates.fonts import FontPool
+from plates.pixels import blur
 from plates.scenery import (
     PAINTERS,
     Canvas,
@@ -161,7 +162,7 @@ def _number(
     if strength > 0.1:
         _emboss(canvas, mask, rng, strength)
     if free and rng.random() < 0.08:
-        edge = cv2.dilate(mask, np.ones((5, 5), np.uint8))
+        edge = np.asarray(cv2.dilate(mask, np.ones((5, 5), np.uint8)), np.uint8)
         blend(canvas, edge, _opposite(rng, ink), 0.9)
     blend(canvas, mask, ink, float(rng.uniform(0.88, 1.0)))
     if strength > 0.1:
@@ -174,7 +175,7 @@ def _emboss(
     canvas: Canvas, mask: NDArray[np.uint8], rng: np.random.Generator, strength: float
 ) -> None:
     """Light and shade on the flanks of raised characters, lit from a random side above."""
-    height = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(2.0, 4.0))).astype(np.float32) / 255
+    height = blur(mask, float(rng.uniform(2.0, 4.0))).astype(np.float32) / 255
     dx = cv2.Sobel(height, cv2.CV_32F, 1, 0)
     dy = cv2.Sobel(height, cv2.CV_32F, 0, 1)
     angle = float(rng.uniform(-2.6, -0.5))

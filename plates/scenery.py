@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plates.pixels import blur, resized
+
 Canvas = NDArray[np.float32]
 Colour = tuple[float, float, float]
 Painter = Callable[[Canvas, np.random.Generator], None]
@@ -72,7 +74,7 @@ def _shade(canvas: Canvas, rng: np.random.Generator, low: float, high: float) ->
 def _fill(canvas: Canvas, points: NDArray[np.int32], colour: Colour, alpha: float) -> None:
     mask = np.zeros(canvas.shape[:2], np.uint8)
     cv2.fillPoly(mask, [points], 255, lineType=cv2.LINE_AA)
-    blend(canvas, cv2.GaussianBlur(mask, (0, 0), 1.2), colour, alpha)
+    blend(canvas, blur(mask, 1.2), colour, alpha)
 
 
 def _ridge(canvas: Canvas, heights: NDArray[np.float64], colour: Colour, alpha: float) -> None:
@@ -131,7 +133,7 @@ def water(canvas: Canvas, rng: np.random.Generator) -> None:
     start = int(h * rng.uniform(0.72, 0.84))
     blend_mask = np.zeros((h, w), np.uint8)
     blend_mask[start:] = 255
-    blend(canvas, cv2.GaussianBlur(blend_mask, (0, 0), 6), (110, 160, 205), 0.5)
+    blend(canvas, blur(blend_mask, 6), (110, 160, 205), 0.5)
     for _ in range(10):
         y, x = int(rng.integers(start, h)), int(rng.integers(0, w))
         length = int(rng.integers(20, 90))
@@ -175,7 +177,7 @@ def sun(canvas: Canvas, rng: np.random.Generator) -> None:
                 int(centre[1] + 2.2 * radius * np.sin(angle)),
             )
             cv2.line(mask, centre, end, 255, 3, cv2.LINE_AA)
-    mask = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(1, 10)))
+    mask = blur(mask, float(rng.uniform(1, 10)))
     blend(canvas, mask, random_colour(rng, 150, 230), float(rng.uniform(0.15, 0.45)))
 
 
@@ -285,7 +287,7 @@ def rainbow(canvas: Canvas, rng: np.random.Generator) -> None:
         cv2.ellipse(
             mask, (w // 2, h), (int(w * 0.42) - i * 9, int(h * 0.85) - i * 9), 0, 180, 360, 255, 9
         )
-        blend(canvas, cv2.GaussianBlur(mask, (0, 0), 2.5), colour, 0.55)
+        blend(canvas, blur(mask, 2.5), colour, 0.55)
     del rng
 
 
@@ -365,9 +367,7 @@ def texture(canvas: Canvas, rng: np.random.Generator) -> None:
     cells = rng.normal(0, 1, (int(rng.integers(2, 8)), int(rng.integers(3, 14)), 3)).astype(
         np.float32
     )
-    canvas += cv2.resize(cells, (w, h), interpolation=cv2.INTER_CUBIC) * np.float32(
-        rng.uniform(5, 38)
-    )
+    canvas += resized(cells, w, h, cv2.INTER_CUBIC) * np.float32(rng.uniform(5, 38))
 
 
 PAINTERS: dict[str, Painter] = {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plates.designs import Token, parse_format
 from plates.fonts import FontPool, glyph
+from plates.pixels import blur, resized
 from plates.spec import PlateSpec, format_of
 
 Mask = NDArray[np.uint8]
@@ -147,7 +148,7 @@ def draw_serial(
 def _paste(mask: Mask, ink: Mask, x: float, y: float, w: float, h: float) -> None:
     """Draw `ink` into the box, keeping what lies inside the plate."""
     target_w, target_h = max(1, round(w)), max(1, round(h))
-    scaled = cv2.resize(ink, (target_w, target_h), interpolation=cv2.INTER_AREA)
+    scaled = resized(ink, target_w, target_h, cv2.INTER_AREA)
     x0, y0 = round(x), round(y)
     left, top = max(0, x0), max(0, y0)
     right, bottom = min(mask.shape[1], x0 + target_w), min(mask.shape[0], y0 + target_h)
@@ -202,7 +203,7 @@ def _graphic(mask: Mask, rng: np.random.Generator, cx: float, cy: float, r: floa
 def _die(mask: Mask, lettering: Lettering) -> Mask:
     """Round the corners and swell or thin the strokes as a stamping die and paint do."""
     sigma = lettering.rounding
-    soft = cv2.GaussianBlur(mask, (0, 0), sigma).astype(np.float32) / 255
+    soft = blur(mask, sigma).astype(np.float32) / 255
     level = 0.5 - 0.16 * lettering.swell
     sharp = np.clip((soft - level) * (2.2 * sigma + 1.5) + 0.5, 0, 1) * 255
     return sharp.astype(np.uint8)

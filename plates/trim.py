@@ -1,4 +1,4 @@
-"""What is on and around a plate besides its design: stickers, bolts, frames, dirt, snow, scratches."""
+"""What is on and around a plate besides its design: stickers, bolts, frames, dirt and snow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plates.fonts import FontPool, line
+from plates.pixels import blur, resized
 from plates.scenery import Canvas, Colour, blend, luminance, random_colour
 
 _FRAME_WORDS = (
@@ -45,7 +46,7 @@ def words(
     spacing = int(rng.integers(0, 7)) if face == "plain" else 0
     mask = line(chosen.path, text, height, spacing)
     if mask.shape[1] > max_width:
-        mask = cv2.resize(mask, (max_width, mask.shape[0]), interpolation=cv2.INTER_AREA)
+        mask = resized(mask, max_width, mask.shape[0], cv2.INTER_AREA)
     return mask
 
 
@@ -161,7 +162,7 @@ def frame(canvas: Canvas, rng: np.random.Generator, fonts: FontPool, serial: Box
 
 def _clouds(rng: np.random.Generator, h: int, w: int, cells: int) -> NDArray[np.float32]:
     field = rng.normal(0, 1, (max(2, cells // 2), cells)).astype(np.float32)
-    return cv2.resize(field, (w, h), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    return resized(field, w, h, cv2.INTER_CUBIC).astype(np.float32)
 
 
 def wear_off(canvas: Canvas, rng: np.random.Generator, amount: float) -> None:
@@ -176,7 +177,8 @@ def wear_off(canvas: Canvas, rng: np.random.Generator, amount: float) -> None:
         blend(canvas, (film * 255).astype(np.uint8), shade, float(amount * rng.uniform(0.1, 0.55)))
     if rng.random() < 0.35 * amount + 0.1:
         specks = (rng.random((h // 3, w // 3)) < 0.007 * amount).astype(np.uint8) * 255
-        specks = cv2.resize(cv2.dilate(specks, np.ones((2, 2), np.uint8)), (w, h))
+        specks = np.asarray(cv2.dilate(specks, np.ones((2, 2), np.uint8)), np.uint8)
+        specks = resized(specks, w, h)
         grey = float(rng.uniform(30, 130))
         blend(canvas, specks, (grey * 1.1, grey, grey * 0.85), 0.7)
     if rng.random() < 0.3 * amount + 0.05:
@@ -192,7 +194,7 @@ def wear_off(canvas: Canvas, rng: np.random.Generator, amount: float) -> None:
         y, x = (int(rng.choice([0, h])), int(rng.integers(0, w)))
         bend = np.zeros((h, w), np.float32)
         cv2.circle(bend, (x, y), int(rng.integers(20, 70)), 1.0, -1)
-        canvas += cv2.GaussianBlur(bend, (0, 0), 12)[..., None] * np.float32(rng.uniform(-60, 60))
+        canvas += blur(bend, 12)[..., None] * np.float32(rng.uniform(-60, 60))
 
 
 def snow(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -1,0 +1,1 @@
+"""Training of the shipped detector and recogniser; the runtime never imports it."""

@@ -1,0 +1,100 @@
+"""Write the shipped files: `ocr.onnx`, `ocr.yaml` and their line in `SHA256SUMS`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import onnxslim
+import torch
+import yaml
+
+from alprd.models import write_sums
+from training.ocr.labels import REGIONS
+from training.ocr.network import ALPHABET, HEIGHT, PAD, PLATE_SLOTS, WIDTH, Exported, PlateReader
+from training.ocr.train import load
+
+OPSET = 17
+OUTPUTS = ["plate", "region", "stacked"]
+# The exported graph may differ from the network by rounding only.
+TOLERANCE = 2e-3
+
+
+def config() -> dict[str, object]:
+    """What fast-plate-ocr needs to know of the model."""
+    return {
+        "max_plate_slots": PLATE_SLOTS,
+        "alphabet": ALPHABET,
+        "pad_char": ALPHABET[PAD],
+        "img_height": HEIGHT,
+        "img_width": WIDTH,
+        "keep_aspect_ratio": False,
+        "interpolation": "linear",
+        "image_color_mode": "rgb",
+        "plate_regions": list(REGIONS),
+    }
+
+
+def export(work: Path, out: Path) -> str:
+    """Export the averaged weights of the last checkpoint of `work` into `out`.
+
+    The written graph is run beside the network on random pictures, alone and in a batch.
+
+    Returns:
+        a line that says what was written.
+
+    Raises:
+        FileNotFoundError: no checkpoint.
+        ValueError: graph and network disagree; nothing is then replaced.
+    """
+    state = load(work)
+    reader = PlateReader(len(REGIONS))
+    reader.load_state_dict(state["averaged"])
+    model = Exported(reader).eval()
+    example = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8)
+    out.mkdir(parents=True, exist_ok=True)
+    raw = out / "ocr.raw.onnx.tmp"
+    with warnings.catch_warnings():
+        # The TorchScript exporter is deprecated but needs no further package.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (example,),
+            str(raw),
+            input_names=["input"],
+            output_names=OUTPUTS,
+            dynamic_axes={name: {0: "batch"} for name in ["input", *OUTPUTS]},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    slim = onnxslim.slim(onnx.load(str(raw)))
+    raw.unlink()
+    slim.metadata_props.add(key="steps", value=str(state["step"]))
+    data = slim.SerializeToString()
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    for n in (1, 5):
+        images = np.random.default_rng(n).integers(0, 256, (n, HEIGHT, WIDTH, 3), np.uint8)
+        with torch.no_grad():
+            expected = [part.numpy() for part in model(torch.from_numpy(images))]
+        for name, a, b in zip(
+            OUTPUTS, session.run(OUTPUTS, {"input": images}), expected, strict=True
+        ):
+            if (worst := float(np.abs(a - b).max())) > TOLERANCE:
+                raise ValueError(f"output {name!r} differs from the network by {worst:.1e}")
+    temporary = out / "ocr.onnx.tmp"
+    temporary.write_bytes(data)
+    os.replace(temporary, out / "ocr.onnx")  # noqa: PTH105 - one atomic step
+    (out / "ocr.yaml").write_text(
+        "# Read by fast-plate-ocr beside ocr.onnx; written by `python -m training.ocr export`.\n"
+        + yaml.safe_dump(config(), sort_keys=False, default_flow_style=None, width=98),
+        encoding="utf-8",
+    )
+    write_sums(out)
+    minutes = state["spent"] / 60
+    return (
+        f"ocr.onnx: {len(data) / 1e6:.2f} MB, step {state['step']}, {minutes:.0f} min of training"
+    )

@@ -1,0 +1,285 @@
+"""The training loop: batches out of the pool, AdamW, a cosine over wall time, averaged weights.
+
+The schedule runs over minutes of training, not steps, so that a run ends when it must on any
+machine; a resumed run goes on where its minutes stopped. The averaged weights (EMA) are what is
+evaluated and exported.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.ocr.labels import IGNORE, REGIONS, us_crops, us_text
+from training.ocr.network import HEIGHT, PLATE_SLOTS, STACKED_SLOTS, WIDTH, Logits, PlateReader
+
+# Share of each kind in a batch; the first trials had 48 rendered, 56 crops, 24 street.
+MIX = {"rendered": 0.38, "crops": 0.40, "street": 0.18, "negative": 0.04}
+SMOOTHING = 0.0  # smoothed targets would cap the confidence that floors are set on
+REGION_SHARE, STACKED_SHARE = 0.5, 0.5
+CHECKPOINT_SECONDS, EVALUATE_SECONDS, RESCAN_SECONDS = 150.0, 420.0, 45.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation."""
+
+    minutes: float = 90
+    batch: int = 128
+    rate: float = 1.2e-3
+    threads: int = 1
+    seed: int = 13
+    without: tuple[str, ...] = ()
+
+
+class Pool:
+    """Random batches from the shards in a folder; looks for new shards now and then."""
+
+    def __init__(self, folder: Path, without: tuple[str, ...], seed: int) -> None:
+        self.folder = folder
+        self.rng = np.random.default_rng(seed)
+        self.without = without
+        self.scanned = 0.0
+        self.shards: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.int8]]]] = {}
+        self.scan()
+
+    def scan(self) -> None:
+        """Map all shards again.
+
+        Raises:
+            FileNotFoundError: the pool is empty.
+        """
+        self.scanned = time.monotonic()
+        self.shards = {}
+        for targets in sorted(self.folder.glob("*.targets.npy")):
+            kind = targets.name.split("-")[0]
+            if kind in self.without:
+                continue
+            images = targets.with_name(targets.name.replace("targets", "images"))
+            # A shard replaced between the two reads would pair wrong labels: check the clock.
+            before = images.stat().st_mtime_ns
+            pair = np.load(images, mmap_mode="r"), np.load(targets)
+            if images.stat().st_mtime_ns == before and targets.stat().st_mtime_ns >= before:
+                self.shards.setdefault(kind, []).append(pair)
+        if not self.shards:
+            raise FileNotFoundError(
+                f"{self.folder} holds no shard yet: run `python -m training.ocr pool` first"
+            )
+
+    def batch(self, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+        """Images (size, 64, 128, 3) and targets (size, 13)."""
+        if time.monotonic() - self.scanned > RESCAN_SECONDS:
+            self.scan()
+        kinds = [kind for kind in MIX if kind in self.shards]
+        shares = np.array([MIX[kind] for kind in kinds])
+        images = np.empty((size, HEIGHT, WIDTH, 3), np.uint8)
+        targets = np.empty((size, PLATE_SLOTS + STACKED_SLOTS + 1), np.int8)
+        for row, kind in enumerate(self.rng.choice(len(kinds), size, p=shares / shares.sum())):
+            shards = self.shards[kinds[int(kind)]]
+            shard_images, shard_targets = shards[int(self.rng.integers(len(shards)))]
+            at = int(self.rng.integers(len(shard_targets)))
+            images[row], targets[row] = shard_images[at], shard_targets[at]
+        return images, targets
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A second, cheap change of each crop, so that no pool sample is ever seen twice alike.
+
+    `images` float (N, H, W, 3) 0-255. Small affine, gain, offset, grey, channel order, polarity.
+    """
+    n = images.shape[0]
+
+    def normal(scale: float, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * scale
+
+    def chance(share: float) -> Tensor:
+        return (torch.rand(n, generator=generator) < share).view(n, 1, 1, 1)
+
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = 1 + normal(0.025, n)
+    theta[:, 1, 1] = 1 + normal(0.025, n)
+    theta[:, 0, 1] = normal(0.02, n) * HEIGHT / WIDTH
+    theta[:, 1, 0] = normal(0.02, n) * WIDTH / HEIGHT
+    theta[:, :, 2] = normal(0.02, n, 2)
+    grid = F.affine_grid(theta, [n, 3, HEIGHT, WIDTH], align_corners=False)
+    x = images.permute(0, 3, 1, 2)
+    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    grey = (x * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    x = torch.where(chance(0.12), grey.expand_as(x), x)
+    x = torch.where(chance(0.06), x[:, torch.randperm(3, generator=generator)], x)
+    x = torch.where(chance(0.04), 255 - x, x)
+    x = x * (1 + normal(0.12, n, 1, 1, 1)) + normal(9.0, n, 1, 1, 1)
+    x = x + torch.where(chance(0.3), normal(1.0, *x.shape) * 6, torch.zeros(()))
+    return x.clamp(0, 255).permute(0, 2, 3, 1)
+
+
+def loss_of(logits: Logits, targets: Tensor) -> Tensor:
+    """Sum over the three outputs of the cross entropy of labelled places."""
+    plate, stacked = targets[:, :PLATE_SLOTS], targets[:, PLATE_SLOTS:-1]
+    loss = F.cross_entropy(
+        logits.plate.float().flatten(0, 1), plate.flatten(), label_smoothing=SMOOTHING
+    )
+    if (stacked != IGNORE).any():
+        loss = loss + STACKED_SHARE * F.cross_entropy(
+            logits.stacked.float().flatten(0, 1), stacked.flatten(), ignore_index=IGNORE
+        )
+    if (targets[:, -1] != IGNORE).any():
+        loss = loss + REGION_SHARE * F.cross_entropy(
+            logits.region.float(), targets[:, -1], ignore_index=IGNORE, label_smoothing=0.02
+        )
+    return loss
+
+
+class Averaged:
+    """Exponential moving average of weights and normalisation statistics."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(0.9985, (1 + step) / (12 + step))
+        with torch.no_grad():
+            for key, value in model.state_dict().items():
+                if value.dtype.is_floating_point:
+                    self.state[key].lerp_(value, 1 - decay)
+                else:
+                    self.state[key].copy_(value)
+
+
+def _rate(progress: float, step: int, peak: float) -> float:
+    warm = min(1.0, (step + 1) / 200)
+    return peak * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint beside its place and rename it over the old one."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)  # noqa: PTH105 - one atomic step
+
+
+def load(work: Path) -> dict[str, Any]:
+    """The last checkpoint of a working folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = work / "checkpoint.pt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `python -m training.ocr train` first")
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    return state
+
+
+def read_inputs(model: PlateReader, images: NDArray[np.uint8]) -> Iterator[Logits]:
+    """Logits of prepared crops, 128 at a time."""
+    model.eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for start in range(0, len(images), 128):
+            yield model(torch.from_numpy(images[start : start + 128]))
+
+
+def _quick(model: PlateReader, data: Path) -> str:
+    """Exact share and state share on the val splits, for the log."""
+    from training.ocr.evaluate import load_inputs
+
+    out = []
+    for name, samples in (("us-crops", us_crops(data, "val")), ("us-text", us_text(data, "val"))):
+        images, targets = load_inputs(samples)
+        plates, regions = [], []
+        for logits in read_inputs(model, images):
+            plates.append(logits.plate.argmax(-1).numpy())
+            regions.append(logits.region.argmax(-1).numpy())
+        exact = (np.concatenate(plates) == targets[:, :PLATE_SLOTS]).all(1).mean()
+        known = targets[:, -1] != IGNORE
+        state = (np.concatenate(regions)[known] == targets[known, -1]).mean()
+        out.append(f"{name} exact {exact:.3f} state {state:.3f}")
+    return ", ".join(out)
+
+
+def train(work: Path, plan: Plan, *, data: Path) -> None:
+    """Train until `plan.minutes` of training have passed in all; resumes by itself."""
+    torch.set_num_threads(plan.threads)
+    torch.manual_seed(plan.seed)
+    model = PlateReader(len(REGIONS))
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}],
+        lr=plan.rate,
+    )
+    averaged, step, spent = Averaged(model), 0, 0.0
+    if (work / "checkpoint.pt").is_file():
+        state = load(work)
+        model.load_state_dict(state["model"])
+        averaged.state = state["averaged"]
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = int(state["step"]), float(state["spent"])
+    pool = Pool(work / "pool", plan.without, plan.seed + step)
+    generator = torch.Generator().manual_seed(plan.seed + step)
+    shadow = PlateReader(len(REGIONS))
+    total = 60 * plan.minutes
+    saved = evaluated = spent
+
+    def checkpoint() -> None:
+        save(
+            work / "checkpoint.pt",
+            {
+                "model": model.state_dict(),
+                "averaged": averaged.state,
+                "optimiser": optimiser.state_dict(),
+                "step": step,
+                "spent": spent,
+                "plan": {k: v for k, v in asdict(plan).items() if k != "without"},
+            },
+        )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress, (work / "train.log").open("a", encoding="utf-8") as log:
+        bar = progress.add_task("training", total=total, completed=int(spent))
+        running = 0.0
+        while spent < total:
+            begun = time.monotonic()
+            for group in optimiser.param_groups:
+                group["lr"] = _rate(spent / total, step, plan.rate)
+            images, targets = pool.batch(plan.batch)
+            model.train()
+            inputs = augment(torch.from_numpy(images).float(), generator)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = model(inputs)
+            loss = loss_of(logits, torch.from_numpy(targets.astype(np.int64)))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+            optimiser.step()
+            step += 1
+            averaged.update(model, step)
+            value = loss.item()
+            running = value if step == 1 else 0.98 * running + 0.02 * value
+            spent += time.monotonic() - begun
+            progress.update(bar, completed=spent, description=f"step {step} loss {running:.3f}")
+            if spent - saved > CHECKPOINT_SECONDS:
+                checkpoint()
+                saved = spent
+                log.write(f"{spent / 60:.1f} min step {step} loss {running:.4f}\n")
+                log.flush()
+            if spent - evaluated > EVALUATE_SECONDS:
+                evaluated = spent
+                shadow.load_state_dict(averaged.state)
+                log.write(f"{spent / 60:.1f} min step {step}: {_quick(shadow, data)}\n")
+                log.flush()
+        checkpoint()
+        shadow.load_state_dict(averaged.state)
+        log.write(f"end {spent / 60:.1f} min step {step}: {_quick(shadow, data)}\n")
