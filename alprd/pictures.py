@@ -17,7 +17,6 @@ import numpy as np
 from alprd.frames import Box, Image
 from alprd.ocr import crop
 from alprd.profiles import ReaderSettings
-from alprd.track import overlap
 
 _SAME: Final = 0.4
 """Overlap from which two boxes are two finds of one plate."""
@@ -47,6 +46,15 @@ def wide_picture(image: Image, box: Box, others: Iterable[Box], settings: Reader
         picture = image.copy()
     _mask(picture, box, others, scale, (0, 0), settings.mask_margin)
     return picture
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    return min(1.0, w * h / (a[2] * a[3] + b[2] * b[3] - w * h))
 
 
 def _mask(

@@ -148,15 +148,6 @@ def size(box: Box) -> float:
     return math.sqrt(max(1.0, box[2]) * max(1.0, box[3]))
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    if w <= 0 or h <= 0:
-        return 0.0
-    return w * h / (a[2] * a[3] + b[2] * b[3] - w * h)
-
-
 def near(track: Track, box: Box, mono_ns: int) -> float | None:
     """Cost of continuing ``track`` with ``box``: 0 is perfect, None is out of the question."""
     expected = track.predict(mono_ns)

@@ -15,9 +15,21 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"crypto", "config"}),
     frozenset({"wire"}),
     frozenset({"audit", "frames", "models", "profiles"}),
-    frozenset({"clock", "sources", "detect", "ocr", "hotlist", "roster", "trust", "store", "fuse"}),
+    frozenset({"clock", "sources", "detect", "ocr", "hotlist", "roster", "trust", "store"}),
     frozenset(
-        {"capture", "mark", "nmea", "suppress", "track", "mirror", "outbound", "session", "alerts"}
+        {
+            "capture",
+            "mark",
+            "nmea",
+            "fuse",
+            "pictures",
+            "suppress",
+            "track",
+            "mirror",
+            "outbound",
+            "session",
+            "alerts",
+        }
     ),
     frozenset({"gps", "reader", "targets"}),
     frozenset({"sync", "photo", "collect"}),
