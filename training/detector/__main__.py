@@ -1,0 +1,114 @@
+"""Command line: ``python -m training.detector pool|train|export|evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+
+from alprd.errors import AlprdError
+from training.detector import export, pool, report
+from training.detector.train import Schedule, load_average, load_checkpoint, train
+
+MODELS = Path(__file__).resolve().parents[2] / "alprd" / "models"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.detector", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    work = argparse.ArgumentParser(add_help=False)
+    work.add_argument("--work", type=Path, default=Path("build/detector"), help="working folder")
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("--data", type=Path, required=True, help="folder with SOURCES.md")
+    data.add_argument("--threads", type=int, default=1)
+    models = argparse.ArgumentParser(add_help=False)
+    models.add_argument("--models", type=Path, default=MODELS, help="folder of detector.onnx")
+
+    pools = commands.add_parser(
+        "pool", parents=[work, data], help="render plates and street scenes"
+    )
+    pools.add_argument("--plates", type=int, default=2_500)
+    pools.add_argument("--crops", type=int, default=1_500, help="real frontal crops to paste")
+    pools.add_argument("--frames", type=int, default=1_500)
+
+    training = commands.add_parser("train", parents=[work, data], help="train or go on")
+    training.add_argument("--steps", type=int, default=16_000, help="counted from the first start")
+    training.add_argument("--cooldown", type=int, default=3_000, help="last steps, rate falling")
+    training.add_argument("--batch", type=int, default=16)
+    training.add_argument("--rate", type=float, default=1.5e-3)
+    training.add_argument("--seed", type=int, default=1)
+    training.add_argument(
+        "--strict-licences", action="store_true", help="only sources with a traceable licence"
+    )
+
+    commands.add_parser(
+        "export", parents=[work, data, models], help="write detector.onnx and detector.yaml"
+    )
+
+    check = commands.add_parser("evaluate", parents=[data, models], help="figures on detect/val")
+    check.add_argument("--json", action="store_true")
+    check.add_argument("--card", type=Path, help="model card to write the figures into")
+    return parser
+
+
+def _export(args: argparse.Namespace) -> None:
+    checkpoint = args.work / "last.pt"
+    export.write(load_average(checkpoint), args.models / "detector.onnx")
+    _, tallies = report.measure(args.data, args.models, threads=args.threads, peer=False)
+    thresholds = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
+    steps = int(load_checkpoint(checkpoint)["step"])
+    report.write_sheet(args.models, thresholds, {"steps": steps})
+    print(f"{args.models / 'detector.onnx'}: {steps} steps, thresholds {thresholds}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    sheet = report.read_sheet(args.models)
+    detectors, tallies = report.measure(args.data, args.models, threads=args.threads)
+    rows = []
+    for name, tally in tallies.items():
+        if name == "peer":
+            label, threshold = "YOLOv9-t 416 int8 (peer)", report.PEER_THRESHOLD
+        else:
+            label, threshold = f"alprd {name}", float(sheet["profiles"][name]["threshold"])
+        rows.append(report.figures(label, detectors[name], tally, threshold))
+    text = report.table(rows)
+    print(report.as_json(rows) if args.json else text)
+    if args.card:
+        report.update_card(args.card, text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = _parser().parse_args(argv)
+    cv2.setNumThreads(1)
+    try:
+        if args.command == "pool":
+            pool.fill(
+                args.work, args.data, plates=args.plates, crops=args.crops, frames=args.frames
+            )
+        elif args.command == "train":
+            schedule = Schedule(
+                steps=args.steps,
+                cooldown=args.cooldown,
+                batch=args.batch,
+                rate=args.rate,
+                seed=args.seed,
+            )
+            path = train(
+                args.data, args.work, schedule, strict=args.strict_licences, threads=args.threads
+            )
+            print(f"checkpoint: {path}")
+        elif args.command == "export":
+            _export(args)
+        else:
+            _evaluate(args)
+    except AlprdError as exc:
+        print(exc.diagnostics(), file=sys.stderr)
+        return exc.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""Training on the CPU: resumable, seeded, with an exponential moving average of the weights.
+
+The learning rate rises, stays, and falls linearly over the last ``cooldown`` steps, so that a
+run can be continued from any checkpoint with a later end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from training.detector import store
+from training.detector.loss import Targets, detection_loss
+from training.detector.network import NetworkConfig, PlateDetector, decode
+from training.detector.scenes import Batch, Mix, Scenes
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train; steps count from the first run's start."""
+
+    steps: int = 20_000
+    batch: int = 16
+    rate: float = 1.5e-3
+    warmup: int = 300
+    cooldown: int = 3_000
+    weight_decay: float = 0.03
+    seed: int = 1
+    checkpoint_every: int = 250
+    workers: int = 1
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of ``step``."""
+        up = min(1.0, (step + 1) / self.warmup)
+        down = min(1.0, (self.steps - step) / max(1, self.cooldown))
+        return self.rate * up * max(down, 0.01)
+
+
+class MovingAverage:
+    """Exponential moving average of weights and of batch-normalisation statistics."""
+
+    def __init__(self, model: PlateDetector, decay: float = 0.9985) -> None:
+        self.model = deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards ``model``; faster during the first steps."""
+        keep = min(self.decay, (1 + step) / (20 + step))
+        source = model.state_dict()
+        for name, value in self.model.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(source[name].to(value.dtype), 1 - keep)
+            else:
+                value.copy_(source[name])
+
+
+def build_photos(data: Path, work: Path) -> None:
+    """Decode the training photographs into ``work/photos`` unless done already."""
+    photos = store.PictureStore(work / "photos")
+    have = photos.names()
+    if len(have) < len(list((data / "detect" / "train").glob("*.jpg"))):
+        photos.append(item for item in store.read_split(data, "train") if item.name not in have)
+
+
+def optimiser_of(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
+    """AdamW; no decay on biases and normalisation."""
+    heavy = [p for p in model.parameters() if p.ndim > 1]
+    light = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": heavy, "weight_decay": schedule.weight_decay},
+        {"params": light, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.99))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint written by :func:`train`; raises TrainingDataError when unreadable."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError) as exc:
+        raise store.TrainingDataError(f"{path} is no checkpoint of this trainer: {exc}") from exc
+    return state
+
+
+def load_average(path: Path) -> PlateDetector:
+    """The averaged network of a checkpoint, in evaluation mode."""
+    state = load_checkpoint(path)
+    model = PlateDetector(NetworkConfig(**state["config"]))
+    model.load_state_dict(state["average"])
+    return model.eval()
+
+
+def _loader(work: Path, schedule: Schedule, start: int, mix: Mix, strict: bool) -> Iterator[Batch]:
+    keep = store.STRICT_PREFIXES if strict else ()
+    scenes = Scenes(work, schedule.batch, start, schedule.steps, schedule.seed, mix, keep)
+    loader: DataLoader[Batch] = DataLoader(
+        scenes,
+        batch_size=None,
+        num_workers=schedule.workers,
+        prefetch_factor=4 if schedule.workers else None,
+    )
+    return iter(loader)
+
+
+def step_loss(model: PlateDetector, batch: Batch) -> tuple[Tensor, str]:
+    """Forward pass in bf16, decoding and loss in float32; returns the loss and a log text."""
+    x = batch.pixels.permute(0, 3, 1, 2).to(torch.bfloat16) / 255
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = model(x.contiguous(memory_format=torch.channels_last))
+    boxes, logits, cells = decode(maps)
+    # The batch is padded to a fixed number of boxes; most of that is never used.
+    used = max(1, int((batch.kinds > 0).sum(1).max()))
+    targets = Targets(batch.boxes[:, :used], batch.kinds[:, :used])
+    losses = detection_loss(boxes, logits, cells, targets)
+    return losses.total, f"box {losses.box:.3f} score {losses.score:.3f}"
+
+
+def train(
+    data: Path,
+    work: Path,
+    schedule: Schedule,
+    *,
+    config: NetworkConfig | None = None,
+    mix: Mix | None = None,
+    strict: bool = False,
+    threads: int = 1,
+) -> Path:
+    """Train, or go on from ``work/last.pt``; returns the checkpoint's path."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(schedule.seed)
+    build_photos(data, work)
+    model = PlateDetector(config)
+    last = work / "last.pt"
+    start = 0
+    optimiser = optimiser_of(model, schedule)
+    average = MovingAverage(model)
+    if last.exists():
+        state = load_checkpoint(last)
+        model = PlateDetector(NetworkConfig(**state["config"]))
+        model.load_state_dict(state["model"])
+        average = MovingAverage(model)
+        average.model.load_state_dict(state["average"])
+        optimiser = optimiser_of(model, schedule)
+        optimiser.load_state_dict(state["optimiser"])
+        start = int(state["step"])
+    model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    running, mark = 0.0, time.monotonic()
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns) as progress, (work / "log.jsonl").open("a") as log:
+        task = progress.add_task("train", total=schedule.steps, completed=start, note="")
+        batches = _loader(work, schedule, start, mix or Mix(), strict)
+        for step, batch in enumerate(batches, start):
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate_at(step)
+            loss, note = step_loss(model, batch)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+            optimiser.step()
+            average.update(model, step)
+            running += float(loss.detach())
+            progress.update(task, completed=step + 1, note=note)
+            if (step + 1) % 50 == 0:
+                speed = 50 * schedule.batch / (time.monotonic() - mark)
+                row = {"step": step + 1, "loss": running / 50, "note": note, "pictures_s": speed}
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                running, mark = 0.0, time.monotonic()
+            if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
+                save(last, model, average, optimiser, step + 1)
+    return last
+
+
+def save(
+    path: Path,
+    model: PlateDetector,
+    average: MovingAverage,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+) -> None:
+    """Write a checkpoint; the old one stays until the new one is complete."""
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "config": model.config.as_dict(),
+            "model": model.state_dict(),
+            "average": average.model.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+        },
+        part,
+    )
+    part.replace(path)
