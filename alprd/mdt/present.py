@@ -1,0 +1,110 @@
+"""A card as the page and programs get it: JSON, cut down to the viewer's clearance.
+
+Clearance (R-460.4-e): without it for the entry's category a person gets a sound, the camera, the
+time and "Contact dispatch"; no plate, picture, category, source or priority, since each of them
+would tell about the list. Confidence and probabilities stay out for everybody (T-4), and so does
+whether a plate is suppressed (R-460.5-b4).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from alprd.cards import AlertView
+from alprd.wire import Person
+
+CONTACT_DISPATCH: Final = "Contact dispatch"
+
+CATEGORY_LABELS: Final = {
+    "stolen": "Stolen vehicle or plate",
+    "owner_warrant": "Warrant for the owner",
+    "owner_suspended_revoked": "Owner suspended or revoked",
+    "active_investigative": "Active investigation",
+    "other_lpdf": "Other list entry",
+}
+KIND_LABELS: Final = {
+    "exact": "Exact match",
+    "look-alike": "Look-alike match: a character differs",
+    "other-state": "Other state: not the listed plate's state",
+    "state-unknown": "State not known: check it on the picture",
+}
+
+
+def is_cleared(view: AlertView, person: Person) -> bool:
+    """Whether the person may see entries of this category (R-460.4-e)."""
+    return view.match.entry.category in person.clearances
+
+
+def read_as_compared(view: AlertView) -> str:
+    """The read characters in the order in which they were compared with the entry.
+
+    Stacked letters may have been put before or after the text; the order is the one whose
+    differences from the entry are those the matcher names.
+    """
+    reading, match = view.reading, view.match
+    if not match.with_stacked:
+        return reading.text
+    listed = match.entry.plate
+    for text in (reading.text + reading.stacked, reading.stacked + reading.text):
+        if len(text) == len(listed):
+            differing = tuple(i for i, c in enumerate(text) if c != listed[i])
+            if differing == match.differing:
+                return text
+    return reading.text + reading.stacked
+
+
+def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, object]:
+    """The ``alert`` event for one viewer.
+
+    ``read`` and ``listed`` are the plate as read and as listed, aligned character by character;
+    ``differing`` are the places where they differ. ``alarm`` is sent back as ``seen`` with an
+    act.
+    """
+    base: dict[str, object] = {
+        "id": view.id,
+        "number": view.number,
+        "alarm": view.alarm,
+        "state": view.state,
+        "camera": view.camera,
+        "instant": view.instant.isoformat(),
+        "first_instant": view.first_instant.isoformat(),
+        "time_trusted": view.time_trusted,
+        "captured_mono_ns": view.captured_mono_ns,
+        "count": view.count,
+        "cleared": is_cleared(view, person),
+    }
+    if not base["cleared"]:
+        return base | {"priority": "medium", "text": CONTACT_DISPATCH}
+    match, entry = view.match, view.match.entry
+    pictures = {
+        name: f"/alerts/{view.id}/{name}.jpg?v={view.picture_version}"
+        for name, held in (("plate", True), ("wide", view.has_wide))
+        if held
+    }
+    age_h = (now - match.supplied_at).total_seconds() / 3600
+    return base | {
+        "pass_id": view.pass_id,
+        "plate": view.reading.text,
+        "stacked": view.reading.stacked,
+        "read": read_as_compared(view),
+        "listed": entry.plate,
+        "differing": list(match.differing),
+        "region_read": view.reading.region,
+        "region_listed": entry.state,
+        "plate_type_listed": entry.plate_type,
+        "kind": match.kind,
+        "kind_label": KIND_LABELS[match.kind],
+        "category": entry.category,
+        "category_label": CATEGORY_LABELS[entry.category],
+        "priority": entry.priority,
+        "text": entry.text,
+        "source": match.source,
+        "list_id": match.list_id,
+        "list_version": match.version,
+        "list_supplied_at": match.supplied_at.isoformat(),
+        "list_age_h": round(max(0.0, age_h), 2),
+        "corrected_from": view.corrected_from,
+        "reason": view.reason,
+        "pictures": pictures,
+    }

@@ -1,0 +1,169 @@
+// The alert cards: built from the template, kept in order, never moved under a finger.
+const RANK = { high: 0, medium: 1, low: 2 };
+const STATES = { new: "NEW", silenced: "SILENCED", acknowledged: "ACKNOWLEDGED", withdrawn: "WITHDRAWN" };
+const SETTLE_MS = 400; // buttons rest this long after cards have moved
+
+const clock = new Intl.DateTimeFormat("en-US", {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
+});
+
+function ago(instant) {
+  const seconds = Math.max(0, Math.round((Date.now() - instant) / 1000));
+  if (seconds < 60) return `${seconds} s ago`;
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} min ago` : `${Math.floor(seconds / 3600)} h ago`;
+}
+
+function age(hours) {
+  return hours < 1 ? `${Math.round(hours * 60)} min old` : `${Math.round(hours)} h old`;
+}
+
+function characters(box, text, differing) {
+  box.replaceChildren(...[...text].map((character, at) => {
+    const cell = document.createElement("span");
+    cell.textContent = character;
+    cell.classList.toggle("differs", differing.has(at));
+    return cell;
+  }));
+  box.style.setProperty("--columns", String(Math.max(1, text.length)));
+  box.setAttribute("aria-label", [...text].join(" "));
+}
+
+function loud(card) {
+  if (card.state === "withdrawn") return `WITHDRAWN. Do not act on it. ${card.reason ?? ""}`;
+  if (card.corrected_from) return `CORRECTED: first read ${card.corrected_from}, now ${card.plate}`;
+  return card.reason ?? "";
+}
+
+export class Cards {
+  constructor(box, empty, template, act) {
+    this.box = box;
+    this.empty = empty;
+    this.template = template;
+    this.act = act; // (name, card) -> Promise
+    this.cards = new Map(); // id -> {card, element}
+    this.pointer = false;
+    document.addEventListener("pointerdown", () => { this.pointer = true; }, true);
+    for (const kind of ["pointerup", "pointercancel"]) {
+      document.addEventListener(kind, () => {
+        this.pointer = false;
+        setTimeout(() => this.arrange(), 50); // after the click of this touch
+      }, true);
+    }
+    setInterval(() => this.tellAges(), 1000);
+  }
+
+  get(id) {
+    return this.cards.get(id)?.card;
+  }
+
+  ids() {
+    return [...this.cards.keys()];
+  }
+
+  show(card) {
+    const known = this.cards.get(card.id);
+    const element = known?.element ?? this.build(card.id);
+    this.cards.set(card.id, { card, element });
+    this.fill(element, card);
+    this.arrange();
+  }
+
+  remove(id) {
+    this.cards.get(id)?.element.remove();
+    this.cards.delete(id);
+    this.arrange();
+  }
+
+  build(id) {
+    const element = this.template.content.firstElementChild.cloneNode(true);
+    element.dataset.id = id;
+    for (const button of element.querySelectorAll("[data-act]")) {
+      button.addEventListener("click", () => this.act(button.dataset.act, this.get(id)));
+    }
+    return element;
+  }
+
+  fill(element, card) {
+    const slot = (name) => element.querySelector(`[data-slot="${name}"]`);
+    const differing = new Set(card.differing ?? []);
+    element.dataset.state = card.state;
+    element.dataset.priority = card.priority;
+    element.dataset.kind = card.kind ?? "";
+    element.classList.toggle("uncleared", !card.cleared);
+    slot("priority").textContent = card.priority;
+    slot("category").textContent = card.category_label ?? card.text;
+    slot("count").textContent = card.count > 1 ? `seen ${card.count}×` : "";
+    slot("state").textContent = STATES[card.state];
+    const news = loud(card);
+    slot("loud").textContent = news;
+    slot("loud").hidden = !news;
+    this.tellAge(slot("when"), card);
+    if (card.cleared) {
+      this.picture(slot("plate"), card.pictures.plate);
+      this.picture(slot("wide"), card.pictures.wide);
+      slot("wide").hidden = !card.pictures.wide;
+      slot("nowide").hidden = Boolean(card.pictures.wide);
+      characters(slot("read"), card.read, differing);
+      characters(slot("listed"), card.listed, differing);
+      slot("kind").textContent = card.kind_label;
+      slot("states").textContent =
+        `State read: ${card.region_read ?? "unknown"} · listed: ${card.region_listed ?? "unknown"}`;
+      slot("text").textContent = card.text;
+      slot("source").textContent = `${card.source} · list ${age(card.list_age_h)} · ${card.camera} camera`;
+    } else {
+      slot("text").textContent = card.text;
+      slot("source").textContent = `${card.camera} camera`;
+    }
+    const silence = element.querySelector("[data-act=silence], [data-act=unsilence]");
+    silence.dataset.act = card.state === "silenced" ? "unsilence" : "silence";
+    silence.textContent = card.state === "silenced" ? "Sound again" : "Silence";
+    silence.hidden = !["new", "silenced"].includes(card.state);
+    const acknowledge = element.querySelector("[data-act=acknowledge]");
+    acknowledge.hidden = card.state === "acknowledged";
+    element.setAttribute("aria-label",
+      `${STATES[card.state]} ${card.priority} ${card.category_label ?? card.text} ${[...(card.plate ?? "")].join(" ")}`);
+  }
+
+  picture(image, address) {
+    if (address && image.getAttribute("src") !== address) image.src = address;
+    if (!address) image.removeAttribute("src");
+  }
+
+  tellAge(box, card) {
+    const instant = Date.parse(card.instant);
+    box.textContent = card.time_trusted
+      ? `${clock.format(instant)} · ${ago(instant)}`
+      : `${clock.format(instant)} · time not trusted`;
+  }
+
+  tellAges() {
+    for (const { card, element } of this.cards.values()) {
+      this.tellAge(element.querySelector('[data-slot="when"]'), card);
+    }
+  }
+
+  // Open before done, high before low, newest first.
+  order() {
+    const key = ({ card }) => [card.state === "acknowledged" ? 1 : 0, RANK[card.priority], -card.alarm];
+    return [...this.cards.values()].sort((a, b) => {
+      const [x, y] = [key(a), key(b)];
+      return x[0] - y[0] || x[1] - y[1] || x[2] - y[2];
+    });
+  }
+
+  arrange() {
+    if (this.pointer) return;
+    this.empty.hidden = this.cards.size > 0;
+    const wanted = this.order().map(({ element }) => element);
+    const present = [...this.box.querySelectorAll(".card")];
+    if (wanted.length === present.length && wanted.every((element, at) => element === present[at])) return;
+    // A finger on its way to a button must not hit what has slid under it.
+    this.box.classList.add("settling");
+    clearTimeout(this.settled);
+    this.settled = setTimeout(() => this.box.classList.remove("settling"), SETTLE_MS);
+    wanted.forEach((element, at) => {
+      const here = this.box.querySelectorAll(".card")[at];
+      if (here !== element) this.box.insertBefore(element, here ?? null);
+    });
+  }
+}

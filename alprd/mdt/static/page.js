@@ -1,0 +1,171 @@
+// The live page: events in, acts out, and an honest word when either does not work.
+import { Cards } from "./cards.js";
+import { Sounds } from "./sound.js";
+
+const SILENT_MS = 5000; // the car speaks every second; this long without a word is no connection
+const byId = (id) => document.getElementById(id);
+const csrf = document.querySelector("meta[name=csrf]").content;
+
+const sounds = new Sounds((blocked) => { byId("muted").hidden = !blocked; });
+byId("sound-on").addEventListener("click", () => { sounds.unblock(); sounds.play("low"); });
+byId("sound-test").addEventListener("click", () => { sounds.unblock(); sounds.play("high"); });
+
+// --- acts ------------------------------------------------------------------------------------
+
+function toast(text) {
+  const box = byId("toast");
+  box.textContent = text;
+  box.hidden = false;
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => { box.hidden = true; }, 6000);
+}
+
+async function act(name, card) {
+  sounds.stop(card.id);
+  try {
+    const answer = await fetch(`/alerts/${card.id}/${name}`, {
+      method: "POST",
+      headers: { "X-CSRF-Token": csrf, Accept: "application/json" },
+      body: new URLSearchParams({ seen: String(card.alarm) }),
+    });
+    if (answer.status === 401) return signedOff();
+    if (!answer.ok) toast(`Not done: ${(await answer.json()).message}`);
+  } catch {
+    toast("Not done: no connection to the plate reader.");
+  }
+}
+
+const cards = new Cards(byId("cards"), byId("empty"), byId("card"), act);
+
+// --- state of the car ------------------------------------------------------------------------
+
+function span(seconds) {
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.floor((seconds % 3600) / 60);
+  return hours ? `${hours} h ${String(minutes).padStart(2, "0")}` : `${minutes} min`;
+}
+
+function chip(name, light, value) {
+  const box = document.createElement("span");
+  box.className = "chip";
+  box.dataset.light = light;
+  box.dataset.chip = name;
+  const label = document.createElement("span");
+  label.className = "chip-name";
+  label.textContent = name;
+  const text = document.createElement("span");
+  text.className = "chip-value";
+  text.textContent = value;
+  box.append(label, text);
+  return box;
+}
+
+function showStatus(car) {
+  const old = car.lists.light === "stop" ? (car.lists.each.length ? "too old" : "none") : `${Math.round(car.lists.oldest_h)} h old`;
+  byId("chips").replaceChildren(
+    ...car.cameras.map((one) =>
+      chip(one.name, one.light, one.age_s === null ? "no picture" : `${one.age_s.toFixed(1)} s`)),
+    chip("GPS", car.gps.light, car.gps.light === "ok" ? "fix" : "no fix"),
+    chip("Clock", car.clock.light, car.clock.light === "ok" ? "trusted" : "untrusted"),
+    chip("Lists", car.lists.light, old),
+    chip("Permit", car.permit.light, car.permit.light === "stop" ? "lapsed" : span(car.permit.left_s)),
+    chip("Queue", "ok", car.dock ? `${car.queued} · ${car.dock}` : String(car.queued)),
+    chip("Session", car.session_open ? "ok" : "warn", car.session_open ? `${car.plates_read} plates` : "off"),
+  );
+}
+
+// --- live events -----------------------------------------------------------------------------
+
+let source;
+let lastId = "";
+let heard = performance.now();
+let stale = new Set(); // cards from before a reset, not told of again yet
+const alarmed = new Map(); // id -> alarm already sounded for
+
+function offline(is) {
+  byId("offline").hidden = !is;
+  document.body.classList.toggle("no-connection", is);
+}
+
+function alive(event) {
+  heard = performance.now();
+  if (event?.lastEventId) lastId = event.lastEventId;
+  offline(false);
+}
+
+function signedOff() {
+  location.replace("/sign-on?ended=1");
+}
+
+function showAlert(card) {
+  const before = cards.get(card.id);
+  stale.delete(card.id);
+  cards.show(card);
+  if (!["new", "withdrawn"].includes(card.state)) sounds.stop(card.id);
+  else if (alarmed.get(card.id) !== card.alarm) {
+    if (card.state === "withdrawn") sounds.start(card.id, "changed");
+    else if (card.corrected_from || card.reason) sounds.start(card.id, "changed", card.priority);
+    else sounds.start(card.id, card.priority);
+  } else if (before?.state === "silenced" && card.state === "new") sounds.start(card.id, card.priority);
+  alarmed.set(card.id, card.alarm);
+}
+
+function remove(id) {
+  sounds.stop(id);
+  alarmed.delete(id);
+  cards.remove(id);
+}
+
+function connect() {
+  source = new EventSource(`/events?after=${encodeURIComponent(lastId)}`);
+  const on = (name, handle) => source.addEventListener(name, (event) => {
+    alive(event);
+    handle(JSON.parse(event.data));
+  });
+  source.addEventListener("open", () => alive());
+  on("reset", () => { stale = new Set(cards.ids()); });
+  on("alert", showAlert);
+  on("gone", ({ id }) => remove(id));
+  on("status", (car) => {
+    for (const id of stale) remove(id);
+    stale.clear();
+    byId("trouble").hidden = true;
+    showStatus(car);
+  });
+  on("trouble", ({ message }) => {
+    byId("trouble").textContent = message;
+    byId("trouble").hidden = false;
+  });
+  on("signed-off", () => { source.close(); signedOff(); });
+  source.addEventListener("error", () => {
+    offline(true);
+    // While CONNECTING the browser tries again by itself; CLOSED means the server answered no.
+    if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, 1000);
+  });
+}
+
+async function reconnect() {
+  try {
+    const answer = await fetch("/session", { headers: { Accept: "application/json" } });
+    if (answer.status === 401) return signedOff();
+  } catch {
+    // still away: connect() will fail and come back here
+  }
+  connect();
+}
+
+setInterval(() => { if (performance.now() - heard > SILENT_MS) offline(true); }, 500);
+connect();
+
+// --- keep the screen on ----------------------------------------------------------------------
+
+async function stayAwake() {
+  if (document.visibilityState !== "visible" || !navigator.wakeLock) return;
+  try {
+    await navigator.wakeLock.request("screen");
+  } catch {
+    // refused (power saving): the screen then follows the computer's own setting
+  }
+}
+document.addEventListener("visibilitychange", stayAwake);
+stayAwake();
