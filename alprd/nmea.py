@@ -149,11 +149,11 @@ def _rmc(message: Any) -> Sentence:
     # Mode E (dead reckoning), M (manual), S (simulator), N (none) are not measured places.
     fix = _raw(message, "status") == "A" and _raw(message, "mode_indicator") not in set("EMSN")
     lat, lon = _place(message)
+    fix = fix and lat is not None
     utc = None
     if fix and at is not None and (match := _DATE.fullmatch(_raw(message, "datestamp"))):
         day, month, year = (int(group) for group in match.groups())
         utc = _combine(resolve_date(year, month, day), at)
-    fix = fix and lat is not None
     return Sentence("RMC", at, utc, fix, lat if fix else None, lon if fix else None)
 
 
