@@ -1,0 +1,162 @@
+"""Central's audit trail: same chain as the car's, in the transaction of the act (R-AT-1…-4).
+
+A typed plate is data a person entered: it stands encrypted in the event under a key of its own in
+the keystore, so that erasing the key leaves the chain whole and the plate unreadable (R-AT-4,
+T-5). What a reader collected appears by record id only.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import DatabaseError
+
+import alprd
+from alprd.audit import FIRST, Actor, digest, verify_chain
+from alprd.central import db
+from alprd.central.keys import Keystore, seal, unseal
+from alprd.errors import AuditError
+from alprd.records import new_id
+from alprd.wire import AuditEvent
+
+CENTRAL: Final = Actor("alprd-central", "central storage", "service")
+
+
+class Event(StrEnum):
+    """Everything central records."""
+
+    INITIALISED = "central.initialised"
+    STARTED = "central.started"
+    STOPPED = "central.stopped"
+    PERSON_ADDED = "person.added"
+    PERSON_CHANGED = "person.changed"
+    SIGNED_ON = "person.signed-on"
+    SIGN_ON_REFUSED = "person.sign-on-refused"
+    SIGNED_OFF = "person.signed-off"
+    CODE_ISSUED = "device.code-issued"
+    ENROLLED = "device.enrolled"
+    ENROL_REFUSED = "device.enrol-refused"
+    REVOKED = "device.revoked"
+    SUSPENDED = "device.suspended"
+    RESUMED = "device.resumed"
+    PERMIT_ISSUED = "device.permit-issued"
+    TRAIL_BROKEN = "device.trail-broken"
+    BATCH_RECEIVED = "reads.received"
+    BATCH_REFUSED = "reads.refused"
+    QUARANTINED = "reads.quarantined"
+    SESSIONS_RECEIVED = "sessions.received"
+    SESSION_CONFLICT = "sessions.conflict"
+    DESTROYED = "reads.destroyed"
+    PURGE_FAILED = "reads.purge-failed"
+    INTAKE_KEYS_MADE = "keys.intake-made"
+    INTAKE_KEYS_DESTROYED = "keys.intake-destroyed"
+    LIST_IMPORTED = "list.imported"
+    REQUESTS_IMPORTED = "requests.imported"
+    PUBLISHED = "targets.published"
+    SEARCHED = "search.done"
+    SEARCH_REFUSED = "search.refused"
+    LOG_EXPORTED = "publiclog.exported"
+    STATUS_VIEWED = "status.viewed"
+
+
+class CentralTrail:
+    """Writes events into the transaction it is given."""
+
+    def __init__(self, keystore: Keystore, device: str) -> None:
+        self._keystore = keystore
+        self._device = device
+
+    def record(
+        self,
+        tx: Connection,
+        event: Event,
+        actor: Actor = CENTRAL,
+        *,
+        at: datetime,
+        session: str | None = None,
+        subjects: Sequence[str] = (),
+        detail: Mapping[str, str | int | bool] | None = None,
+        terms: str | None = None,
+    ) -> int:
+        """Add one event; its sequence number.
+
+        Args:
+            tx: the write transaction of the act; if it does not commit, neither does the event.
+            terms: a plate that a person typed; stored encrypted and erasable.
+
+        Raises:
+            AuditError: it cannot be written, so the act must fail (R-AT-3).
+        """
+        details = dict(detail or {})
+        if terms is not None:
+            name = f"terms:{new_id()}"
+            key = os.urandom(32)
+            self._keystore.put_secret(name, key)
+            details["terms_key"] = name
+            details["terms"] = base64.b64encode(seal(key, terms.encode(), b"terms")).decode()
+        try:
+            last = tx.execute(
+                select(db.audit.c.seq, db.audit.c.digest).order_by(db.audit.c.seq.desc()).limit(1)
+            ).one_or_none()
+            fields = AuditEvent(
+                seq=(last.seq if last else 0) + 1,
+                at=at,
+                at_trusted=True,
+                event=event.value,
+                actor=actor.id,
+                actor_name=actor.name,
+                role=actor.role,
+                device=self._device,
+                session=session,
+                subjects=tuple(subjects),
+                detail=details,
+                version=alprd.__version__,
+                previous=last.digest if last else FIRST,
+                digest=FIRST,
+            )
+            made = fields.model_copy(update={"digest": digest(fields.model_dump(mode="json"))})
+            tx.execute(
+                insert(db.audit).values(
+                    seq=made.seq,
+                    at=made.at.astimezone(UTC),
+                    event=made.event,
+                    actor=made.actor,
+                    digest=made.digest,
+                    document=made.model_dump_json(),
+                )
+            )
+        except DatabaseError as error:
+            raise AuditError(
+                "central's audit trail cannot be written, so the act was not done",
+                remedy="check free disk space",
+            ) from error
+        return made.seq
+
+    def terms(self, event: AuditEvent) -> str | None:
+        """The plate a person typed, or ``None`` when there is none or its key is erased."""
+        name, sealed = event.detail.get("terms_key"), event.detail.get("terms")
+        if not isinstance(name, str) or not isinstance(sealed, str):
+            return None
+        key = self._keystore.find_secret(name)
+        return None if key is None else unseal(key, base64.b64decode(sealed), b"terms").decode()
+
+
+def events(tx: Connection) -> Iterator[AuditEvent]:
+    """The whole trail in order."""
+    for document in tx.scalars(select(db.audit.c.document).order_by(db.audit.c.seq)):
+        yield AuditEvent.model_validate_json(document)
+
+
+def verify(tx: Connection) -> int:
+    """Check the whole trail; the number of events.
+
+    Raises:
+        AuditError: an event was altered, removed, inserted or reordered.
+    """
+    return verify_chain(events(tx))

@@ -1,0 +1,141 @@
+"""The agency's settings, ``<home>/central.toml``: one agency, one host (R-13.824-2-2).
+
+Limits are configuration with the law's maximum as ceiling: a longer life than 60×24 h makes the
+program refuse to start (R-460.5-4, R-13.824-X-1).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from alprd.crypto import canonical, sha256_hex
+from alprd.errors import ConfigError
+from alprd.records import Closed, Name, Utc
+from alprd.wire import Policy
+
+CONFIG_FILE: Final = "central.toml"
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"unknown time zone {value!r}") from error
+    return value
+
+
+class PolicySettings(Closed):
+    """The adopted policy as the device configuration needs it (R-460.1-1)."""
+
+    version: str
+    adopted_by: str
+    effective: Utc
+    retention_hours: Annotated[int, Field(ge=0, le=60 * 24)] = 60 * 24
+    unattended: bool = False
+    custodian: str = ""
+    list_warn_hours: Annotated[int, Field(gt=0, le=24)] = 24
+    list_stop_hours: Annotated[int, Field(gt=0, le=72)] = 72
+    sources: tuple[str, ...] = ("LPDF",)
+
+
+class CentralConfig(Closed):
+    """Everything that ``central.toml`` may say; an unknown name is an error."""
+
+    agency: Name
+    agency_name: Annotated[str, Field(min_length=1, max_length=200)]
+    timezone: Annotated[str, AfterValidator(_zone)] = "America/Chicago"
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+    car_host: str = "127.0.0.1"
+    car_port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    page_host: str = "127.0.0.1"
+    page_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    policy: PolicySettings
+
+    def zone(self) -> ZoneInfo:
+        """The agency's local time, used on every public page."""
+        return ZoneInfo(self.timezone)
+
+    def device_policy(self) -> Policy:
+        """The ``policy.json`` target; ``sha256`` is over its other settings in canonical form."""
+        settings = self.policy.model_dump(mode="json")
+        return Policy(
+            agency=self.agency,
+            agency_name=self.agency_name,
+            timezone=self.timezone,
+            sha256=sha256_hex(canonical(settings)),
+            **self.policy.model_dump(),
+        )
+
+
+def load(home: Path) -> CentralConfig:
+    """Read the settings of a home folder.
+
+    Raises:
+        ConfigError: missing, not TOML, or a setting that is unknown, impossible or unlawful.
+    """
+    path = home / CONFIG_FILE
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} does not exist", remedy=f"alprd-central init --home {home} --agency NAME …"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", remedy="correct the file") from error
+    try:
+        return CentralConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        remedy = "lower it" if "retention" in place else "see the comments in the file"
+        raise ConfigError(f"{path}: {place}: {first['msg']}", remedy=remedy) from error
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    if any(ord(letter) < 32 for letter in escaped):
+        raise ConfigError("a setting holds a control character", remedy="write it on one line")
+    return f'"{escaped}"'
+
+
+def render(config: CentralConfig) -> str:
+    """The commented file that ``init`` writes."""
+    policy = config.policy
+    hosts = ", ".join(_quoted(host) for host in config.hosts)
+    sources = ", ".join(_quoted(source) for source in policy.sources)
+    return f"""\
+# Settings of alprd-central. Restart `alprd-central serve` after a change, then run
+# `alprd-central publish` so that the cars learn of it.
+
+agency = {_quoted(config.agency)}            # machine name: one agency, one host
+agency_name = {_quoted(config.agency_name)}
+timezone = {_quoted(config.timezone)}
+hosts = [{hosts}]                            # names of the server certificate
+car_host = {_quoted(config.car_host)}        # where cars connect (TLS with client certificates)
+car_port = {config.car_port}
+page_host = {_quoted(config.page_host)}      # pages; plain HTTP, keep it on loopback
+page_port = {config.page_port}
+
+[policy]
+version = {_quoted(policy.version)}
+adopted_by = {_quoted(policy.adopted_by)}
+effective = {_quoted(policy.effective.isoformat())}
+retention_hours = {policy.retention_hours}   # 0 to 1440; the law allows no more (13.824 subd. 3)
+unattended = {str(policy.unattended).lower()}
+custodian = {_quoted(policy.custodian)}
+list_warn_hours = {policy.list_warn_hours}
+list_stop_hours = {policy.list_stop_hours}
+sources = [{sources}]
+"""
+
+
+def default_policy(version: str, adopted_by: str, now: datetime | None = None) -> PolicySettings:
+    """Settings of a policy adopted today."""
+    effective = (now or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return PolicySettings(version=version, adopted_by=adopted_by, effective=effective)

@@ -1,0 +1,349 @@
+"""Tables of the main database and of the keystore, in SQLAlchemy Core.
+
+Two databases on purpose: ``central.db`` holds ciphertext and goes into backups; ``keystore.db``
+holds wrapped keys and never does, so that a key destroyed here is destroyed everywhere
+(R-460.5-4b). In clear stand only ids, hour bucket, destroy-by, class, session and vehicle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.types import TypeDecorator
+
+from alprd.errors import StoreError
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC instant, stored without zone so that it orders alike on every database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware to stored."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Stored to aware."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+main = MetaData()
+
+reads = Table(
+    "reads",
+    main,
+    Column("id", String(32), primary_key=True),
+    Column("hour", UtcTime, nullable=False, index=True),
+    Column("destroy_by", UtcTime, nullable=False, index=True),
+    Column("classification", String(16), nullable=False),
+    Column("session", String(32), nullable=False),
+    Column("vehicle", String(64), nullable=False),
+    Column("cell", LargeBinary, nullable=False),
+    # Keyed digests of the folded plate: text, text+stacked, stacked+text. Always three, random
+    # where there is no stacked part, so that their number says nothing.
+    Column("digest0", LargeBinary, nullable=False),
+    Column("digest1", LargeBinary, nullable=False),
+    Column("digest2", LargeBinary, nullable=False),
+)
+
+arrivals = Table(
+    "arrivals",
+    main,
+    Column("id", String(32), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("vehicle", String(64), nullable=False),
+    Column("session", String(32)),
+    Column("outcome", String(16), nullable=False),
+    Index("arrivals_by_session", "vehicle", "session"),
+)
+
+batches = Table(
+    "batches",
+    main,
+    Column("header_sha256", String(64), primary_key=True),
+    Column("vehicle", String(64), nullable=False),
+    Column("batch", String(32), nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("items", Text, nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    main,
+    Column("sha256", String(64), primary_key=True),
+    Column("id", String(32), nullable=False),
+    Column("vehicle", String(64), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("hour", UtcTime, nullable=False),
+    Column("destroy_by", UtcTime, nullable=False),
+)
+
+vehicles = Table(
+    "vehicles",
+    main,
+    Column("vehicle", String(64), primary_key=True),
+    Column("reader", String(4), nullable=False, unique=True),
+    Column("enrolment", String(32), nullable=False),
+    Column("serial", String(40), nullable=False),
+    Column("batch_key", String(128), nullable=False),
+    Column("wrap_key", String(128), nullable=False),
+    Column("enrolled_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+    Column("suspended", Boolean, nullable=False, default=False),
+    Column("permit", Text),
+    Column("last_contact", UtcTime),
+    Column("last_dock", UtcTime),
+)
+
+enrol_codes = Table(
+    "enrol_codes",
+    main,
+    Column("code_hash", String(64), primary_key=True),
+    Column("vehicle", String(64), nullable=False),
+    Column("reader", String(4), nullable=False),
+    Column("expires", UtcTime, nullable=False),
+    Column("used_at", UtcTime),
+)
+
+sessions = Table(
+    "sessions",
+    main,
+    Column("id", String(32), primary_key=True),
+    Column("vehicle", String(64), nullable=False),
+    Column("started", UtcTime, nullable=False, index=True),
+    Column("row", Text, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+)
+
+car_events = Table(
+    "car_events",
+    main,
+    Column("enrolment", String(32), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("vehicle", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    main,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False, index=True),
+    Column("event", String(64), nullable=False, index=True),
+    Column("actor", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+people = Table(
+    "people",
+    main,
+    Column("id", String(64), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("added_by", String(64), nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+)
+
+sign_on_failures = Table(
+    "sign_on_failures",
+    main,
+    Column("number", Integer, primary_key=True),
+    Column("person", String(64), nullable=False, index=True),
+    Column("at", UtcTime, nullable=False),
+)
+
+web_sessions = Table(
+    "web_sessions",
+    main,
+    Column("token_hash", String(64), primary_key=True),
+    Column("person", String(64), nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("signed_on", UtcTime, nullable=False),
+    Column("last_seen", UtcTime, nullable=False),
+)
+
+lists = Table(
+    "lists",
+    main,
+    Column("list_id", String(64), primary_key=True),
+    Column("source", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("supplied_at", UtcTime, nullable=False),
+    Column("imported_at", UtcTime, nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+suppression = Table(
+    "suppression",
+    main,
+    Column("part", String(16), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+published = Table(
+    "published",
+    main,
+    Column("target", String(128), primary_key=True),
+    Column("source_mac", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("length", Integer, nullable=False),
+    Column("published_at", UtcTime, nullable=False),
+)
+
+destructions = Table(
+    "destructions",
+    main,
+    Column("number", Integer, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("collection_day", String(10), nullable=False),
+    Column("classification", String(16), nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("result", String(32), nullable=False),
+)
+
+counters = Table(
+    "counters",
+    main,
+    Column("name", String(64), primary_key=True),
+    Column("value", Integer, nullable=False),
+)
+
+keystore = MetaData()
+
+secrets = Table(
+    "secrets",
+    keystore,
+    Column("name", String(128), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+intake_keys = Table(
+    "intake_keys",
+    keystore,
+    Column("day", String(10), primary_key=True),
+    Column("key_id", String(16), nullable=False, unique=True),
+    Column("public", String(128), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+hour_keys = Table(
+    "hour_keys",
+    keystore,
+    Column("hour", UtcTime, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+read_keys = Table(
+    "read_keys",
+    keystore,
+    Column("id", String(64), primary_key=True),
+    Column("hour", UtcTime, nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+
+class Database:
+    """One database file, opened so that what is deleted is overwritten.
+
+    ``write`` takes the write lock at once (``BEGIN IMMEDIATE``), so that what was checked inside
+    still holds when it commits, also against other processes.
+    """
+
+    def __init__(self, path: Path, metadata: MetaData, *, create: bool = False) -> None:
+        if not create and not path.exists():
+            raise StoreError(f"database {path} does not exist", remedy="run alprd-central init")
+        self.path = path
+        if create:
+            path.touch(mode=0o600, exist_ok=True)
+        # hide_parameters: an SQL error must not carry values into a log.
+        self.engine: Engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
+        event.listen(self.engine, "connect", _on_connect)
+        event.listen(self.engine, "begin", _on_begin)
+        try:
+            with self.write() as tx:
+                metadata.create_all(tx)
+        except DatabaseError as error:
+            self.engine.dispose()
+            raise StoreError(
+                f"database {path} cannot be used: {type(error.orig).__name__}",
+                remedy="check the disk and the file's owner; restore it from a backup",
+            ) from error
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that holds the write lock; commits unless the block raises.
+
+        Raises:
+            StoreError: the database is locked, full or gone; nothing was changed.
+        """
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                yield connection
+        except OperationalError as error:
+            raise StoreError(
+                f"database {self.path.name} cannot be written: {error.orig}",
+                remedy="check free disk space and other programs that hold the file",
+            ) from error
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view that blocks no writer."""
+        with self.engine.connect().execution_options(alprd_read=True) as connection:
+            yield connection
+
+    def checkpoint(self) -> None:
+        """Empty the write-ahead log into the file, so that no deleted page lingers in it."""
+        raw = self.engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        finally:
+            raw.close()
+
+    def close(self) -> None:
+        """Release every connection."""
+        self.engine.dispose()
+
+
+def _on_connect(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # transactions begin in _on_begin, never implicitly
+    cursor = connection.cursor()
+    for pragma in (
+        "busy_timeout=30000",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _on_begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("alprd_read", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -1,0 +1,333 @@
+"""Publication to the cars: a TUF repository (https://theupdateframework.github.io/specification).
+
+Each ``.bin`` target is encrypted once under its own content key; a small ``wraps-<vehicle>.json``
+a car gives it the keys. A target whose source is unchanged keeps its bytes and key, so that cars
+fetch only what is new. Consistent snapshots are on: a car in mid-download never sees a mix.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.signer._crypto_signer import CryptoSigner
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+from tuf.api.metadata import (
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from alprd import crypto
+from alprd.audit import Actor
+from alprd.central import db, lists, people, vehicles
+from alprd.central.audit import CENTRAL, Event
+from alprd.central.keys import mac
+from alprd.central.store import Central
+from alprd.errors import StoreError
+from alprd.wire import (
+    HOTLIST_PREFIX,
+    INTAKE_KEYS,
+    POLICY,
+    ROSTER,
+    SUPPRESSION,
+    IntakeKeys,
+    Roster,
+    Suppression,
+    Wraps,
+    wraps_target,
+)
+
+ROLES: Final = ("root", "targets", "snapshot", "timestamp")
+LIFE: Final = {
+    "root": timedelta(days=365),
+    "targets": timedelta(days=30),
+    "snapshot": timedelta(days=7),
+    "timestamp": timedelta(days=2),
+}
+ROSTER_LIFE: Final = timedelta(days=7)
+SUPPRESSION_STEP: Final = 4096
+SUPPRESSION_KEY: Final = "suppression-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The version of the targets metadata after a publication, and what changed in it."""
+
+    version: int
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A target to publish: what it depends on, and how to make it when that changed."""
+
+    depends: bytes
+    make: Callable[[], bytes]
+
+
+def create_repository(central: Central) -> None:
+    """Make the role keys and the first root; then publish for the first time."""
+    signers = {}
+    for role in ROLES:
+        signer = CryptoSigner.generate_ed25519()
+        central.keystore.put_secret(f"tuf-{role}", signer.private_bytes)
+        signers[role] = signer
+    root = Metadata(Root(expires=_expiry(central, "root"), consistent_snapshot=True))
+    for role in ROLES:
+        root.signed.add_key(signers[role].public_key, role)
+    root.sign(signers["root"])
+    _write(central.home / "tuf" / "metadata" / "1.root.json", root.to_bytes())
+    publish(central)
+
+
+def root_text(central: Central) -> str:
+    """The first root metadata, which a car trusts by its enrolment."""
+    return (central.home / "tuf" / "metadata" / "1.root.json").read_text(encoding="utf-8")
+
+
+def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = False) -> Publication:
+    """Bring the repository up to date; without a change only what is near expiry is signed again.
+
+    Args:
+        fresh_keys: encrypt everything anew, after a car was revoked.
+
+    Raises:
+        StoreError: a file cannot be written; cars go on with the version before.
+    """
+    with central.database.write() as tx:  # the lock also keeps out a second publisher
+        if fresh_keys:
+            tx.execute(delete(db.published))
+        changed = _make_targets(central, tx)
+        version = _sign(central, tx, bool(changed))
+        if changed:
+            central.trail.record(
+                tx,
+                Event.PUBLISHED,
+                actor,
+                at=central.clock(),
+                subjects=changed,
+                detail={"version": version},
+            )
+        _remove_old_targets(central, tx, version)
+    return Publication(version, tuple(changed))
+
+
+def _plain_sources(central: Central, tx: Connection) -> dict[str, _Source]:
+    """The ``.bin`` targets by name, in clear."""
+    sources = {}
+    for list_id, plain in lists.hotlists(central, tx).items():
+        sources[f"{HOTLIST_PREFIX}{list_id}.bin"] = _clear(plain)
+    now = central.clock()
+    everyone = people.everyone(tx)
+    # Issued anew each day, so that a car which is long away stops trusting an old roster.
+    depends = f"{now.date()}\n".encode() + b"\n".join(
+        p.model_dump_json().encode() for p in everyone
+    )
+    roster = Roster(
+        agency=central.config.agency, issued=now, expires=now + ROSTER_LIFE, people=everyone
+    )
+    sources[ROSTER] = _Source(depends, lambda: crypto.canonical(roster))
+    folds = sorted(lists.suppressed_folds(central, tx))
+    key = central.keystore.secret_or_new(SUPPRESSION_KEY)
+    sources[SUPPRESSION] = _Source(
+        key + "\n".join(folds).encode(), lambda: crypto.canonical(_suppression(folds, key))
+    )
+    return sources
+
+
+def _suppression(folds: list[str], key: bytes) -> Suppression:
+    """Keyed digests among random ones, up to the next multiple of 4096 (R-460.5-b4)."""
+    digests = {mac(key, form.encode())[:16].hex() for form in folds}
+    size = max(1, -(-len(digests) // SUPPRESSION_STEP)) * SUPPRESSION_STEP
+    while len(digests) < size:
+        digests.add(secrets.token_hex(16))
+    return Suppression(digests=tuple(sorted(digests)))
+
+
+def _make_targets(central: Central, tx: Connection) -> list[str]:
+    """Write the targets whose source changed; their names."""
+    known = {row.target: row for row in tx.execute(select(db.published))}
+    mac_key = central.keystore.purpose_key("published")
+    changed: list[str] = []
+
+    def settle(name: str, source: _Source) -> str:
+        """The SHA-256 of the target's file, old or new."""
+        mark = mac(mac_key, name.encode() + b"\0" + source.depends).hex()
+        row = known.pop(name, None)
+        if row is not None and row.source_mac == mark:
+            sha256 = str(row.sha256)
+            if (central.home / "tuf" / "targets" / f"{sha256}.{name}").exists():
+                return sha256
+        changed.append(name)
+        return _put_target(central, tx, name, mark, source.make())
+
+    keys = IntakeKeys(agency=central.config.agency, keys=central.keystore.intake_public())
+    policy = central.config.device_policy()
+    for name, record in ((INTAKE_KEYS, keys), (POLICY, policy)):
+        settle(name, _clear(crypto.canonical(record)))
+    content_keys: dict[str, bytes] = {}
+    for name, source in _plain_sources(central, tx).items():
+        sha256 = settle(name, _encrypted(central, name, source))
+        content_keys[name] = central.keystore.secret(f"content:{sha256}")
+    suppression_key = central.keystore.secret(SUPPRESSION_KEY)
+    for vehicle in vehicles.enrolled(tx):
+        settle(wraps_target(vehicle.name), _wraps(vehicle, content_keys, suppression_key))
+    for name in known:  # a list or a car that is no more
+        tx.execute(delete(db.published).where(db.published.c.target == name))
+        changed.append(name)
+    return sorted(changed)
+
+
+def _clear(body: bytes) -> _Source:
+    return _Source(body, lambda: body)
+
+
+def _encrypted(central: Central, name: str, source: _Source) -> _Source:
+    """The source under a new content key, kept by the digest of the file it opens."""
+
+    def make() -> bytes:
+        key = os.urandom(32)
+        data = crypto.encrypt_target(source.make(), name=name, key=key)
+        central.keystore.put_secret(f"content:{crypto.sha256_hex(data)}", key)
+        return data
+
+    return _Source(source.depends, make)
+
+
+def _wraps(
+    vehicle: vehicles.Vehicle, content_keys: dict[str, bytes], suppression: bytes
+) -> _Source:
+    def make() -> bytes:
+        recipient = vehicle.wrap_key
+        wraps = Wraps(
+            vehicle=vehicle.name,
+            targets={
+                name: crypto.wrap_key(key, purpose=name, recipient=recipient)
+                for name, key in content_keys.items()
+            },
+            suppression_key=crypto.wrap_key(
+                suppression, purpose=SUPPRESSION_KEY, recipient=recipient
+            ),
+        )
+        return crypto.canonical(wraps)
+
+    parts = [name.encode() + key for name, key in sorted(content_keys.items())]
+    return _Source(b"".join([crypto.public_bytes(vehicle.wrap_key), suppression, *parts]), make)
+
+
+def _put_target(central: Central, tx: Connection, name: str, mark: str, data: bytes) -> str:
+    digest = crypto.sha256_hex(data)
+    _write(central.home / "tuf" / "targets" / f"{digest}.{name}", data)
+    values = {
+        "source_mac": mark,
+        "sha256": digest,
+        "length": len(data),
+        "published_at": central.clock(),
+    }
+    tx.execute(
+        upsert(db.published)
+        .values(target=name, **values)
+        .on_conflict_do_update(index_elements=["target"], set_=values)
+    )
+    return digest
+
+
+def _sign(central: Central, tx: Connection, changed: bool) -> int:
+    """Write targets, snapshot and timestamp metadata as needed; the version of the targets."""
+    folder = central.home / "tuf" / "metadata"
+    now = central.clock()
+    timestamp = _load(folder / "timestamp.json", Timestamp)
+    versions = {"targets": 0, "snapshot": 0, "timestamp": 0}
+    left = dict.fromkeys(versions, timedelta(0))
+    if timestamp is not None:
+        versions["timestamp"] = timestamp.signed.version
+        versions["snapshot"] = timestamp.signed.snapshot_meta.version
+        left["timestamp"] = timestamp.signed.expires - now
+        snapshot = _load(folder / f"{versions['snapshot']}.snapshot.json", Snapshot)
+        if snapshot is not None:
+            versions["targets"] = snapshot.signed.meta["targets.json"].version
+            left["snapshot"] = snapshot.signed.expires - now
+            targets = _load(folder / f"{versions['targets']}.targets.json", Targets)
+            left["targets"] = targets.signed.expires - now if targets else timedelta(0)
+    # Half its life is left at least, so that a car which docks always finds a living signature.
+    due = {role: changed or left[role] < LIFE[role] / 2 for role in versions}
+    if due["targets"]:
+        versions["targets"] += 1
+        files = {}
+        for row in tx.execute(select(db.published)):
+            data = TargetFile(row.length, {"sha256": row.sha256}, row.target)
+            files[row.target] = data
+        made = Metadata(Targets(versions["targets"], expires=_expiry(central, "targets")))
+        made.signed.targets = files
+        made.sign(_signer(central, "targets"))
+        _write(folder / f"{versions['targets']}.targets.json", made.to_bytes())
+    if due["targets"] or due["snapshot"]:
+        versions["snapshot"] += 1
+        meta = {"targets.json": MetaFile(versions["targets"])}
+        shot = Metadata(
+            Snapshot(versions["snapshot"], expires=_expiry(central, "snapshot"), meta=meta)
+        )
+        shot.sign(_signer(central, "snapshot"))
+        _write(folder / f"{versions['snapshot']}.snapshot.json", shot.to_bytes())
+    if any(due.values()):
+        stamp = Metadata(
+            Timestamp(
+                versions["timestamp"] + 1,
+                expires=_expiry(central, "timestamp"),
+                snapshot_meta=MetaFile(versions["snapshot"]),
+            )
+        )
+        stamp.sign(_signer(central, "timestamp"))
+        _write(folder / "timestamp.json", stamp.to_bytes())  # last: this publishes the rest
+    return versions["targets"]
+
+
+def _remove_old_targets(central: Central, tx: Connection, version: int) -> None:
+    """Keep the files of this and the version before, which a car may be fetching."""
+    folder = central.home / "tuf"
+    keep = {f"{row.sha256}.{row.target}" for row in tx.execute(select(db.published))}
+    before = _load(folder / "metadata" / f"{version - 1}.targets.json", Targets)
+    if before is not None:
+        for name, target in before.signed.targets.items():
+            keep.add(f"{target.hashes['sha256']}.{name}")
+    for path in (folder / "targets").iterdir():
+        if path.name not in keep:
+            path.unlink(missing_ok=True)
+            central.keystore.forget_secret(f"content:{path.name.split('.')[0]}")
+
+
+def _load(path: Path, kind: type) -> Metadata | None:  # type: ignore[type-arg]
+    if not path.exists():
+        return None
+    made: Metadata = Metadata.from_bytes(path.read_bytes())  # type: ignore[type-arg]
+    if not isinstance(made.signed, kind):
+        raise StoreError(f"{path} is not {kind.__name__} metadata", remedy="restore the tuf folder")
+    return made
+
+
+def _signer(central: Central, role: str) -> CryptoSigner:
+    pem = central.keystore.secret(f"tuf-{role}")
+    return CryptoSigner(load_pem_private_key(pem, password=None))
+
+
+def _expiry(central: Central, role: str) -> datetime:
+    return (central.clock() + LIFE[role]).replace(microsecond=0)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        crypto.write_secret(path, data)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}", remedy="check free disk space") from error

@@ -1,0 +1,120 @@
+"""Destruction on time (R-460.5-4, -4b): keys first, then files, then rows, then the ledger.
+
+A read past its destroy-by is invisible to every query at once; this module makes it
+undeterminable. Keys go first, so that an interruption leaves only ciphertext that nothing opens;
+the next run ends the work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, delete, insert, select
+
+from alprd.central import db, vault
+from alprd.central.audit import CENTRAL, Event
+from alprd.central.store import Central
+from alprd.errors import AlprdError
+from alprd.records import MAX_LIFE
+
+_IDLE_LOCK: Final = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What one run destroyed."""
+
+    reads: int
+    quarantined: int
+    intake_keys: int
+    orphans: int
+
+
+def purge(central: Central) -> Purge:
+    """Destroy what is past its life, and what an interrupted intake left behind.
+
+    Raises:
+        StoreError: the store cannot be written; recorded as an alarm where possible.
+    """
+    try:
+        done = _purge(central)
+    except (AlprdError, OSError) as error:
+        with central.database.write() as tx:
+            central.trail.record(
+                tx,
+                Event.PURGE_FAILED,
+                CENTRAL,
+                at=central.clock(),
+                detail={"error": type(error).__name__, "alarm": True},
+            )
+        raise
+    central.database.checkpoint()
+    central.keystore.database.checkpoint()
+    return done
+
+
+def _purge(central: Central) -> Purge:
+    with central.database.write() as tx:  # also keeps intake out while orphans are counted
+        now = central.clock()
+        due = tx.execute(select(db.reads).where(db.reads.c.destroy_by <= now)).all()
+        foul = tx.execute(select(db.quarantine).where(db.quarantine.c.destroy_by <= now)).all()
+        ids = [row.id for row in due]
+        if due or foul:
+            central.keystore.destroy_read_keys([*ids, *(row.sha256 for row in foul)])
+        vault.remove_pictures(central.home, ids)
+        for row in foul:
+            vault.quarantine_path(central.home, row.sha256).unlink(missing_ok=True)
+        tx.execute(delete(db.reads).where(db.reads.c.destroy_by <= now))
+        tx.execute(delete(db.quarantine).where(db.quarantine.c.destroy_by <= now))
+        tx.execute(delete(db.batches).where(db.batches.c.received_at <= now - MAX_LIFE))
+        tx.execute(delete(db.web_sessions).where(db.web_sessions.c.last_seen <= now - _IDLE_LOCK))
+        if due or foul:
+            _ledger(tx, [(row.hour, row.classification) for row in due], now)
+            central.trail.record(
+                tx,
+                Event.DESTROYED,
+                CENTRAL,
+                at=now,
+                detail={"reads": len(due), "quarantined": len(foul)},
+            )
+        keys = central.keystore.destroy_intake_before(now)
+        if keys:
+            central.trail.record(
+                tx, Event.INTAKE_KEYS_DESTROYED, CENTRAL, at=now, detail={"days": keys}
+            )
+        orphans = _sweep(central, tx)
+    return Purge(len(due), len(foul), keys, orphans)
+
+
+def _ledger(tx: Connection, gone: list[tuple[datetime, str]], now: datetime) -> None:
+    """The destruction ledger: collection day, class and count; no plates."""
+    counts = Counter((hour.date().isoformat(), classification) for hour, classification in gone)
+    for (day, classification), number in sorted(counts.items()):
+        tx.execute(
+            insert(db.destructions).values(
+                at=now,
+                collection_day=day,
+                classification=classification,
+                count=number,
+                result="destroyed",
+            )
+        )
+
+
+def _sweep(central: Central, tx: Connection) -> int:
+    """Remove keys and files without a row: an intake that died before its commit."""
+    held = set(tx.scalars(select(db.reads.c.id)))
+    foul = set(tx.scalars(select(db.quarantine.c.sha256)))
+    keyless = central.keystore.read_key_ids() - held - foul
+    if keyless:
+        central.keystore.destroy_read_keys(keyless)
+    orphans = len(keyless)
+    for folder, known in (("pictures", held), ("quarantine", foul)):
+        for path in (central.home / folder).rglob("*"):
+            if path.is_file() and path.name not in known:
+                path.unlink(missing_ok=True)
+                orphans += 1
+    return orphans

@@ -1,0 +1,191 @@
+"""One process, two servers: the car API over mutual TLS and the pages, plus hourly work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from alprd.central import app, carapi, publish, retention
+from alprd.central.audit import CENTRAL, Event
+from alprd.central.config import CentralConfig
+from alprd.central.store import Central
+from alprd.errors import AlprdError, ConfigError
+
+log: Final = logging.getLogger("alprd.central.server")
+HOUSEKEEPING_S: Final = 600
+"""How often housekeeping looks; purge must run at least hourly (R-460.5-4)."""
+
+
+class ClientCertificateProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol, which also hands the client's certificate to the application.
+
+    uvicorn 0.54 does not expose it (ASGI's TLS extension is not implemented there).
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the verified certificate of the connection before the first request."""
+        super().connection_made(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        inner: ASGIApp = self.app
+
+        async def with_certificate(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["client_certificate"] = certificate
+            await inner(scope, receive, send)
+
+        self.app = with_certificate
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the process's signals alone: two of them share it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def tls_context(central: Central) -> Callable[..., ssl.SSLContext]:
+    """TLS 1.3 with the server's certificate; a client certificate is verified when presented."""
+
+    def make(*_: Any) -> ssl.SSLContext:
+        folder = central.home / "keys"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(
+            folder / "server.crt", folder / "server.key", password=central.server_key_password()
+        )
+        context.load_verify_locations(folder / "ca.crt")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    return make
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        listener = socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error.strerror}",
+            remedy="choose another port, or stop the program that holds it",
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _reachable(settings: CentralConfig) -> str:
+    """A name of this server that its certificate has and that leads to the listening address."""
+    return settings.car_host if settings.car_host in settings.hosts else settings.hosts[0]
+
+
+def _config(application: ASGIApp, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=10,
+        **options,
+    )
+
+
+async def serve(
+    central: Central, car_port: int, page_port: int, ready: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        car_port: 0 takes a free one, as for ``page_port``; both end up in ``run.json``.
+        ready: called with the content of ``run.json`` once both servers answer.
+
+    Raises:
+        ConfigError: a port cannot be had.
+    """
+    settings = central.config
+    with contextlib.ExitStack() as stack:
+        car_socket = stack.enter_context(_listen(settings.car_host, car_port))
+        page_socket = stack.enter_context(_listen(settings.page_host, page_port))
+        car = _Server(
+            _config(
+                carapi.CarApi(central).app(),
+                http=ClientCertificateProtocol,
+                ssl_context_factory=tls_context(central),
+            )
+        )
+        pages = _Server(_config(app.create_app(central), http="h11"))
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+
+        def stop() -> None:
+            stopping.set()
+            car.should_exit = pages.should_exit = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        _record(central, Event.STARTED)
+        tasks = [
+            asyncio.create_task(car.serve(sockets=[car_socket])),
+            asyncio.create_task(pages.serve(sockets=[page_socket])),
+            asyncio.create_task(_housekeeping(central, stopping)),
+        ]
+        try:
+            while not (car.started and pages.started) and not any(t.done() for t in tasks):
+                await asyncio.sleep(0.01)
+            run = {
+                "car_url": f"https://{_reachable(settings)}:{car_socket.getsockname()[1]}",
+                "car_port": car_socket.getsockname()[1],
+                "page_url": f"http://{settings.page_host}:{page_socket.getsockname()[1]}",
+                "page_port": page_socket.getsockname()[1],
+            }
+            text = json.dumps(run)
+            new = central.home / ".run.json.new"
+            new.write_text(text + "\n", encoding="utf-8")
+            new.replace(central.home / "run.json")
+            ready(text)
+            await asyncio.gather(*tasks)
+        finally:
+            stop()
+            (central.home / "run.json").unlink(missing_ok=True)
+        _record(central, Event.STOPPED)
+
+
+def _record(central: Central, event: Event) -> None:
+    with central.database.write() as tx:
+        central.trail.record(tx, event, CENTRAL, at=central.clock())
+
+
+async def _housekeeping(central: Central, stopping: asyncio.Event) -> None:
+    """Purge, key series and signatures, now and every ten minutes; a failure is retried."""
+    while not stopping.is_set():
+        try:
+            await asyncio.to_thread(_house, central)
+        except (AlprdError, OSError, SQLAlchemyError) as error:
+            log.error("ALARM: housekeeping failed (%s), tried again", type(error).__name__)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), HOUSEKEEPING_S)
+
+
+def _house(central: Central) -> None:
+    retention.purge(central)
+    made = central.keystore.extend_intake_when_low(central.clock().date())
+    if made:
+        with central.database.write() as tx:
+            central.trail.record(
+                tx, Event.INTAKE_KEYS_MADE, CENTRAL, at=central.clock(), detail={"days": made}
+            )
+    publish.publish(central)

@@ -1,0 +1,24 @@
+"""A running central and an enrolled car for the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from central_world import Car, Server, enrol, make_home
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One running central for the tests of a module."""
+    made = Server(make_home(tmp_path_factory.mktemp("central") / "home"))
+    made.start()
+    yield made
+    if made.process is not None:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def car(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Car:
+    """An enrolled car of that central."""
+    return enrol(server, tmp_path_factory.mktemp("car-1"), "car-1", "1")
