@@ -356,7 +356,11 @@ def _save(
     help="State folder of the daemon.",
 )
 @click.option(
-    "--code", prompt="One-time code", hide_input=True, help="Asked for when left out (safer)."
+    "--code",
+    envvar="ALPRD_ENROL_CODE",
+    prompt="One-time code",
+    hide_input=True,
+    help="Asked for when left out (safer).",
 )
 def enrol_command(central_url: str, vehicle: str, state_dir: Path, code: str) -> None:
     """Enrol this car at central with a one-time code."""

@@ -1,0 +1,107 @@
+"""The command ``alprd``: what an installer, a deputy's car and a curious stranger type."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from alprd import __version__
+from alprd import config as configuration
+from alprd.errors import AlprdError
+from alprd.photo import read_command
+from alprd.trust import enrol_command
+
+FIXTURE_DRIVE = Path(__file__).resolve().parent.parent / "fixtures" / "drive"
+
+
+class Commands(click.Group):
+    """A group that turns the product's errors into a message with a remedy and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; an :class:`AlprdError` becomes its diagnostics."""
+        try:
+            return super().invoke(ctx)
+        except AlprdError as error:
+            click.echo(f"alprd: {error.diagnostics()}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="alprd")
+def main() -> None:
+    """Automated licence plate reader for patrol cars under Minn. Stat. § 13.824."""
+
+
+main.add_command(read_command, "read")
+main.add_command(enrol_command, "enrol")
+
+
+@main.command("run")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/alprd/alprd.toml"),
+    show_default=True,
+)
+@click.option("--witness-fd", type=int, hidden=True, help="descriptor told of every commit")
+@click.option("--check", is_flag=True, help="check the configuration and end")
+def run_command(config_file: Path, witness_fd: int | None, check: bool) -> None:
+    """Run the vehicle daemon (what systemd starts)."""
+    config = configuration.load(config_file)
+    if check:
+        click.echo(f"{config_file}: {len(config.camera)} camera(s), valid")
+        return
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # Libraries below log addresses and queries; only our own lines are known to hold no plate.
+    for noisy in ("httpx", "httpcore", "urllib3", "tuf", "uvicorn"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    from alprd.daemon import run  # heavy: models and web server
+
+    run(config, witness_fd=witness_fd)
+
+
+@main.command("status")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True)
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+def status_command(config_file: Path, as_json: bool) -> None:
+    """The car's own count of its reads, from its state folder; the daemon may run or not."""
+    from alprd.ledger import look
+
+    config = configuration.load(config_file)
+    found = look(config.state_dir)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for name, value in found.items():
+        click.echo(f"{name.replace('_', ' '):>16}  {value}")
+
+
+@main.command("demo")
+@click.option(
+    "--drive",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=FIXTURE_DRIVE,
+    help="folder of another drive (make drive SEED=N OUT=DIR)",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the scorecard")
+@click.option("--keep", is_flag=True, help="leave central's page up until Ctrl-C")
+@click.option("--open", "open_browser", is_flag=True, help="open both pages in a browser")
+@click.option("--home", type=click.Path(path_type=Path), help="keep the demo's folders there")
+def demo_command(
+    drive: Path, json_file: Path | None, keep: bool, open_browser: bool, home: Path | None
+) -> None:
+    """A whole patrol on this machine, end to end, with a scorecard against the truth."""
+    from alprd.demo.patrol import run_demo
+
+    sys.exit(
+        run_demo(drive, json_file=json_file, keep=keep, open_browser=open_browser, home_dir=home)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,455 @@
+"""The vehicle daemon: every part wired together, started, kept alive and stopped cleanly.
+
+Start: state folder locked, trail opened, sessions that a power cut left open closed, reads past
+their life destroyed — all before anything collects (R-460.5-2b). Then a table of workers
+(:mod:`alprd.workers`). Stop (SIGTERM): cameras' passes are ended and committed, the session is
+closed, the queue is closed.
+
+Collecting goes on only while a session is open: a trained operator is signed on, the permit is
+live, the policy is effective (R-460.1-1, R-460.4-a, R-460.4-d, R-13.824-6-6).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, TextIO
+
+from alprd.alerts import AlertBoard
+from alprd.audit import DAEMON, Actor, Event
+from alprd.capture import Camera, CameraConfig
+from alprd.clock import DisciplinedClock, PositionTrack
+from alprd.collect import Collector
+from alprd.config import CameraSection, Config
+from alprd.crypto import write_secret
+from alprd.errors import AlprdError, RefusedError, StoreError
+from alprd.gps import GpsConfig, GpsReceiver
+from alprd.lanes import Lane
+from alprd.mark import PurgeClock, TimeMark
+from alprd.mdt.app import MdtContext, create_app, serve_in_thread
+from alprd.mdt.status import CameraState, CarStatus, ListState
+from alprd.models import shipped
+from alprd.permits import PermitBook, check_policy
+from alprd.profiles import PROFILES
+from alprd.reader import RoadReader, load
+from alprd.roster import RosterBook
+from alprd.session import LONGEST_GAP_S, SessionKeeper
+from alprd.store import Store
+from alprd.sync import DockSync
+from alprd.targets import TargetSet
+from alprd.trust import Trust
+from alprd.wire import EndReason, Person
+from alprd.workers import Beat, Supervisor, Worker
+
+log = logging.getLogger(__name__)
+
+PURGE_EVERY_S: Final = 3600.0
+DRAIN_S: Final = 3.0
+"""How long the cameras may take to end their passes when a session closes."""
+_MARK: Final = "time-mark"
+
+
+class Daemon:
+    """One car's daemon.
+
+    Args:
+        config: of this car.
+        witness: see :class:`alprd.collect.Collector`.
+
+    Raises:
+        AlprdError: the car cannot run at all: not enrolled, state folder in use, models damaged.
+    """
+
+    def __init__(self, config: Config, *, witness: TextIO | None = None) -> None:
+        self._config = config
+        self._stop = threading.Event()
+        self._control = threading.RLock()
+        self._collecting = threading.Event()
+        self._actor: Actor | None = None
+        self._fault: EndReason | None = None
+        self._no_frame_since: float | None = None
+        self._last_frame_at: datetime | None = None
+        self._purged_at = -PURGE_EVERY_S
+        _harden()
+        self._lock = _lock_state(config.state_dir)
+        self.trust = Trust.load(config.state_dir)
+        self.clock = DisciplinedClock()
+        self.positions = PositionTrack()
+        self.store = Store(
+            config.state_dir / "queue.db", now=self.clock.now, device=self.trust.vehicle
+        )
+        self.mark = PurgeClock(self.clock, _load_mark(self.store))
+        self.sessions = SessionKeeper(self.store, reader=self.trust.reader, now=self.clock.now)
+        self.board = AlertBoard(self.store)
+        self.roster = RosterBook()
+        self.permits = PermitBook(
+            self.store,
+            agency=self.trust.agency,
+            vehicle=self.trust.vehicle,
+            receipt_key=self.trust.receipt_key,
+        )
+        self.targets: TargetSet | None = None
+        self.collector = Collector(
+            store=self.store,
+            sessions=self.sessions,
+            board=self.board,
+            clock=self.clock,
+            positions=self.positions,
+            targets=lambda: self.targets,
+            agency=self.trust.agency,
+            vehicle=self.trust.vehicle,
+            witness=witness,
+        )
+        self.gps = GpsReceiver(
+            GpsConfig(config.gps.source, baud=config.gps.baud), self.clock, self.positions
+        )
+        self.cameras = [_camera(section, config) for section in config.camera]
+        self.lanes = self._make_lanes()
+        self.dock = DockSync(
+            self.trust,
+            self.store,
+            carrier_file=config.dock.carrier_file,
+            interval_s=config.dock.interval_s,
+            clock_agrees=self.clock.system_agrees,
+            on_time=lambda utc, mono_ns: self.mark.central(utc),
+            on_permit=self.permits.renew,
+            on_targets=self._adopt,
+        )
+
+    def _make_lanes(self) -> list[Lane]:
+        section = self._config.reader
+        models = shipped() if section.models is None else shipped(section.models, verify=False)
+        lanes = []
+        for camera in self.cameras:
+            # A detector for each camera: it keeps buffers of its own.
+            detector, ocr = load(models, PROFILES[section.profile], threads=section.threads)
+            reader = RoadReader(camera.config.name, detector, ocr, PROFILES[section.profile])
+            lanes.append(Lane(camera, reader, self.collector, self._collecting))
+        return lanes
+
+    # --- life -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until :meth:`stop` or SIGTERM; then end everything within five seconds."""
+        self.store.record(Event.STARTED)
+        self._purge()  # before anything collects: a car off for 60 days destroys at boot
+        self.sessions.recover()
+        self._load_last_lists()
+        self.gps.start()
+        for camera in self.cameras:
+            camera.start()
+        page = serve_in_thread(
+            create_app(self._mdt_context()), self._config.mdt.host, self._config.mdt.port
+        )
+        if self._config.mdt.run_file is not None:
+            told = {"host": self._config.mdt.host, "port": page.port, "pid": os.getpid()}
+            write_secret(self._config.mdt.run_file, json.dumps(told).encode())
+        supervisor = Supervisor(self._table())
+        log.info("started: %d camera(s), page on port %d", len(self.cameras), page.port)
+        _notify("READY=1")
+        try:
+            while not self._stop.wait(1.0):
+                supervisor.reconcile()
+                silent = supervisor.silent()
+                if silent:
+                    log.error("silent workers: %s", ", ".join(silent))
+                else:
+                    _notify("WATCHDOG=1")
+        finally:
+            _notify("STOPPING=1")
+            self.stop_collecting("stopped", DAEMON)
+            late = supervisor.stop()
+            if late:
+                log.warning("workers did not stop in time: %s", ", ".join(late))
+            page.stop()
+            self.gps.stop()
+            for camera in self.cameras:
+                camera.stop()
+            self.store.record(Event.STOPPED)
+            self._save_mark()
+            self.store.close()
+            self._lock.close()
+            log.info("stopped")
+
+    def stop(self) -> None:
+        """End :meth:`run`; safe from a signal handler."""
+        self._stop.set()
+
+    def _table(self) -> list[Worker]:
+        lanes = [Worker(f"camera-{lane.name}", lane.run, silence_s=20.0) for lane in self.lanes]
+        return [
+            *lanes,
+            Worker("keeper", self._keep, silence_s=20.0),
+            Worker("dock", self.dock.run, silence_s=180.0, required=False),
+        ]
+
+    # --- collecting -------------------------------------------------------------------------
+
+    def signed_on(self, person: Person, purpose: str, unit: str) -> None:
+        """A trained operator signed on: collecting begins, or the refusal says why not.
+
+        Raises:
+            RefusedError: no policy, no live permit, or the like; nobody is signed on then.
+        """
+        with self._control:
+            self._begin(Actor(person.id, person.name, "operator"), purpose)
+        log.info("collecting began, unit %s", unit)
+
+    def signed_off(self, reason: str) -> None:
+        """The operator signed off: collecting ends."""
+        log.info("signed off: %s", reason)
+        self.stop_collecting("signed_off", self._actor or DAEMON)
+
+    def _begin(self, actor: Actor, purpose: str) -> None:
+        now, _ = self.clock.now()
+        try:
+            targets = check_policy(self.targets, now)
+            self.permits.check(now)
+        except RefusedError as error:
+            self.store.record(Event.COLLECTION_REFUSED, actor, detail={"reason": error.reason})
+            raise
+        self.stop_collecting("stopped", actor)
+        self.clock.begin_session()
+        self.sessions.open(
+            actor,
+            purpose=purpose,
+            policy_version=targets.policy.version,
+            databases=targets.matcher.databases(),
+        )
+        self._actor = actor
+        self._purpose = purpose
+        self._fault = None
+        self._collecting.set()
+
+    def stop_collecting(
+        self, reason: EndReason, actor: Actor, *, ended: datetime | None = None
+    ) -> None:
+        """End collecting truthfully: passes first, then the session (R-460.5.1-a)."""
+        with self._control:
+            if not self.sessions.is_open:
+                return
+            self._collecting.clear()
+            end = time.monotonic() + DRAIN_S
+            for lane in self.lanes:
+                if not lane.drained(max(0.0, end - time.monotonic())):
+                    log.error("camera %s did not end its passes in time", lane.name)
+            self.sessions.close(reason, actor, ended=ended)
+            self._actor = None
+
+    # --- the keeper: what must happen by the clock ------------------------------------------
+
+    def _keep(self, beat: Beat) -> None:
+        while not beat.sleep(1.0):
+            self.sessions.heartbeat()
+            self.board.expire()
+            self._check_leave()
+            self._check_gap()
+            if time.monotonic() - self._purged_at >= PURGE_EVERY_S:
+                self._purge()
+
+    def _check_leave(self) -> None:
+        """Permit lapsed, suspension, authority ended: collecting ends within a second."""
+        if not self.sessions.is_open or self._actor is None:
+            return
+        now, _ = self.clock.now()
+        try:
+            self.permits.check(now)
+            self.roster.authorise(self._actor.id, now=now)
+        except RefusedError as error:
+            log.warning("collecting ends: %s", error.reason)
+            reason: EndReason = "suspended" if error.reason == "suspended" else "permit_lapsed"
+            if error.reason not in {"suspended", "permit_lapsed", "no_permit"}:
+                reason = "signed_off"
+            self.store.record(Event.COLLECTION_REFUSED, detail={"reason": error.reason})
+            self.stop_collecting(reason, DAEMON)
+
+    def _check_gap(self) -> None:
+        """A gap of five minutes without any frame ends the session at the last frame."""
+        now = time.monotonic()
+        seen = any(lane.status().up for lane in self.lanes)
+        if seen or not self.sessions.is_open:
+            self._no_frame_since = now
+            self._last_frame_at = self.clock.now()[0]
+        elif self._no_frame_since is not None and now - self._no_frame_since > LONGEST_GAP_S:
+            self.stop_collecting("no_camera", DAEMON, ended=self._last_frame_at)
+
+    def _purge(self) -> None:
+        """Destroy what is past its life, by time that only trusted sources raise (R-460.5-2b)."""
+        self._purged_at = time.monotonic()
+        when = self.mark.purge_time()
+        if when is not None:
+            destroyed = self.store.expire(when)
+            if destroyed:
+                log.info("%d read(s) past their life were destroyed", destroyed)
+        self._save_mark()
+
+    def _save_mark(self) -> None:
+        mark = self.mark.tick()
+        self.store.set_meta(_MARK, _dump_mark(mark))
+
+    # --- what central pushes ----------------------------------------------------------------
+
+    def _load_last_lists(self) -> None:
+        """A cold boot without contact uses the last verified set (design: lists to the car)."""
+        try:
+            found = self.dock.targets.load_offline()
+        except AlprdError as error:
+            log.error("the last lists cannot be used: %s", error.diagnostics())
+            return
+        if found is not None:
+            self._adopt(found)
+
+    def _adopt(self, targets: TargetSet) -> None:
+        """Put a verified set in force, all of it at once."""
+        self.roster.load(targets.roster)
+        self.targets = targets
+        self.sessions.note_databases(targets.matcher.databases())
+
+    # --- what the page shows ----------------------------------------------------------------
+
+    def _mdt_context(self) -> MdtContext:
+        return MdtContext(
+            board=self.board,
+            roster_book=self.roster,
+            trail=self.store,
+            status=self.status,
+            collection=self,
+            clock=self.clock.now,
+        )
+
+    def status(self) -> CarStatus:
+        """The state of the car at this moment: counts and health, never a read."""
+        now, trusted = self.clock.now()
+        gps = self.gps.status()
+        targets = self.targets
+        permit = self.permits.permit
+        row = self.sessions.row()
+        actor = self._actor
+        policy = targets.policy if targets else None
+        return CarStatus(
+            cameras=tuple(
+                CameraState(camera.name, camera.up, camera.age_s)
+                for camera in (lane.status() for lane in self.lanes)
+            ),
+            gps_fix=gps.fix,
+            gps_age_s=gps.age_s,
+            clock_trusted=trusted,
+            lists=tuple(
+                ListState(item.list_id, item.source, item.age(now) / timedelta(hours=1))
+                for item in (targets.matcher.lists() if targets else ())
+            ),
+            permit_expires=permit.expires if permit and not permit.suspended else None,
+            queued=self.store.pending().reads,
+            dock=self.dock.status().text,
+            session_open=row is not None,
+            plates_read=row.plates_read if row else 0,
+            person=actor.name if actor else None,
+            list_warn_hours=policy.list_warn_hours if policy else 24,
+            list_stop_hours=policy.list_stop_hours if policy else 72,
+        )
+
+
+def run(config: Config, *, witness_fd: int | None = None) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Raises:
+        AlprdError: the car cannot run; says why.
+    """
+    with contextlib.ExitStack() as stack:
+        witness = (
+            stack.enter_context(os.fdopen(witness_fd, "w")) if witness_fd is not None else None
+        )
+        daemon = Daemon(config, witness=witness)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: daemon.stop())
+        daemon.run()
+
+
+def _harden() -> None:
+    """No core dumps, and new files for their owner only: memory holds plates (design)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+
+
+def _lock_state(folder: Path) -> TextIO:
+    """Hold the state folder for this process alone.
+
+    Raises:
+        StoreError: it is missing, or another daemon holds it.
+    """
+    try:
+        handle = (folder / "daemon.lock").open("w")
+    except OSError as error:
+        raise StoreError(
+            f"state folder {folder}: {error.strerror}", remedy="enrol the car: alprd enrol"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise StoreError(
+            f"state folder {folder} is in use", remedy="another alprd runs; stop it first"
+        ) from error
+    return handle
+
+
+def _camera(section: CameraSection, config: Config) -> Camera:
+    is_file = section.source.startswith("file:")
+    return Camera(
+        CameraConfig(
+            name=section.name,
+            source=section.source,
+            fps=section.fps,
+            user=section.user or None,
+            password_file=section.password_file,
+            rotate=section.rotate,
+            start_gate=config.replay.start_file if is_file else None,
+        )
+    )
+
+
+def _dump_mark(mark: TimeMark) -> str:
+    return json.dumps(
+        {
+            "utc": mark.utc.isoformat() if mark.utc else None,
+            "ran_s": mark.ran.total_seconds(),
+            "central": mark.central.isoformat() if mark.central else None,
+        }
+    )
+
+
+def _load_mark(store: Store) -> TimeMark:
+    """The high-water mark of time as last kept; a damaged one is no mark at all."""
+    kept = store.get_meta(_MARK)
+    if kept is None:
+        return TimeMark()
+    try:
+        values = json.loads(kept)
+        return TimeMark(
+            utc=datetime.fromisoformat(values["utc"]) if values["utc"] else None,
+            ran=timedelta(seconds=values["ran_s"]),
+            central=datetime.fromisoformat(values["central"]) if values["central"] else None,
+        )
+    except (ValueError, KeyError, TypeError):
+        log.error("the kept time mark is damaged; trusted time must set a new one")
+        return TimeMark()
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, when it started us (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    name = "\0" + address[1:] if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, contextlib.suppress(OSError):
+        out.sendto(state.encode(), name)
