@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plates.pixels import blur, resized
-from training.ocr.network import HEIGHT, WIDTH
+from training.ocr.layout import HEIGHT, WIDTH
 
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]

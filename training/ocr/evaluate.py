@@ -30,7 +30,7 @@ from training.ocr.labels import (
     us_crops,
     us_text,
 )
-from training.ocr.network import PLATE_SLOTS
+from training.ocr.layout import PLATE_SLOTS
 
 FLOORS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 SEED = 20_261_122

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plates import states
-from training.ocr.network import ALPHABET, PAD, PLATE_SLOTS, STACKED_SLOTS
+from training.ocr.layout import ALPHABET, PAD, PLATE_SLOTS, STACKED_SLOTS
 
 Image = NDArray[np.uint8]
 Split = Literal["train", "val"]

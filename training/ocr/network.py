@@ -14,11 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HEIGHT, WIDTH = 64, 128
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
-PAD = ALPHABET.index("_")
-PLATE_SLOTS = 9
-STACKED_SLOTS = 3
+from training.ocr.layout import ALPHABET, PLATE_SLOTS, STACKED_SLOTS
 
 
 class Logits(NamedTuple):

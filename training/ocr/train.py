@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.ocr.labels import IGNORE, REGIONS, us_crops, us_text
-from training.ocr.network import HEIGHT, PLATE_SLOTS, STACKED_SLOTS, WIDTH, Logits, PlateReader
+from training.ocr.layout import HEIGHT, PLATE_SLOTS, STACKED_SLOTS, WIDTH
+from training.ocr.network import Logits, PlateReader
 
 # Share of each kind in a batch; the first trials had 48 rendered, 56 crops, 24 street.
 MIX = {"rendered": 0.38, "crops": 0.40, "street": 0.18, "negative": 0.04}
