@@ -124,6 +124,7 @@ class Outbox:
         self._store = store
 
     def push_audit(self, client: httpx.Client, beat: Beat) -> None:
+        """Send the trail as far as central does not hold it (R-AT-3)."""
         while not beat.stopping:
             beat()
             events = self._store.unsent_audit(AUDIT_BATCH)
@@ -141,6 +142,7 @@ class Outbox:
             self._store.mark_audit_sent(min(ack.seq, events[-1].seq))
 
     def push_sessions(self, client: httpx.Client) -> None:
+        """Send ended sessions: rows of the public log (R-460.5.1-0)."""
         rows = self._store.unsent_sessions()
         if not rows:
             return
@@ -163,11 +165,22 @@ class Outbox:
         return ack
 
     def push_reads(self, client: httpx.Client, beat: Beat) -> None:
+        """Send the queue, hits first, destroying each read upon its receipt (R-460.5-2).
+
+        Raises:
+            SyncError: the connection broke, or central refuses reads; they stay in the car.
+            SignatureError: a receipt that proves nothing; the reads stay in the car.
+        """
         limit, skipped = MAX_BATCH_ITEMS, 0
         while not beat.stopping:
             beat()
             reads = self._store.claim(limit, BATCH_BYTES, LEASE_S)
             if not reads:
+                if skipped:
+                    raise SyncError(
+                        f"central refuses {skipped} reads; they stay in the car",
+                        remedy="see central's log",
+                    )
                 return
             try:
                 self._send(client, reads)
