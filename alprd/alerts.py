@@ -188,7 +188,7 @@ class AlertBoard:
                 now = replace(now, wide=bytearray(wide_jpeg))
             ids = self._deck.correct(now, matches, notes)
         for event, alert_id, session in notes:
-            self._trail.record(event, DAEMON, session=session, subjects=(alert_id,))
+            self._trail.record(event, DAEMON, session=session or None, subjects=(alert_id,))
         return ids
 
     def withdraw(self, pass_id: str, reason: str) -> None:
@@ -203,7 +203,7 @@ class AlertBoard:
                 self._deck.retract(card, sighting, reason)
         for card, sighting in standing:
             self._trail.record(
-                Event.ALERT_WITHDRAWN, DAEMON, session=sighting.session, subjects=(card.id,)
+                Event.ALERT_WITHDRAWN, DAEMON, session=sighting.session or None, subjects=(card.id,)
             )
 
     # --- the person's side ---------------------------------------------------------------
@@ -255,7 +255,7 @@ class AlertBoard:
             self._trail.record(
                 Event.ALERT_SHOWN,
                 actor,
-                session=view.session,
+                session=view.session or None,
                 subjects=(view.id,),
                 detail={
                     "category": view.match.entry.category,
@@ -293,7 +293,7 @@ class AlertBoard:
         self._trail.record(
             Event.PICTURE_VIEWED,
             actor,
-            session=now.session,
+            session=now.session or None,
             subjects=(alert_id,),
             detail={"picture": which},
         )
@@ -381,7 +381,7 @@ class AlertBoard:
                 if card.state not in moves:
                     return
                 alarm, session = card.alarm, card.current.session
-            self._trail.record(event, actor, session=session, subjects=(alert_id,))
+            self._trail.record(event, actor, session=session or None, subjects=(alert_id,))
             with self._changing():
                 # A correction or repeat that came in meanwhile has not been seen: it stands.
                 if self._deck.cards.get(alert_id) is not card or card.alarm != alarm:

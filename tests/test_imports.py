@@ -28,10 +28,10 @@ LAYERS: tuple[frozenset[str], ...] = (
             "mirror",
             "outbound",
             "session",
-            "alerts",
+            "cards",
         }
     ),
-    frozenset({"gps", "reader", "targets"}),
+    frozenset({"gps", "reader", "targets", "alerts"}),
     frozenset({"sync", "photo", "collect"}),
     frozenset({"mdt"}),
     frozenset({"daemon"}),
