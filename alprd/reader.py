@@ -465,7 +465,7 @@ def _quality(width: float, sharp: float, score: float, settings: ReaderSettings)
     Width counts squared: the error of the OCR falls steeply between 40 and 80 px of plate.
     """
     grown = min(1.0, width / settings.full_width)
-    return max(1e-4, grown * grown * min(1.0, 0.25 + 3.0 * sharp) * min(1.0, score + 0.2))
+    return max(1e-4, grown * grown * min(1.0, 0.1 + 5.0 * sharp) * min(1.0, score + 0.2))
 
 
 def _same_news(told: PlateReading, now: PlateReading) -> bool:
