@@ -139,8 +139,9 @@ class Mirror:
             updater.refresh()
             self._updater = updater
             # The timestamp is renewed often without news; what is published is in targets.json.
+            active = self._home / "active" / "targets.json"
             new = (metadata / "targets.json").read_bytes()
-            return self.active is None or (self.active / "targets.json").read_bytes() != new
+            return not active.exists() or active.read_bytes() != new
 
     def download(self) -> Path:
         """Make the set that :meth:`refresh` announced complete beside the active one.
