@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from vision_world import blank, draw_plate, write_ocr
+from vision_world import WIDEN, blank, draw_plate, write_ocr
 
 from alprd.errors import ModelError
 from alprd.frames import Image
@@ -20,7 +20,7 @@ from alprd.ocr import ALPHABET, MAX_BATCH, PAD, PlateReader, crop
 def plate(text: str, stacked: str = "") -> Image:
     image = blank(140, 90)
     draw_plate(image, text, 20, 20, 96, stacked)
-    return crop(image, (20, 20, 96, 48), 0.0)
+    return crop(image, (20, 20, 96, 48), WIDEN)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -17,8 +16,6 @@ from alprd.profiles import ROAD
 from alprd.reader import RoadReader
 
 STEP_NS = 66_666_667
-TIGHT = dataclasses.replace(ROAD, widenings=(0.0,))
-"""The tiny OCR reads cells at fixed places, so its crop is the box itself."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ class Drive:
 
 @pytest.fixture
 def drive(ocr: PlateReader) -> Drive:
-    return Drive(RoadReader("front", RedBoxDetector(), ocr, TIGHT))
+    return Drive(RoadReader("front", RedBoxDetector(), ocr, ROAD))
 
 
 def test_moving_plate_is_one_pass(drive: Drive) -> None:
@@ -110,7 +107,7 @@ def test_plate_that_returns_later_is_a_new_pass(drive: Drive) -> None:
 
 
 def test_stationary_plate_is_told_once_while_it_stays(drive: Drive) -> None:
-    drive.show(("ABC123", 100, 100), frames=15 * 30)
+    drive.show(("ABC123", 100, 100), frames=15 * 20)
     assert drive.finals() == ["ABC123"]
     (final,) = [event for event in drive.events if event.kind == "final"]
     assert final.detail is not None
@@ -130,9 +127,9 @@ def test_stationary_plate_costs_few_readings(ocr: PlateReader) -> None:
             return ocr.read(crops)
 
     counting = Counting()
-    drive = Drive(RoadReader("front", RedBoxDetector(), counting, TIGHT))
-    drive.show(("ABC123", 100, 100), frames=15 * 20)
-    assert counting.crops <= TIGHT.max_readings + 20 / TIGHT.recheck_s
+    drive = Drive(RoadReader("front", RedBoxDetector(), counting, ROAD))
+    drive.show(("ABC123", 100, 100), frames=15 * 16)
+    assert counting.crops <= ROAD.max_readings + 16 / ROAD.recheck_s
 
 
 def test_another_vehicle_in_the_same_place_is_another_pass(drive: Drive) -> None:
@@ -193,7 +190,7 @@ def test_plate_cut_by_the_border_is_not_read(drive: Drive) -> None:
 
 
 def test_shape_that_is_no_plate_is_not_tracked(ocr: PlateReader) -> None:
-    drive = Drive(RoadReader("front", RedBoxDetector(), ocr, TIGHT))
+    drive = Drive(RoadReader("front", RedBoxDetector(), ocr, ROAD))
     for _ in range(6):
         image = blank()
         image[50:300, 100:140] = (0, 0, 255)  # a red pillar
@@ -204,9 +201,9 @@ def test_shape_that_is_no_plate_is_not_tracked(ocr: PlateReader) -> None:
 
 def test_every_pass_has_exactly_one_final(ocr: PlateReader) -> None:
     rng = np.random.default_rng(460)
-    drive = Drive(RoadReader("front", RedBoxDetector(), ocr, TIGHT))
+    drive = Drive(RoadReader("front", RedBoxDetector(), ocr, ROAD))
     names = [f"A{i:02d}X{i:02d}" for i in range(12)]
-    for _ in range(160):
+    for _ in range(90):
         here = rng.random(12) < 0.75
         drive.show(
             *[(n, 10 + 104 * (i % 6), 60 + 120 * (i // 6)) for i, n in enumerate(names) if here[i]]
@@ -224,7 +221,7 @@ def test_every_pass_has_exactly_one_final(ocr: PlateReader) -> None:
 
 def test_still_empty_scene_is_not_searched_in_every_frame(ocr: PlateReader) -> None:
     detector = RedBoxDetector()
-    drive = Drive(RoadReader("front", detector, ocr, TIGHT))
+    drive = Drive(RoadReader("front", detector, ocr, ROAD))
     drive.show(frames=45)
     assert detector.calls <= 5
     drive.show(("ABC123", 100, 100), frames=6)
@@ -234,7 +231,7 @@ def test_still_empty_scene_is_not_searched_in_every_frame(ocr: PlateReader) -> N
 
 
 def test_memory_of_a_pass_is_bounded(drive: Drive) -> None:
-    for i in range(15 * 25):
+    for i in range(15 * 12):
         drive.show((f"ABC{i % 7}2{i % 3}", 100, 100), width=96 + i % 9)
     (kept,) = drive.reader._passes.values()
     assert len(kept.readings) <= 8
@@ -267,7 +264,7 @@ def test_plate_missed_by_the_detector_is_masked_where_it_is_expected(ocr: PlateR
             found = super().detect(image)
             return [d for d in found if self.calls % 2 or d.box[0] < 200]
 
-    drive = Drive(RoadReader("front", Blinking(), ocr, TIGHT))
+    drive = Drive(RoadReader("front", Blinking(), ocr, ROAD))
     for i in range(10):
         drive.show(("ABC123", 50, 100 + i), ("XYZ789", 300 + 6 * i, 120), width=60 + 8 * i)
     drive.end()

@@ -22,6 +22,8 @@ from alprd.ocr import ALPHABET
 
 SLOTS = 8
 STEP = 7
+WIDEN = 0.10
+"""Growth of the box that the tiny OCR expects: it samples cells at fixed places."""
 RED = (0, 0, 255)
 REGIONS = ["MN", "WI", "other"]
 BACKGROUND = 60
@@ -125,10 +127,12 @@ def write_ocr(
     channels = 3 if color == "rgb" else 1
     levels = np.array([ALPHABET.index(c) * STEP for c in alphabet], np.float32)
     const: dict[str, NDArray[Any]] = {
-        "columns": np.arange(8, 128, 16, dtype=np.int64),
+        "columns": np.round(128 * (WIDEN + (np.arange(8) + 0.5) / 8) / (1 + 2 * WIDEN)).astype(
+            np.int64
+        ),
         "first": np.array([0, 1], np.int64),
-        "top": np.array([16], np.int64),
-        "low": np.array([48], np.int64),
+        "top": np.array([19], np.int64),
+        "low": np.array([45], np.int64),
         "channel": np.array([0], np.int64),
         "levels": levels.reshape(1, 1, -1),
         "sharp": np.array(-1.5, np.float32),

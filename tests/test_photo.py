@@ -1,0 +1,189 @@
+"""``alprd read`` on photographs, folders and videos, with tiny models of the real formats."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from vision_world import blank, draw_plate, write_detector, write_ocr
+
+from alprd import models as model_files
+from alprd.errors import InputError, ModelError
+from alprd.photo import load_picture, read_command
+
+SHIPPED = all((model_files.FOLDER / name).is_file() for name in model_files.NAMES)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pair")
+    write_detector(folder / "detector.onnx")
+    write_ocr(folder)
+    return folder
+
+
+def picture(folder: Path, name: str, text: str, stacked: str = "") -> Path:
+    image = blank()
+    draw_plate(image, text, 200, 120, 160, stacked)
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def read(pair: Path, *arguments: Path | str) -> Result:
+    return CliRunner().invoke(read_command, ["--models", str(pair), *map(str, arguments)])
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_json_line_is_as_documented(pair: Path, tmp_path: Path) -> None:
+    path = picture(tmp_path, "car.png", "ABC123", "X")
+    result = read(pair, "--json", path)
+    assert result.exit_code == 0, result.output
+    (line,) = lines(result)
+    assert list(line) == ["image", "plates", "ms"]
+    assert line["image"] == "car.png"
+    assert line["ms"] > 0
+    (plate,) = line["plates"]
+    assert list(plate) == ["plate", "stacked", "region", "confidence", "sure", "box"]
+    assert (plate["plate"], plate["stacked"], plate["region"]) == ("ABC123", "X", "MN")
+    assert plate["sure"] is True
+    assert 0.9 <= plate["confidence"] <= 1
+    assert np.abs(np.subtract(plate["box"], [200, 120, 160, 80])).max() <= 2
+    assert all(isinstance(side, int) for side in plate["box"])
+
+
+def test_folder_is_read_in_order_of_name(pair: Path, tmp_path: Path) -> None:
+    for name in ("b.png", "a/z.png", "c/d/e.jpg"):
+        picture(tmp_path / "in", name, "ABC123")
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    result = read(pair, "--json", tmp_path / "in")
+    assert result.exit_code == 0
+    assert [line["image"] for line in lines(result)] == ["z.png", "b.png", "e.jpg"]
+
+
+def test_unreadable_files_are_named_and_the_rest_is_read(pair: Path, tmp_path: Path) -> None:
+    good = picture(tmp_path, "good.png", "ABC123")
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    video = tmp_path / "torn.mp4"
+    video.write_bytes(b"no video")
+    hollow = tmp_path / "hollow"
+    hollow.mkdir()
+    result = read(pair, "--json", torn, empty, video, hollow, tmp_path / "absent.jpg", good)
+    assert result.exit_code == 1
+    assert [line["image"] for line in lines(result)] == ["good.png"]
+    for name in ("torn.jpg", "empty.png", "torn.mp4", "hollow", "absent.jpg"):
+        assert name in result.stderr
+    assert "remedy" in result.stderr
+
+
+def test_table_for_people(pair: Path, tmp_path: Path) -> None:
+    result = read(pair, picture(tmp_path, "car.png", "ABC123"))
+    assert result.exit_code == 0
+    assert "car.png" in result.stdout
+    assert "ABC123" in result.stdout
+    assert "confidence" in result.stdout
+
+
+def test_annotated_pictures_are_written(pair: Path, tmp_path: Path) -> None:
+    path = picture(tmp_path, "car.png", "ABC123")
+    before = path.read_bytes()
+    assert read(pair, "--draw", tmp_path / "drawn", path).exit_code == 0
+    drawn = load_picture(tmp_path / "drawn" / "car.jpg")
+    assert drawn.shape == blank().shape
+    assert path.read_bytes() == before
+    blocked = tmp_path / "file"
+    blocked.touch()
+    assert isinstance(read(pair, "--draw", blocked / "x", path).exception, InputError)
+
+
+def test_exif_orientation_turns_the_boxes_too(pair: Path, tmp_path: Path) -> None:
+    upright = blank()
+    draw_plate(upright, "ABC123", 200, 120, 160)
+    lying = cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    done, data = cv2.imencode(".jpg", lying, [cv2.IMWRITE_JPEG_QUALITY, 98])
+    assert done
+    # APP1 with one TIFF entry: orientation 6, "turn a quarter clockwise to show".
+    tiff = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    body = b"Exif\x00\x00" + tiff
+    app1 = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+    raw = data.tobytes()
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(raw[:2] + app1 + raw[2:])
+    assert load_picture(path).shape == upright.shape
+    (line,) = lines(read(pair, "--json", path))
+    assert np.abs(np.subtract(line["plates"][0]["box"], [200, 120, 160, 80])).max() <= 4
+
+
+def test_video_gives_one_line_a_pass(pair: Path, tmp_path: Path) -> None:
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 15, (640, 360))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV cannot write FFV1 video")
+    for i in range(45):
+        image = blank()
+        draw_plate(image, "ABC123", 100 + 4 * i, 120, 160)
+        writer.write(image)
+    writer.release()
+    result = read(pair, "--json", path)
+    assert result.exit_code == 0, result.output
+    (line,) = lines(result)
+    assert list(line) == [
+        "video", "start_s", "end_s", "plate", "stacked", "region", "confidence", "sure",
+    ]  # fmt: skip
+    assert (line["video"], line["plate"]) == ("drive.avi", "ABC123")
+    assert line["start_s"] == pytest.approx(0.0, abs=0.1)
+    assert line["end_s"] == pytest.approx(44 / 15, abs=0.1)
+
+
+def test_profiles_can_be_chosen(pair: Path, tmp_path: Path) -> None:
+    path = picture(tmp_path, "car.png", "ABC123")
+    for profile in ("road", "photo"):
+        assert len(lines(read(pair, "--json", "--profile", profile, path))) == 1
+    assert read(pair, "--profile", "fast", path).exit_code == 2
+
+
+# Shipped models
+
+
+def test_sums_catch_an_altered_model(tmp_path: Path) -> None:
+    for name in model_files.NAMES:
+        (tmp_path / name).write_bytes(name.encode())
+    model_files.write_sums(tmp_path)
+    assert model_files.shipped(tmp_path).detector == tmp_path / "detector.onnx"
+    (tmp_path / "ocr.onnx").write_bytes(b"altered")
+    with pytest.raises(ModelError, match=r"ocr\.onnx") as caught:
+        model_files.shipped(tmp_path)
+    assert "python -m alprd.models" in caught.value.remedy
+    (tmp_path / model_files.SUMS).write_text("what is this\n")
+    with pytest.raises(ModelError, match="line 1"):
+        model_files.check_sums(tmp_path)
+    (tmp_path / model_files.SUMS).unlink()
+    with pytest.raises(ModelError, match="SHA256SUMS"):
+        model_files.check_sums(tmp_path)
+    (tmp_path / "ocr.yaml").unlink()
+    with pytest.raises(ModelError, match=r"ocr\.yaml is missing"):
+        model_files.shipped(tmp_path)
+
+
+@pytest.mark.skipif(not SHIPPED, reason="alprd/models holds no trained pair yet")
+def test_shipped_models_are_whole_and_run(tmp_path: Path) -> None:
+    model_files.shipped()
+    path = tmp_path / "empty-road.png"
+    assert cv2.imwrite(str(path), blank(1280, 720))
+    result = CliRunner().invoke(read_command, ["--json", str(path)])
+    assert result.exit_code == 0, result.output
+    (line,) = lines(result)
+    assert line["plates"] == []
