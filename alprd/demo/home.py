@@ -198,4 +198,6 @@ def write_config(home: Home, drive: Path, truth: Truth, gps_device: str) -> None
         "[replay]",
         f"start_file = {json.dumps(str(home.gate))}",
     ]
+    if models := os.environ.get("ALPRD_DEMO_MODELS"):
+        lines += ["[reader]", f"models = {json.dumps(models)}"]
     home.config.write_text("\n".join(lines) + "\n")
