@@ -8,6 +8,7 @@ stacked or side letters. The first two are the layout that fast-plate-ocr reads.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -16,13 +17,44 @@ from torch.nn import functional as F
 
 from training.ocr.layout import ALPHABET, PLATE_SLOTS, STACKED_SLOTS
 
+ROWS, COLUMNS = 4, 32  # the trunk's map: the picture over 16 and over 4
+
 
 class Logits(NamedTuple):
-    """Raw scores: plate (N, 9, 37), stacked (N, 3, 37), region (N, regions)."""
+    """Raw scores: plate (N, 9, 37), stacked (N, 3, 37), region (N, regions); `columns`
+    (32, N, 37) are scores of each column of the picture for the auxiliary CTC loss."""
 
     plate: Tensor
     stacked: Tensor
     region: Tensor
+    columns: Tensor
+
+
+def _wave(x: Tensor, channels: int) -> Tensor:
+    """Sines and cosines of positions `x` (n,) in [0, 1]: (n, channels)."""
+    rates = torch.exp(torch.linspace(math.log(1.5), math.log(60.0), channels // 2))
+    angles = x[:, None] * rates[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _positions(rows: int, columns: int, width: int) -> Tensor:
+    """Starting value of the token positions, (1, rows * columns, width): x in the first two
+    thirds of the channels, y in the rest."""
+    across = width * 2 // 3
+    xs = _wave((torch.arange(columns) + 0.5) / columns, across)
+    ys = _wave((torch.arange(rows) + 0.5) / rows, width - across)
+    grid = torch.cat([xs[None].expand(rows, -1, -1), ys[:, None].expand(-1, columns, -1)], dim=2)
+    return 0.5 * grid.reshape(1, rows * columns, width)
+
+
+def _slots(width: int) -> Tensor:
+    """Starting value of the queries: each full-size slot looks near where its character would
+    stand. Without this the slots took some thousand steps to tell themselves apart."""
+    slots = torch.randn(1, PLATE_SLOTS + STACKED_SLOTS + 1, width) * 0.02
+    across = width * 2 // 3
+    xs = 0.08 + 0.84 * (torch.arange(PLATE_SLOTS) + 0.5) / 7.5
+    slots[0, :PLATE_SLOTS, :across] += 0.5 * _wave(xs, across)
+    return slots
 
 
 class _Residual(nn.Module):
@@ -54,6 +86,8 @@ class _Attention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
+        with torch.no_grad():  # equal projections: at first, near positions attract
+            self.key_value.weight[:width] = self.query.weight
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         n, q, width = query.shape
@@ -120,13 +154,14 @@ class PlateReader(nn.Module):
             _Residual(96, 96),
             _Residual(96, width, (2, 1)),
         )
-        self.position = nn.Parameter(torch.randn(1, 4 * 32, width) * 0.02)
+        self.position = nn.Parameter(_positions(ROWS, COLUMNS, width))
         self.encoder = _Encoder(width, 4)
         self.tokens_norm = nn.LayerNorm(width)
-        self.slots = nn.Parameter(torch.randn(1, PLATE_SLOTS + STACKED_SLOTS + 1, width) * 0.02)
+        self.slots = nn.Parameter(_slots(width))
         self.decoders = nn.ModuleList(_Decoder(width, 4) for _ in range(2))
         self.slots_norm = nn.LayerNorm(width)
         self.characters = nn.Linear(width, len(ALPHABET))
+        self.columns = nn.Linear(width, len(ALPHABET))
         self.stacked = nn.Linear(width, len(ALPHABET))
         self.region = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, regions))
 
@@ -145,6 +180,7 @@ class PlateReader(nn.Module):
             self.characters(slots[:, :PLATE_SLOTS]),
             self.stacked(slots[:, PLATE_SLOTS:end]),
             self.region(seen),
+            self.columns(tokens.unflatten(1, (ROWS, COLUMNS)).amax(1)).transpose(0, 1),
         )
 
 
