@@ -163,12 +163,24 @@ class _Reader(threading.Thread):
         return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
     def _follow(self, capture: cv2.VideoCapture) -> None:
-        """A live source: a frame's instant is its arrival."""
+        """A live source: a frame's instant is its arrival.
+
+        While a stream is opened, FFmpeg piles up pictures (about 25 over RTSP). They come at once
+        and would get a wrong instant, so they are skipped until one had to be waited for.
+        """
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        half_period = int(SECOND / (2 * rate)) if 0 < rate <= 120 else SECOND // 50
+        before, piled_until = time.monotonic_ns(), time.monotonic_ns() + 2 * SECOND
         while not self.leave.is_set():
             if not capture.grab():
                 raise CameraError(f"{redact(self.config.source)} gives no more pictures")
             now = time.monotonic_ns()
             self.progress_ns = now
+            waited, before = now - before, now
+            if now < piled_until:
+                if waited < half_period:
+                    continue
+                piled_until = 0
             if self._wanted(now):
                 self._hand_on(capture, now)
 

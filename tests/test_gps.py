@@ -48,10 +48,9 @@ def rmc(
 
 
 def gga(at: datetime, *, quality: int = 1, hdop: float = 0.9, talker: str = "GP") -> bytes:
-    return sentence(
-        f"{talker}GGA,{at:%H%M%S}.{at.microsecond // 10_000:02d},{_dm(LAT, 2)},N,{_dm(LON, 3)},W,{quality},09,{hdop},420.0,M,"
-        "-28.0,M,,"
-    )
+    clock = f"{at:%H%M%S}.{at.microsecond // 10_000:02d}"
+    where = f"{_dm(LAT, 2)},N,{_dm(LON, 3)},W"
+    return sentence(f"{talker}GGA,{clock},{where},{quality},09,{hdop},420.0,M,-28.0,M,,")
 
 
 def drive(seconds: int, start: datetime = NOON) -> bytes:
