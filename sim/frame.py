@@ -1,0 +1,297 @@
+"""One frame of one camera: everything of the world in painter's order, then the optics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import plates
+from sim import raster
+from sim.camera import Camera
+from sim.ground import TUNNEL_LEFT, TUNNEL_RIGHT, TUNNEL_TOP, Ground
+from sim.lighting import Light
+from sim.optics import Sensor, flare
+from sim.paint import paint_body
+from sim.raster import Pose, Texture
+from sim.scenery import CHUNK_M, Prop, Sky, draw_prop, props_of_chunk
+from sim.seeds import stream
+from sim.world import FPS, Vehicle, World
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+
+FAR_M = 110.0
+VEHICLE_FAR_M = 75.0
+
+
+@dataclass
+class _Kit:
+    """A vehicle's textures, made when it is first seen."""
+
+    texture: Texture
+    plate: U8
+
+
+@dataclass
+class FrameRenderer:
+    """Renders the frames of one camera of a world; any frame, in any order, alike."""
+
+    world: World
+    camera: Camera
+    show_plates: bool = True
+    _kits: dict[int, _Kit] = field(default_factory=dict)
+    _props: dict[int, list[Prop]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        w = self.world
+        self._ground = Ground(self.camera, w.split, w.seed)
+        self._sky = Sky(self.camera, w.split, w.seed)
+        self._sensor = Sensor(stream(w.split, w.seed, "sensor", self.camera.name))
+        self._fonts = plates.FontPool.load(w.split)
+
+    def _kit(self, v: Vehicle) -> _Kit:
+        kit = self._kits.get(v.id)
+        if kit is None:
+            w = self.world
+            texture = paint_body(v.body, stream(w.split, w.seed, "paint", v.id))
+            rng = stream(w.split, w.seed, "plate", v.id)
+            plate = plates.render(v.spec, rng, fonts=self._fonts, wear=True).image
+            kit = self._kits[v.id] = _Kit(texture, plate)
+        return kit
+
+    def render(self, index: int) -> U8:
+        """Frame ``index`` as (720, 1280, 3) uint8 RGB."""
+        w = self.world
+        t = index / FPS
+        light = w.light(t)
+        canvas = self.compose(t, light)
+        rng = stream(w.split, w.seed, "noise", self.camera.name, index)
+        return self._sensor.expose(canvas, w.shake(self.camera.name, index), light, rng)
+
+    def compose(self, t: float, light: Light) -> U8:
+        """The scene before the optics, margins included."""
+        w, cam = self.world, self.camera
+        ego = w.ego_s(t)
+        cw, ch = cam.canvas
+        canvas = np.empty((ch, cw, 3), np.uint8)
+        t0, t1 = w.tunnel[0] - ego, w.tunnel[1] - ego
+        self._sky.draw(canvas, light)
+        dim = self._ground_dim(t, ego) if t0 < FAR_M and t1 > -2 else None
+        self._ground.draw_road(canvas, ego, light, dim)
+        items: list[tuple[float, int, object]] = []
+        lo, hi = int(ego // CHUNK_M), int((ego + FAR_M) // CHUNK_M)
+        for chunk in range(lo, hi + 1):
+            if chunk not in self._props:
+                self._props[chunk] = props_of_chunk(w.split, w.seed, chunk)
+            for p in self._props[chunk]:
+                if p.s - ego > 3 and not (w.tunnel[0] - 3 < p.s < w.tunnel[1] + 3):
+                    items.append((p.s - ego, 0, p))
+        for v in w.vehicles:
+            pose, brake = w.pose(v, t)
+            reach = VEHICLE_FAR_M if pose.z > 0 else 0
+            if 1.0 < pose.z < reach:
+                items.append((pose.z, 1, (v, pose, brake)))
+        if t1 > 1 and t0 < FAR_M:
+            items.append((t1, 2, (t0, t1)))
+            if t0 > 2:
+                items.append((t0, 3, t0))
+        items.sort(key=lambda it: -it[0])
+        for z, kind, what in items:
+            if kind == 0:
+                assert isinstance(what, Prop)
+                draw_prop(canvas, cam, what, z, light, w.dim(what.s, t))
+            elif kind == 1:
+                self._vehicle(canvas, what, t, light, ego)
+            elif kind == 2:
+                self._ground.draw_tunnel(
+                    canvas, ego, max(t0, 0.0), t1, self._lining_light(t, light)
+                )
+            else:
+                self._portal(canvas, t0, light)
+        return canvas
+
+    def _lining_light(self, t: float, light: Light) -> Light:
+        k = self.world.dim(sum(self.world.tunnel) / 2, t)
+        a = light.ambient
+        return (
+            light.mix(light, 0.0)
+            if k == 1.0
+            else _with_ambient(light, (a[0] * k, a[1] * k, a[2] * k))
+        )
+
+    def _ground_dim(self, t: float, ego: float) -> F32:
+        w = self.world
+        a, b = w.tunnel
+        s = self._ground.z + ego
+        depth = np.clip(np.minimum(s - a, b - s) / 6.0, 0, 1)
+        adapted = w.inside(t)
+        within, without = 0.40 + 0.60 * adapted, 1.0 + 0.35 * adapted
+        return (without + (within - without) * depth).astype(np.float32)
+
+    def _portal(self, canvas: U8, z: float, light: Light) -> None:
+        """The face of the tunnel: concrete round the opening, an embankment beside it."""
+        cam = self.camera
+        level = np.asarray(light.ambient, np.float32) + 0.25 * light.sun
+        left, right, top = TUNNEL_LEFT, TUNNEL_RIGHT, TUNNEL_TOP
+        concrete, grass = np.array([150, 148, 142]), np.array([96, 104, 66])
+        parts = [
+            ((-90, left - 2.2, 0, 7.2), grass), ((right + 2.2, 90, 0, 7.2), grass),
+            ((-90, 90, top + 1.6, 9.5), grass), ((left - 2.2, left, 0, top + 1.6), concrete),
+            ((right, right + 2.2, 0, top + 1.6), concrete),
+            ((left - 0.05, right + 0.05, top, top + 1.6), concrete),
+        ]  # fmt: skip
+        air = 1 - float(np.exp(-light.haze * max(0.0, z - 10) * 1.6))
+        hor = np.asarray(light.horizon, np.float32) * 255
+        for (x0, x1, y0, y1), tone in parts:
+            pts = np.array([[x0, y1, z], [x1, y1, z], [x1, y0, z], [x0, y0, z]], np.float32)
+            uv, depth = cam.project(pts)
+            if float(depth.min()) < 0.5:
+                # One edge is behind the camera: clip the wall to what stands before the lens.
+                x0c, x1c = max(x0, -0.9 * z * 2), min(x1, 0.9 * z * 2)
+                pts[:, 0] = [x0c, x1c, x1c, x0c]
+                uv, depth = cam.project(pts)
+                if float(depth.min()) < 0.3:
+                    continue
+            rgb = np.clip(tone * level * (1 - air) + hor * air, 0, 255)
+            uv = np.clip(uv, -20000, 20000)
+            cv2.fillConvexPoly(
+                canvas, np.round(uv * 8).astype(np.int32), tuple(float(c) for c in rgb),
+                cv2.LINE_AA, 3,
+            )  # fmt: skip
+
+    def _vehicle(self, canvas: U8, what: object, t: float, light: Light, ego: float) -> None:
+        assert isinstance(what, tuple)
+        v, pose, brake = what
+        assert isinstance(v, Vehicle)
+        assert isinstance(pose, Pose)
+        cam, w = self.camera, self.world
+        dim = w.dim(pose.z + ego, t)
+        draw_vehicle(
+            canvas, cam, v, self._kit(v).texture, self._kit(v).plate if self.show_plates else None,
+            pose, light, dim=dim, brake=brake, drift=self._drift(v, t, light.exposure_s),
+            under_roof=dim < 0.9 or w.inside(t) > 0.5,
+        )  # fmt: skip
+
+    def _drift(self, v: Vehicle, t: float, exposure: float) -> tuple[float, float]:
+        """Movement of a vehicle's middle on the picture during the exposure, pixels."""
+        out = []
+        for dt in (-exposure / 2, exposure / 2):
+            pose, _ = self.world.pose(v, t + dt)
+            end = -1.0 if abs(pose.yaw) < 1 else 1.0
+            z = pose.z + (end * v.body.plan.length / 2 if end < 0 else -v.body.plan.length / 2)
+            uv, _ = self.camera.project(np.array([[pose.x, 0.8, max(z, 1.0)]], np.float32))
+            out.append(uv[0])
+        return float(out[1][0] - out[0][0]), float(out[1][1] - out[0][1])
+
+
+def _with_ambient(light: Light, ambient: tuple[float, float, float]) -> Light:
+    from dataclasses import replace
+
+    return replace(light, ambient=ambient)
+
+
+def draw_vehicle(
+    canvas: U8,
+    cam: Camera,
+    v: Vehicle,
+    texture: Texture,
+    plate: U8 | None,
+    pose: Pose,
+    light: Light,
+    *,
+    dim: float,
+    brake: float,
+    drift: tuple[float, float],
+    under_roof: bool,
+) -> None:
+    """Shadow, body, plates, lamps and their glow of one vehicle."""
+    plan = v.body.plan
+    lamps = 0.0 if v.parked else 1.0
+    lit = light if lamps else _without_lamps(light)
+    layer = raster.draw_body(cam, v.body.mesh, texture, pose, lit, dim=dim, brake=brake)
+    if layer is None:
+        return
+    _shadows(canvas, cam, v, pose, light, under_roof)
+    for end in v.ends:
+        if plate is None:
+            break
+        quad = pose.place(v.quad(end))
+        normal = np.cross(quad[0] - quad[3], quad[1] - quad[0])
+        normal = normal / np.linalg.norm(normal)
+        if float(normal @ (quad.mean(0) - cam.position)) >= 0:
+            continue
+        day, own = raster.plate_light(quad, normal.astype(np.float32), light, dim)
+        glow = 0.10 * light.lamps * lamps if end == "tail" else 0.0
+        uv, depth = cam.project(quad)
+        if float(depth.min()) > 1.0:
+            raster.draw_plate(layer, uv, plate, min(1.12, day + own + glow))
+    if layer.rgba.shape[1] > 40:
+        kernel = raster.motion_kernel(*drift)
+        layer.rgba = cv2.filter2D(layer.rgba, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    hor = np.asarray(light.horizon, np.float32) * 255
+    haze = 1 - float(np.exp(-light.haze * max(0.0, pose.z - 8)))
+    raster.lay_over(canvas, layer, haze if not under_roof else haze * 0.3, hor)
+    if lamps:
+        _lamp_glow(canvas, cam, v, pose, light, brake)
+    _ = plan
+
+
+def _without_lamps(light: Light) -> Light:
+    from dataclasses import replace
+
+    return replace(light, lamps=0.0)
+
+
+def _shadows(
+    canvas: U8, cam: Camera, v: Vehicle, pose: Pose, light: Light, under_roof: bool
+) -> None:
+    plan = v.body.plan
+    a, b = plan.width / 2, plan.length / 2
+    foot = np.array(
+        [[x, 0, z] for x in (-a, a) for z in (-b, b)], np.float32
+    )  # fmt: skip
+    base = pose.place(foot * np.array([1.0, 1, 0.98], np.float32))
+    if light.sun > 0.03 and not under_roof:
+        d = light.sun_direction
+        roof = pose.place(foot * np.array([0.75, 0, 0.55], np.float32))
+        drop = 1.35 / max(float(d[1]), 0.15)
+        cast = roof - np.array([d[0] * drop, 0, d[2] * drop], np.float32)
+        raster.ground_shadow(
+            canvas, cam, np.concatenate([base, cast]).astype(np.float32),
+            min(0.62, light.sun * 1.1), 0.10,
+        )  # fmt: skip
+    raster.ground_shadow(canvas, cam, base, 0.50, 0.42)
+    inner = pose.place(foot * np.array([0.86, 1, 0.95], np.float32))
+    raster.ground_shadow(canvas, cam, inner, 0.62, 0.16)
+
+
+def _lamp_glow(canvas: U8, cam: Camera, v: Vehicle, pose: Pose, light: Light, brake: float) -> None:
+    """Glow round lamps that face the camera, and their streak on a wet road."""
+    for lamps, out, rgb, power in (
+        (v.body.lamps_front, 1.0, (255.0, 246.0, 226.0), 0.75),
+        (v.body.lamps_rear, -1.0, (255.0, 40.0, 28.0), 0.30 + 0.35 * brake),
+    ):
+        heading = pose.turn(np.array([0, 0, out], np.float32))
+        towards = cam.position - pose.place(lamps.mean(0))
+        cos = float(heading @ towards / np.linalg.norm(towards))
+        if cos < 0.1:
+            continue
+        pts = pose.place(lamps)
+        uv, depth = cam.project(pts)
+        if float(depth.min()) < 2.0:
+            continue
+        dark = 1.0 - min(1.0, sum(light.ambient) / 2.2)
+        k = light.lamps * power * cos**2.0 * (0.25 + 0.75 * dark)
+        radius = (0.34 + 0.5 * dark) * cam.focal / float(depth.mean()) * 0.55 + 6 * dark
+        for u, vv in uv:
+            flare(canvas, float(u), float(vv), radius, (rgb[0] * k, rgb[1] * k, rgb[2] * k))
+        if light.wet > 0.1:
+            wet = pts * np.array([1, -0.55, 1], np.float32)
+            uvw, _ = cam.project(wet)
+            kk = 0.34 * light.wet * k
+            for u, vv in uvw:
+                flare(canvas, float(u), float(vv), radius * 0.8,
+                      (rgb[0] * kk, rgb[1] * kk, rgb[2] * kk), 3.0)  # fmt: skip
