@@ -69,6 +69,8 @@ class ReaderSettings:
     max_readings: int = 16
     """OCR runs for one pass, bounded."""
     max_ocr_per_frame: int = 4
+    retry_s: float = 0.25
+    """A plate that is not sure yet is read again after this long, better crop or not."""
     recheck_s: float = 2.0
     """A plate that stays in view is read again this often, to notice a change of vehicle."""
 

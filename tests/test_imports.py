@@ -31,7 +31,8 @@ LAYERS: tuple[frozenset[str], ...] = (
             "cards",
         }
     ),
-    frozenset({"gps", "reader", "targets", "alerts"}),
+    frozenset({"gps", "passes", "targets", "alerts"}),
+    frozenset({"reader"}),
     frozenset({"sync", "photo", "collect"}),
     frozenset({"mdt"}),
     frozenset({"daemon"}),
