@@ -1,12 +1,262 @@
-"""The pages (placeholder while the car API lands)."""
+"""The pages: named sign-on, one page of counts, and the public log that anyone may read.
+
+Server-rendered, no script, strict content security policy; counts only, never a read (R-460.6-a).
+"""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy import delete, insert, select, update
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from alprd.central import db, people, publiclog, status
+from alprd.central.audit import Event
 from alprd.central.store import Central
+from alprd.errors import AlprdError, RefusedError
+from alprd.wire import Person
+
+IDLE: Final = timedelta(minutes=30)
+LONGEST: Final = timedelta(hours=12)
+COOKIE: Final = "alprd_session"
+FORM_COOKIE: Final = "alprd_form"
+_HERE: Final = Path(__file__).parent
+_HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+class SecurityHeaders:
+    """Puts the security headers on every answer; nothing but styles may be kept by a browser."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and complete the head of its answer."""
+
+        async def complete(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                static = scope["path"].startswith("/static/")
+                headers["cache-control"] = "max-age=3600" if static else "no-store"
+            await send(message)
+
+        await self.app(scope, receive, complete)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOn:
+    """A live web session."""
+
+    person: Person
+    csrf: str
+    token_hash: str
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Pages:
+    """The page handlers of one agency."""
+
+    def __init__(self, central: Central) -> None:
+        self.central = central
+        self._templates = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        zone = central.config.zone()
+
+        def local(text: str | None) -> str:
+            if not text:
+                return "–"
+            return datetime.fromisoformat(text).astimezone(zone).strftime("%Y-%m-%d %H:%M %z")
+
+        self._templates.filters["local"] = local
+        self._templates.globals["agency_name"] = central.config.agency_name
+
+    def render(self, name: str, status_code: int = 200, **values: Any) -> HTMLResponse:
+        """A page from its template."""
+        return HTMLResponse(self._templates.get_template(name).render(**values), status_code)
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    def _current(self, request: Request) -> SignedOn | None:
+        token = request.cookies.get(COOKIE)
+        if not token:
+            return None
+        now = self.central.clock()
+        table = db.web_sessions
+        with self.central.database.write() as tx:
+            row = tx.execute(select(table).where(table.c.token_hash == _hash(token))).one_or_none()
+            if row is None:
+                return None
+            person = people.find(tx, row.person)
+            over = row.last_seen <= now - IDLE or row.signed_on <= now - LONGEST
+            if over or person is None or person.authorised_until <= now:
+                tx.execute(delete(table).where(table.c.token_hash == row.token_hash))
+                return None
+            tx.execute(
+                update(table).where(table.c.token_hash == row.token_hash).values(last_seen=now)
+            )
+        return SignedOn(person, row.csrf, row.token_hash)
+
+    def _open(self, person: Person) -> str:
+        token, now = secrets.token_urlsafe(32), self.central.clock()
+        with self.central.database.write() as tx:
+            tx.execute(
+                insert(db.web_sessions).values(
+                    token_hash=_hash(token),
+                    person=person.id,
+                    csrf=secrets.token_urlsafe(24),
+                    signed_on=now,
+                    last_seen=now,
+                )
+            )
+            self.central.trail.record(tx, Event.SIGNED_ON, people.actor(person), at=now)
+        return token
+
+    def _close(self, session: SignedOn) -> None:
+        table = db.web_sessions
+        with self.central.database.write() as tx:
+            tx.execute(delete(table).where(table.c.token_hash == session.token_hash))
+            self.central.trail.record(
+                tx, Event.SIGNED_OFF, people.actor(session.person), at=self.central.clock()
+            )
+
+    # --- pages ------------------------------------------------------------------------------
+
+    async def home(self, request: Request) -> Response:
+        """Counts for a signed-on person."""
+        session = await run_in_threadpool(self._current, request)
+        if session is None:
+            return RedirectResponse("/sign-on", 303)
+        values, log = await run_in_threadpool(self._dashboard, session)
+        return self.render("home.html", status=values, log=log, session=session)
+
+    def _dashboard(self, session: SignedOn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        with self.central.database.write() as tx:
+            self.central.trail.record(
+                tx, Event.STATUS_VIEWED, people.actor(session.person), at=self.central.clock()
+            )
+        return status.collect(self.central), publiclog.rows(self.central)[::-1][:20]
+
+    async def sign_on_form(self, request: Request) -> Response:
+        """The sign-on form."""
+        return self._form("", 200)
+
+    def _form(self, error: str, code: int) -> Response:
+        token = secrets.token_urlsafe(24)
+        page = self.render("sign_on.html", code, error=error, csrf=token)
+        page.set_cookie(FORM_COOKIE, token, httponly=True, samesite="strict", max_age=3600)
+        return page
+
+    async def sign_on(self, request: Request) -> Response:
+        """Name and password against a session cookie."""
+        form = await request.form(max_files=0, max_fields=5)
+        sent, kept = str(form.get("csrf", "")), request.cookies.get(FORM_COOKIE, "")
+        if not kept or not hmac.compare_digest(sent, kept):
+            return self._form("The form was too old. Please try again.", 403)
+        person_id, password = str(form.get("person", ""))[:64], str(form.get("password", ""))
+        try:
+            person = await run_in_threadpool(
+                people.authenticate, self.central, person_id, password[:1000]
+            )
+            people.require(person, people.PAGE_ROLES, self.central.clock())
+        except RefusedError as error:
+            return self._form(f"Not signed on: {error.message}.", 403)
+        token = await run_in_threadpool(self._open, person)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(
+            COOKIE,
+            token,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+            max_age=int(LONGEST.total_seconds()),
+        )
+        answer.delete_cookie(FORM_COOKIE)
+        return answer
+
+    async def sign_off(self, request: Request) -> Response:
+        """End the session."""
+        session = await run_in_threadpool(self._current, request)
+        form = await request.form(max_files=0, max_fields=5)
+        if session is None:
+            return RedirectResponse("/sign-on", 303)
+        if not hmac.compare_digest(str(form.get("csrf", "")), session.csrf):
+            return PlainTextResponse("The form was not from this session.", 403)
+        await run_in_threadpool(self._close, session)
+        answer = RedirectResponse("/sign-on", 303)
+        answer.delete_cookie(COOKIE)
+        return answer
+
+    async def public_log(self, request: Request) -> Response:
+        """The public log of use as a page, without sign-on (R-460.5.1-0)."""
+        rows = await run_in_threadpool(publiclog.rows, self.central)
+        return self.render("public_log.html", log=rows[::-1])
+
+    async def public_log_csv(self, request: Request) -> Response:
+        """The public log of use as CSV, without sign-on (R-460.5.1-0)."""
+        rows = await run_in_threadpool(publiclog.rows, self.central)
+        return Response(
+            publiclog.as_csv(rows),
+            media_type="text/csv; charset=utf-8",
+            headers={"content-disposition": 'attachment; filename="alpr-public-log.csv"'},
+        )
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """A refusal or failure, in plain words."""
+        message = error.message if isinstance(error, AlprdError) else "central failed"
+        return PlainTextResponse(message, 503)
 
 
 def create_app(central: Central) -> Starlette:
     """The pages of one agency."""
-    return Starlette()
+    pages = Pages(central)
+    hosts = sorted({*central.config.hosts, central.config.page_host})
+    return Starlette(
+        routes=[
+            Route("/", pages.home),
+            Route("/sign-on", pages.sign_on_form, methods=["GET"]),
+            Route("/sign-on", pages.sign_on, methods=["POST"]),
+            Route("/sign-off", pages.sign_off, methods=["POST"]),
+            Route("/public/log", pages.public_log),
+            Route("/public/log.csv", pages.public_log_csv),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+        ],
+        middleware=[
+            Middleware(SecurityHeaders),
+            # A page of another site must not reach this one under its own name (DNS rebinding).
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+        ],
+        exception_handlers={AlprdError: pages.failed},
+    )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
@@ -28,6 +29,7 @@ from tuf.ngclient import FetcherInterface, Updater
 
 from alprd import crypto, wire
 from alprd.audit import FIRST, digest
+from alprd.central.cli import main
 from alprd.records import Plate, Position, Read, destroy_by, new_id
 
 AGENCY = "becker"
@@ -46,21 +48,22 @@ def jpeg(width: int = 96, height: int = 48, colour: str = "#335577") -> bytes:
     return out.getvalue()
 
 
+@dataclass
+class Failed:
+    """A command that ended with an error."""
+
+    returncode: int
+    stderr: str
+
+
 def run(home: Path, *args: str, stdin: str = "", check: bool = True) -> Any:
-    """``alprd-central ARGS --home HOME --json``: the parsed answer, or the process when it failed."""
-    process = subprocess.run(
-        [sys.executable, "-m", "alprd.central.cli", *args, "--home", str(home), "--json"],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    if check:
-        assert process.returncode == 0, process.stderr
-        lines = [json.loads(line) for line in process.stdout.splitlines() if line.strip()]
-        return lines if args[0] == "search" else lines[0]
-    return process
+    """``alprd-central ARGS --home HOME --json``: its JSON answer, or :class:`Failed`."""
+    done = CliRunner().invoke(main, [*args, "--home", str(home), "--json"], input=stdin)
+    if done.exit_code != 0:
+        assert not check, done.output
+        return Failed(done.exit_code, done.stderr)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+    return lines if args[0] == "search" else lines[0]
 
 
 @dataclass
@@ -142,9 +145,7 @@ class Car:
         if not self.intake:
             self.fetch_intake_keys()
         day = read.instant.date().isoformat()
-        return crypto.seal_read(
-            read, agency=AGENCY, vehicle=self.name, intake_key=self.intake[day]
-        )
+        return crypto.seal_read(read, agency=AGENCY, vehicle=self.name, intake_key=self.intake[day])
 
     def batch(
         self,
