@@ -233,7 +233,8 @@ class DisciplinedClock:
         if suspended - self._suspended > SECOND:
             self._forget()
             self._epoch += 1
-        self._suspended = suspended
+        # Never lowered: a thread held up between the two readings sees too little sleep, not more.
+        self._suspended = max(self._suspended, suspended)
 
     def _contradicts_central(self, offset: int, mono_ns: int) -> bool:
         if self._central is None:
