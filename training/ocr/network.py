@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from training.ocr.layout import ALPHABET, PLATE_SLOTS, STACKED_SLOTS
 
-ROWS, COLUMNS = 4, 32  # the trunk's map: the picture over 16 and over 4
+ROWS, COLUMNS = 2, 32  # the trunk's map: the picture over 32 and over 4
 
 
 class Logits(NamedTuple):
@@ -153,6 +153,7 @@ class PlateReader(nn.Module):
             _Residual(48, 96, (2, 1)),
             _Residual(96, 96),
             _Residual(96, width, (2, 1)),
+            _Residual(width, width, (2, 1)),
         )
         self.position = nn.Parameter(_positions(ROWS, COLUMNS, width))
         self.encoder = _Encoder(width, 4)

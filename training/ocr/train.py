@@ -106,8 +106,8 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     def normal(scale: float, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator) * scale
 
-    def chance(share: float) -> Tensor:
-        return (torch.rand(n, generator=generator) < share).view(n, 1, 1, 1)
+    def some(share: float) -> Tensor:
+        return torch.nonzero(torch.rand(n, generator=generator) < share).flatten()
 
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0] = 1 + normal(0.025, n)
@@ -116,14 +116,17 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     theta[:, 1, 0] = normal(0.02, n) * WIDTH / HEIGHT
     theta[:, :, 2] = normal(0.02, n, 2)
     grid = F.affine_grid(theta, [n, 3, HEIGHT, WIDTH], align_corners=False)
-    x = images.permute(0, 3, 1, 2)
+    x = images.permute(0, 3, 1, 2).contiguous()
     x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    grey = (x * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    x = torch.where(chance(0.12), grey.expand_as(x), x)
-    x = torch.where(chance(0.06), x[:, torch.randperm(3, generator=generator)], x)
-    x = torch.where(chance(0.04), 255 - x, x)
-    x = x * (1 + normal(0.12, n, 1, 1, 1)) + normal(9.0, n, 1, 1, 1)
-    return x.clamp(0, 255).permute(0, 2, 3, 1)
+    # Changed in place and only where drawn: on a processor this is a sixth of a step otherwise.
+    grey = some(0.12)
+    x[grey] = x[grey].mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    mixed = some(0.06)
+    x[mixed] = x[mixed][:, torch.randperm(3, generator=generator)]
+    negative = some(0.04)
+    x[negative] = 255 - x[negative]
+    x.mul_(1 + normal(0.12, n, 1, 1, 1)).add_(normal(9.0, n, 1, 1, 1)).clamp_(0, 255)
+    return x.permute(0, 2, 3, 1)
 
 
 def loss_of(logits: Logits, targets: Tensor) -> Tensor:
