@@ -114,7 +114,7 @@ class Detector:
         new_h = max(1, min(limit_h, round(height * scale)))
         new_w = max(1, min(limit_w, round(width * scale)))
         shape = (limit_h, limit_w) if self._fixed else (_up(new_h), _up(new_w))
-        canvas = self._canvas(shape)
+        canvas = self._canvas(shape, (new_h, new_w))
         top, left = (shape[0] - new_h) // 2, (shape[1] - new_w) // 2
         if (new_h, new_w) != (height, width):
             # Area averaging keeps thin strokes that bilinear sampling would skip over.
@@ -122,7 +122,6 @@ class Detector:
             small = cv2.resize(image, (new_w, new_h), interpolation=method)
         else:
             small = image
-        canvas.fill(PAD_VALUE / 255.0)
         for channel in range(3):
             np.multiply(
                 small[:, :, 2 - channel],
@@ -132,12 +131,15 @@ class Detector:
             )
         return canvas, scale, left, top
 
-    def _canvas(self, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """A reused buffer per thread: a fresh 3 MB array a frame costs page faults."""
+    def _canvas(self, shape: tuple[int, int], inner: tuple[int, int]) -> NDArray[np.float32]:
+        """A buffer reused by its thread: a fresh 3 MB array a frame costs page faults.
+
+        Its border is painted when the geometry changes, which for a camera is once.
+        """
         buffer: NDArray[np.float32] | None = getattr(self._local, "canvas", None)
-        if buffer is None or buffer.shape[2:] != shape:
-            buffer = np.empty((1, 3, *shape), np.float32)
-            self._local.canvas = buffer
+        if buffer is None or self._local.geometry != (shape, inner):
+            buffer = np.full((1, 3, *shape), PAD_VALUE / 255.0, np.float32)
+            self._local.canvas, self._local.geometry = buffer, (shape, inner)
         return buffer
 
     def _map_back(
