@@ -1,0 +1,79 @@
+"""The car's configuration: errors name file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alprd.config import load
+from alprd.errors import ConfigError
+
+SHIPPED = Path(__file__).resolve().parent.parent / "config" / "alprd.toml"
+
+
+def variant(tmp_path: Path, old: str, new: str) -> tuple[Path, int]:
+    """The shipped file with one line changed, and the number of that line."""
+    text = SHIPPED.read_text()
+    assert text.count(old) == 1
+    path = tmp_path / "alprd.toml"
+    path.write_text(text.replace(old, new))
+    return path, text[: text.index(old)].count("\n") + 1
+
+
+def test_the_shipped_file_is_valid_and_documents_every_key() -> None:
+    config = load(SHIPPED)
+    assert [camera.name for camera in config.camera] == ["front", "left"]
+    assert config.gps.source == "/dev/alprd-gps"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("rotate = 0", "rotat = 0", "unknown key"),
+        ("rotate = 0", "rotate = 45", "rotate"),
+        ("fps = 15.0", "fps = 0", "greater than 0"),
+        ("port = 8443", "port = 70000", "65535"),
+        ('profile = "road"', 'profile = "fast"', "profile"),
+        ('state_dir = "/var/lib/alprd"', 'state_dirs = "/var/lib/alprd"', "state_dirs"),
+        ('name = "left"', 'name = "left camera"', "name"),
+        ("interval_s = 10.0", 'interval_s = "soon"', "interval_s"),
+    ],
+)
+def test_a_wrong_value_names_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path, line = variant(tmp_path, old, new)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert words in caught.value.message
+    assert f"{path}:{line}:" in caught.value.message
+
+
+def test_two_cameras_of_one_name_are_refused(tmp_path: Path) -> None:
+    path, _ = variant(tmp_path, 'name = "left"', 'name = "front"')
+    with pytest.raises(ConfigError, match="two cameras have one name"):
+        load(path)
+
+
+def test_what_is_not_toml_names_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "alprd.toml"
+    path.write_text("state_dir = \n")
+    with pytest.raises(ConfigError, match="line 1"):
+        load(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load(path)
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "none.toml")
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_loader(text: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "alprd.toml"
+        path.write_text(text, encoding="utf-8", errors="replace")
+        with pytest.raises(ConfigError):
+            load(path)
