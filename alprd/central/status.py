@@ -22,10 +22,10 @@ def collect(central: Central) -> dict[str, Any]:
         held = select(db.reads.c.classification, func.count()).where(db.reads.c.destroy_by > now)
         by_class = {
             name: int(number)
-            for name, number in tx.execute(held.group_by(db.reads.c.classification)).tuples()
+            for name, number in tx.execute(held.group_by(db.reads.c.classification))
         }
         ended = select(db.arrivals.c.outcome, func.count()).group_by(db.arrivals.c.outcome)
-        outcomes = {name: int(number) for name, number in tx.execute(ended).tuples()}
+        outcomes = {name: int(number) for name, number in tx.execute(ended)}
         oldest = tx.scalar(
             select(func.min(db.reads.c.destroy_by)).where(db.reads.c.destroy_by > now)
         )
@@ -90,7 +90,7 @@ def _ledger(tx: Connection) -> list[dict[str, Any]]:
             select(db.arrivals.c.vehicle, db.arrivals.c.session, func.count()).group_by(
                 db.arrivals.c.vehicle, db.arrivals.c.session
             )
-        ).tuples()
+        )
     }
     ledger = []
     for row in tx.execute(select(db.sessions).order_by(db.sessions.c.started)):

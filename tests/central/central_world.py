@@ -60,7 +60,7 @@ def run(home: Path, *args: str, stdin: str = "", check: bool = True) -> Any:
     """``alprd-central ARGS --home HOME --json``: its JSON answer, or :class:`Failed`."""
     done = CliRunner().invoke(main, [*args, "--home", str(home), "--json"], input=stdin)
     if done.exit_code != 0:
-        assert not check, done.output
+        assert not check, (done.output, done.exception)
         return Failed(done.exit_code, done.stderr)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
     return lines if args[0] == "search" else lines[0]
