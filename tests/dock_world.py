@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography.hazmat.primitives import serialization
+from factories import read, session_row
 from pydantic import BaseModel
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -30,16 +31,22 @@ from alprd.central import ca
 from alprd.crypto import (
     PrivateKey,
     PublicKey,
+    SignedDocument,
     canonical,
     encrypt_target,
     generate_key,
     public_bytes,
     public_from_bytes,
+    seal_read,
     sha256_hex,
     sign_document,
+    verify_document,
     wrap_key,
 )
+from alprd.records import destroy_by
+from alprd.store import Store
 from alprd.suppress import plate_digest
+from alprd.sync import DockSync
 from alprd.trust import Trust, enrol
 
 AGENCY = "becker-mn"
@@ -354,3 +361,98 @@ class World:
         trust = enrol(self.url, self.code, CAR, self.home / name)
         self.repository.publish()
         return trust
+
+
+class Shelf:
+    """Keeps what a true central would, and receipts it; for the in-test server."""
+
+    def __init__(self, world: World, trust: Trust) -> None:
+        self.world = world
+        self.trust = trust
+        self.envelopes: dict[str, str] = {}
+        self.order: list[str] = []
+        self.batches = 0
+        self.events = 0
+        self.sessions: set[str] = set()
+        world.handlers["/v1/batches"] = self.batch
+        world.handlers["/v1/audit"] = self.audit
+        world.handlers["/v1/sessions"] = self.session
+
+    def take(self, body: bytes) -> wire.BatchHeader:
+        document, rest = wire.split_batch(body)
+        header = verify_document(
+            document, "batch", self.trust.batch_key.public_key(), wire.BatchHeader
+        )
+        at = 0
+        for item in header.items:
+            envelope = bytes(rest[at : at + item.length])
+            assert sha256_hex(envelope) == item.sha256
+            assert self.envelopes.setdefault(item.id, item.sha256) == item.sha256
+            self.order.append(item.id)
+            at += item.length
+        self.batches += 1
+        return header
+
+    def receipt(self, header: wire.BatchHeader, **changes: Any) -> wire.Receipt:
+        fields: dict[str, Any] = {
+            "agency": AGENCY,
+            "vehicle": CAR,
+            "batch": header.batch,
+            "received_at": datetime.now(UTC),
+            "items": [
+                {"id": item.id, "sha256": item.sha256, "outcome": "stored"} for item in header.items
+            ],
+        }
+        return wire.Receipt.model_validate(fields | changes)
+
+    def batch(self, body: bytes, query: dict[str, list[str]]) -> Answer:
+        return self.world.signed("receipt", self.receipt(self.take(body)))
+
+    def audit(self, body: bytes, query: dict[str, list[str]]) -> Answer:
+        document = SignedDocument.model_validate_json(body)
+        key = self.trust.batch_key.public_key()
+        report = verify_document(document, "audit", key, wire.AuditReport)
+        assert report.events[0].seq == self.events + 1
+        self.events = report.events[-1].seq
+        ack = wire.Ack(agency=AGENCY, vehicle=CAR, kind="audit", seq=self.events)
+        return self.world.signed("ack", ack)
+
+    def session(self, body: bytes, query: dict[str, list[str]]) -> Answer:
+        document = SignedDocument.model_validate_json(body)
+        key = self.trust.batch_key.public_key()
+        report = verify_document(document, "sessions", key, wire.SessionReport)
+        ids = tuple(row.id for row in report.rows)
+        self.sessions.update(ids)
+        return self.world.signed(
+            "ack", wire.Ack(agency=AGENCY, vehicle=CAR, kind="sessions", ids=ids)
+        )
+
+
+class Car:
+    """An enrolled car with a real queue."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+        self.row = session_row()
+        self.intake = generate_key().public_key()
+        self.open()
+
+    def open(self) -> None:
+        path = self.trust.state_dir / "queue.db"
+        self.store = Store(path, now=lambda: (datetime.now(UTC), True), device=CAR)
+
+    def commit(self, number: int = 1, *, hit: bool = False, **changes: Any) -> list[str]:
+        """Seal and queue reads; their ids."""
+        ids = []
+        for _ in range(number):
+            instant = datetime.now(UTC)
+            value = read(
+                session=self.row.id, instant=instant, destroy_by=destroy_by(instant), **changes
+            )
+            envelope = seal_read(value, agency=AGENCY, vehicle=CAR, intake_key=self.intake)
+            self.store.commit_read(envelope, hit=hit, session_row=self.row)
+            ids.append(value.id)
+        return ids
+
+    def dock(self, **options: Any) -> DockSync:
+        return DockSync(self.trust, self.store, interval_s=0.05, **options)
