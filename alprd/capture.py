@@ -165,22 +165,28 @@ class _Reader(threading.Thread):
     def _follow(self, capture: cv2.VideoCapture) -> None:
         """A live source: a frame's instant is its arrival.
 
-        While a stream is opened, FFmpeg piles up pictures (about 25 over RTSP). They come at once
-        and would get a wrong instant, so they are skipped until one had to be waited for.
+        While a stream is opened or held up, pictures pile up (28 were counted over RTSP) and then
+        come at once; and OpenCV gives out a last old picture when a read times out. Their instant
+        would be wrong, so they are skipped until one had to be waited for as usual.
         """
         rate = capture.get(cv2.CAP_PROP_FPS)
-        half_period = int(SECOND / (2 * rate)) if 0 < rate <= 120 else SECOND // 50
-        before, piled_until = time.monotonic_ns(), time.monotonic_ns() + 2 * SECOND
+        usual = SECOND / rate if 0 < rate <= 120 else SECOND / 25
+        before = time.monotonic_ns()
+        piled_until = before + 2 * SECOND
         while not self.leave.is_set():
             if not capture.grab():
                 raise CameraError(f"{redact(self.config.source)} gives no more pictures")
             now = time.monotonic_ns()
-            self.progress_ns = now
             waited, before = now - before, now
-            if now < piled_until:
-                if waited < half_period:
-                    continue
-                piled_until = 0
+            if waited > 4 * usual + SECOND / 5:
+                usual += 0.1 * (waited - usual)  # a camera that became slow passes the next time
+                piled_until = now + 2 * SECOND
+                continue
+            self.progress_ns = now
+            if now < piled_until and waited < usual / 2:
+                continue
+            piled_until = 0
+            usual = max(usual + 0.1 * (waited - usual), SECOND / 240)
             if self._wanted(now):
                 self._hand_on(capture, now)
 
@@ -326,7 +332,7 @@ class Camera:
         if self._supervisor is not None:
             self._supervisor.join(2.0)
         if reader is not None:
-            reader.join(1.0)
+            reader.join(0.5)
         with self._changed:
             self._frame = None  # pixels of plates do not outlive the collection
 

@@ -189,6 +189,7 @@ def test_frozen_server_is_noticed_while_another_camera_goes_on(
             age = other.status().age_s
             assert age is not None
             worst = max(worst, age)
+            assert not camera.status().up  # no old picture passes for a new one
             time.sleep(0.05)
         assert worst < 1.0 and other.status().restarts == 0
         status = camera.status()
