@@ -1,0 +1,212 @@
+"""Publication, as a car sees it through ``tuf.ngclient``."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import hmac
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from central_world import AGENCY, Car, Server, add_person, enrol, fetch_target, make_home, run
+from tuf.api.exceptions import BadVersionNumberError
+
+from alprd import crypto, wire
+from alprd.central import publish
+from alprd.central.store import Central
+from alprd.records import fold
+
+HOTLIST = """plate,state,type,category,source,entered,text
+STL-001,MN,passenger,stolen,LPDF,2026-11-20,Stolen vehicle
+WRN 442,WI,,owner_warrant,LPDF,,Warrant
+SUS9911,MN,truck,owner_suspended_revoked,LPDF,2026-11-01T10:00:00Z,Suspended
+0,MN,,stolen,LPDF,,
+000,,,stolen,LPDF,,
+TEST,MN,,stolen,LPDF,,
+BAD001,QQ,,stolen,LPDF,,
+BAD002,MN,boat,stolen,LPDF,,
+BAD003,MN,,wanted,LPDF,,
+BAD004,MN,,stolen,LPDF,yesterday,
+STL001,MN,passenger,stolen,LPDF,,again
+"""
+
+
+@pytest.fixture(scope="module")
+def stocked(server: Server, car: Car, tmp_path_factory: pytest.TempPathFactory) -> Car:
+    folder = tmp_path_factory.mktemp("lists")
+    (folder / "hot.csv").write_text(HOTLIST)
+    (folder / "private.csv").write_text("plate,state\nACP817,MN\n")
+    supplied = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
+    report = run(
+        server.home, "lists", "import", str(folder / "hot.csv"), "--list", "lpdf",
+        "--source", "LPDF", "--supplied-at", supplied, "--by", "supervisor",
+    )  # fmt: skip
+    assert report["entries"] == 3
+    assert [r["line"] for r in report["rejected"]] == [5, 6, 7, 8, 9, 10, 11, 12]
+    assert report["counts"] == {"stolen": 1, "owner_warrant": 1, "owner_suspended_revoked": 1}
+    assert "BAD" not in str(report["rejected"])
+    run(
+        server.home, "suppression", "import", str(folder / "private.csv"), "--by", "supervisor"
+    )  # fmt: skip
+    add_person(server.home, "ole", "operator", clearance="stolen")
+    changed = run(server.home, "publish", "--by", "supervisor")["changed"]
+    assert {"hotlist-lpdf.bin", "suppression.bin", "roster.bin"} <= set(changed)
+    return car
+
+
+def target(car: Car, name: str) -> bytes:
+    data = fetch_target(car, name)
+    assert data is not None
+    return data
+
+
+def wraps_of(car: Car) -> wire.Wraps:
+    return wire.Wraps.model_validate_json(target(car, wire.wraps_target(car.name)))
+
+
+def opened(car: Car, name: str) -> bytes:
+    wrapped = wraps_of(car).targets[name]
+    key = crypto.unwrap_key(wrapped, purpose=name, key=car.wrap_key)
+    return crypto.decrypt_target(target(car, name), name=name, key=key)
+
+
+def test_hotlist_reaches_the_car(stocked: Car) -> None:
+    header, *lines = gzip.decompress(opened(stocked, "hotlist-lpdf.bin")).splitlines()
+    head = wire.Hotlist.model_validate_json(header)
+    assert (head.list_id, head.source, head.entries) == ("lpdf", "LPDF", 3)
+    entries = {e.plate: e for e in map(wire.HotlistEntry.model_validate_json, lines)}
+    assert set(entries) == {"STL001", "WRN442", "SUS9911"}
+    assert [entries[p].priority for p in ("STL001", "WRN442", "SUS9911")] == ["high", "high", "low"]
+    assert entries["WRN442"].plate_type is None
+    assert entries["SUS9911"].plate_type == "truck"
+
+
+def test_the_cars_own_loader_reads_the_list(stocked: Car) -> None:
+    from alprd.hotlist import load_hotlist
+
+    assert load_hotlist(opened(stocked, "hotlist-lpdf.bin"))
+
+
+@pytest.mark.policy("R-460.5-b4")
+def test_suppression_is_padded_and_keyed(stocked: Car) -> None:
+    digests = wire.Suppression.model_validate_json(opened(stocked, wire.SUPPRESSION)).digests
+    assert len(digests) == 4096
+    assert list(digests) == sorted(set(digests))
+    wrapped = wraps_of(stocked).suppression_key
+    key = crypto.unwrap_key(wrapped, purpose="suppression-key", key=stocked.wrap_key)
+    mine = hmac.new(key, fold("ACP817").encode(), hashlib.sha256).digest()[:16].hex()
+    assert mine in digests
+
+
+def test_roster_and_policy_and_keys(stocked: Car) -> None:
+    roster = wire.Roster.model_validate_json(opened(stocked, wire.ROSTER))
+    ole = next(p for p in roster.people if p.id == "ole")
+    assert ole.roles == ("operator",)
+    assert ole.clearances == ("stolen",)
+    assert ole.verifier.startswith("$argon2id$")
+    policy = wire.Policy.model_validate_json(target(stocked, wire.POLICY))
+    assert (policy.agency, policy.retention_hours) == (AGENCY, 1440)
+    keys = wire.IntakeKeys.model_validate_json(target(stocked, wire.INTAKE_KEYS)).keys
+    days = [key.day for key in keys]
+    today = datetime.now(UTC).date()
+    assert days == sorted(days)
+    assert days[0] == (today - timedelta(days=60)).isoformat()
+    assert days[-1] == (today + timedelta(days=120)).isoformat()
+
+
+def test_nothing_changed_nothing_published(server: Server, stocked: Car) -> None:
+    first = run(server.home, "publish")
+    assert first["changed"] == []
+    assert run(server.home, "publish") == first
+
+
+def test_car_gets_no_other_cars_wraps_and_no_other_file(
+    server: Server, stocked: Car, tmp_path: Path
+) -> None:
+    other = enrol(server, tmp_path / "car", "car-7", "7")
+    assert fetch_target(other, wire.wraps_target("car-7"))
+    sha256 = hashlib.sha256(target(stocked, wire.wraps_target(stocked.name))).hexdigest()
+    with other.client() as client:
+        for path in (
+            f"/tuf/targets/{sha256}.wraps-car-1.json",
+            "/tuf/metadata/..%2f..%2fkeystore.db",
+            "/tuf/metadata/9.root.json",
+            "/tuf/targets/central.toml",
+        ):
+            assert client.get(path).status_code == 404, path
+
+
+def test_revocation_changes_the_content_keys(server: Server, stocked: Car, tmp_path: Path) -> None:
+    other = enrol(server, tmp_path / "car", "car-8", "8")
+    name = "hotlist-lpdf.bin"
+    wrapped = wire.Wraps.model_validate_json(target(other, "wraps-car-8.json")).targets[name]
+    old = crypto.unwrap_key(wrapped, purpose=name, key=other.wrap_key)
+    crypto.decrypt_target(target(stocked, name), name=name, key=old)
+    run(server.home, "vehicles", "revoke", "--vehicle", "car-8", "--by", "supervisor")
+    assert gzip.decompress(opened(stocked, name))
+    with pytest.raises(crypto.EnvelopeError):  # type: ignore[attr-defined]
+        crypto.decrypt_target(target(stocked, name), name=name, key=old)
+    assert fetch_target(stocked, "wraps-car-8.json") is None
+
+
+def test_older_list_and_unusable_file_are_refused(
+    server: Server, stocked: Car, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(HOTLIST)
+    base = ("lists", "import", str(path), "--list", "lpdf", "--source", "LPDF", "--by", "s")
+    old = run(server.home, *base, "--supplied-at", "2026-01-01T00:00:00Z", check=False)
+    assert (old.returncode, "older" in old.stderr) == (6, True)
+    for content in (
+        b"nonsense\n",
+        b"\xff\xfe\x00",
+        b"plate,state,type,category,source,entered,text\n",
+    ):
+        path.write_bytes(content)
+        foul = run(server.home, *base, "--supplied-at", "2026-11-22T00:00:00Z", check=False)
+        assert foul.returncode == 1, foul
+    assert b"SUS9911" in gzip.decompress(opened(stocked, "hotlist-lpdf.bin"))
+
+
+@pytest.fixture
+def clocked(tmp_path: Path) -> Iterator[tuple[Path, list[datetime]]]:
+    yield make_home(tmp_path / "home"), [datetime.now(UTC)]
+
+
+def test_signatures_are_renewed_before_they_expire(
+    clocked: tuple[Path, list[datetime]],
+) -> None:
+    """Two weeks of housekeeping, twice a day: the timestamp never has less than a day left."""
+    from tuf.api.metadata import Metadata
+
+    home, now = clocked
+    with Central(home, lambda: now[0]) as central:
+        for _ in range(28):
+            now[0] += timedelta(hours=12)
+            publish.publish(central)
+            folder = home / "tuf" / "metadata"
+            stamp = Metadata.from_file(str(folder / "timestamp.json")).signed
+            assert stamp.expires - now[0] >= timedelta(hours=23)
+            shot = Metadata.from_file(
+                str(folder / f"{stamp.snapshot_meta.version}.snapshot.json")
+            ).signed
+            assert shot.expires - now[0] >= timedelta(days=3)
+
+
+def test_rolled_back_repository_is_refused_by_the_car(server: Server, stocked: Car) -> None:
+    folder = server.home / "tuf" / "metadata"
+    before = (folder / "timestamp.json").read_bytes()
+    add_person(server.home, "ada", "operator")
+    run(server.home, "publish")
+    target(stocked, wire.POLICY)
+    after = (folder / "timestamp.json").read_bytes()
+    try:
+        (folder / "timestamp.json").write_bytes(before)
+        with pytest.raises(BadVersionNumberError):
+            fetch_target(stocked, wire.POLICY)
+    finally:
+        (folder / "timestamp.json").write_bytes(after)
+    assert httpx.get(f"{server.page_url}/public/log").status_code == 200

@@ -1,0 +1,202 @@
+"""Enrolment, permits, sessions and trails of cars."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from central_world import (
+    AGENCY,
+    Car,
+    Server,
+    audit_events,
+    enrol,
+    make_read,
+    run,
+    session_row,
+)
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from alprd import crypto, wire
+from alprd.records import new_id
+
+
+def signed(car: Car, answer: httpx.Response, kind: str, model: type[wire.Closed]) -> wire.Closed:
+    assert answer.status_code == 200, answer.text
+    document = crypto.SignedDocument.model_validate_json(answer.content)
+    return crypto.verify_document(document, kind, car.receipt_key, model)
+
+
+def test_hello_is_signed_time_with_the_nonce(car: Car) -> None:
+    with car.client() as client:
+        time = signed(car, client.get("/v1/hello?nonce=abc"), "hello", wire.CentralTime)
+    assert isinstance(time, wire.CentralTime)
+    assert time.nonce == "abc"
+    assert abs(time.time - datetime.now(UTC)) < timedelta(seconds=30)
+
+
+@pytest.mark.policy("R-13.824-6-6")
+def test_permit_is_short_lived_and_follows_suspension(server: Server, car: Car) -> None:
+    with car.client() as client:
+        permit = signed(car, client.get("/v1/permit"), "permit", wire.Permit)
+        assert isinstance(permit, wire.Permit)
+        assert permit.vehicle == "car-1"
+        assert not permit.suspended
+        assert permit.expires - permit.not_before == timedelta(hours=24)
+        same = signed(car, client.get("/v1/permit"), "permit", wire.Permit)
+        assert same == permit
+        run(server.home, "vehicles", "suspend", "--vehicle", "car-1", "--by", "sheriff")
+        held = signed(car, client.get("/v1/permit"), "permit", wire.Permit)
+        assert isinstance(held, wire.Permit)
+        assert held.suspended
+        run(server.home, "vehicles", "resume", "--vehicle", "car-1", "--by", "sheriff")
+        free = signed(car, client.get("/v1/permit"), "permit", wire.Permit)
+        assert isinstance(free, wire.Permit)
+        assert not free.suspended
+
+
+@pytest.mark.policy("R-460.5.1-0", "R-460.5.1-a", "R-460.5.1-b2")
+def test_session_becomes_a_row_of_the_public_log_once(server: Server, car: Car) -> None:
+    row = session_row(started=datetime(2026, 11, 1, 5, 30, tzinfo=UTC), reader="=1+1")
+    report = wire.SessionReport(agency=AGENCY, vehicle=car.name, rows=(row,))
+    for _ in range(2):
+        ack = signed(car, car.post("/v1/sessions", "sessions", report), "ack", wire.Ack)
+        assert isinstance(ack, wire.Ack)
+        assert ack.ids == (row.id,)
+    changed = row.model_copy(update={"plates_read": 1})
+    other = wire.SessionReport(agency=AGENCY, vehicle=car.name, rows=(changed,))
+    assert car.post("/v1/sessions", "sessions", other).status_code == 200
+    page = httpx.get(f"{server.page_url}/public/log.csv")
+    assert page.status_code == 200
+    rows = [r for r in csv.DictReader(io.StringIO(page.text)) if r["reader"] == "'=1+1"]
+    assert len(rows) == 1
+    assert rows[0]["plates_read"] == "41"
+    assert rows[0]["stolen"] == "1"
+    assert rows[0]["other_lpdf"] == "0"
+    # Daylight saving time ended on 2026-11-01 at 07:00 UTC: the offset changes within the row.
+    assert rows[0]["start"] == "2026-11-01T00:30:00-05:00"
+    assert rows[0]["databases_compared"].startswith("LPDF 20261120")
+    html = httpx.get(f"{server.page_url}/public/log").text
+    assert "2026-11-01 00:30:00-05:00" in html
+    assert run(server.home, "publiclog")  # the same by the command line
+
+
+@pytest.mark.policy("R-460.5-2")
+def test_ledger_reconciles_queued_with_received(server: Server, car: Car) -> None:
+    row = session_row(queued=2)
+    car.send_reads(make_read(session=row.id), make_read(session=row.id))
+
+    def entry() -> dict[str, object]:
+        ledger = run(server.home, "status")["ledger"]
+        return next(e for e in ledger if e["session"] == row.id)
+
+    assert entry()["queued"] is None
+    report = wire.SessionReport(agency=AGENCY, vehicle=car.name, rows=(row,))
+    assert car.post("/v1/sessions", "sessions", report).status_code == 200
+    assert entry() == {
+        "vehicle": "car-1",
+        "session": row.id,
+        "queued": 2,
+        "received": 2,
+        "reconciled": True,
+    }
+
+
+@pytest.mark.policy("R-AT-3")
+def test_car_trail_is_kept_whole(server: Server, tmp_path: Path) -> None:
+    car = enrol(server, tmp_path, "car-3", "3")
+    events = audit_events(6)
+
+    def send(*part: wire.AuditEvent) -> httpx.Response:
+        report = wire.AuditReport(agency=AGENCY, vehicle=car.name, events=part)
+        return car.post("/v1/audit", "audit", report)
+
+    def acked(answer: httpx.Response) -> int:
+        ack = signed(car, answer, "ack", wire.Ack)
+        assert isinstance(ack, wire.Ack)
+        return ack.seq
+
+    assert send(*events[2:]).status_code == 409  # the first two are missing
+    assert acked(send(*events[:3])) == 3
+    assert acked(send(*events[:2])) == 3  # sent again
+    assert acked(send(*events[1:5])) == 5  # overlapping
+    altered = events[5].model_copy(update={"actor": "somebody"})
+    assert send(altered).status_code == 409
+    assert acked(send(events[5])) == 6
+    forged = audit_events(7)  # another history of the same length
+    assert send(*forged).status_code == 409
+    assert send(events[0], *audit_events(6)[1:]).status_code == 409
+    assert "trail" in (server.home / "serve.log").read_text()
+    run(server.home, "audit", "verify")
+
+
+def test_reports_of_others_are_refused(server: Server, car: Car) -> None:
+    report = wire.SessionReport(agency=AGENCY, vehicle="car-9", rows=())
+    assert car.post("/v1/sessions", "sessions", report).json()["error"] == "wrong_sender"
+    with car.client() as client:
+        assert client.post("/v1/sessions", content=b"{}").status_code == 400
+        assert client.post("/v1/audit", content=b"\xff").status_code == 400
+        foreign = crypto.sign_document("sessions", report, crypto.generate_key())
+        answer = client.post("/v1/sessions", content=foreign.model_dump_json())
+        assert answer.json()["error"] == "bad_signature"
+
+
+def request_for(
+    code: str, vehicle: str, *, name: str | None = None, curve: ec.EllipticCurve | None = None
+) -> wire.EnrolRequest:
+    tls_key = ec.generate_private_key(curve or ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name or vehicle)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    csr = builder.sign(tls_key, hashes.SHA256())
+    key = base64.urlsafe_b64encode(crypto.public_bytes(crypto.generate_key())).decode()
+    return wire.EnrolRequest(
+        vehicle=vehicle,
+        code=code,
+        csr=csr.public_bytes(serialization.Encoding.PEM).decode(),
+        batch_key=key,
+        wrap_key=key,
+    )
+
+
+def test_enrolment_code_is_single_use_and_bound(server: Server, car: Car) -> None:
+    code = run(server.home, "enrol-code", "--vehicle", "car-5", "--reader", "5")["code"]
+    secret, pin = code.split(".")
+    assert (len(secret), len(pin)) == (26, 32)
+    trusted = ssl.create_default_context(cadata=car.reply.ca)
+    with httpx.Client(base_url=server.car_url, verify=trusted) as client:
+
+        def post(request: wire.EnrolRequest) -> httpx.Response:
+            return client.post("/v1/enrol", content=request.model_dump_json())
+
+        wrong = "A" * 26 + "." + pin
+        assert post(request_for(wrong, "car-5")).json()["error"] == "bad_code"
+        assert post(request_for(code, "car-6")).json()["error"] == "bad_code"
+        assert post(request_for(code, "car-5", name="car-6")).status_code == 400
+        assert post(request_for(code, "car-5", curve=ec.SECP384R1())).status_code == 400
+        good = request_for(code, "car-5")
+        foul = good.model_copy(update={"batch_key": "AAAA"})
+        assert post(foul).status_code == 400
+        assert client.post("/v1/enrol", content=b"{}").status_code == 400
+        assert post(good).status_code == 200
+        assert post(good).json()["error"] == "bad_code"
+    assert code.encode() not in (server.home / "central.db").read_bytes()
+    taken = run(
+        server.home, "enrol-code", "--vehicle", f"car-{new_id()[:4]}", "--reader", "5", check=False
+    )
+    assert "belongs to car-5" in taken.stderr
+
+
+def test_stops_cleanly_on_sigterm(server: Server) -> None:
+    assert (server.home / "run.json").exists()
+    assert server.stop() == 0
+    assert not (server.home / "run.json").exists()
+    server.start()
