@@ -22,7 +22,7 @@ class ServerHandle:
     def __init__(self, server: uvicorn.Server, thread: threading.Thread, app: Starlette) -> None:
         self._server = server
         self._thread = thread
-        self._app = app
+        self.app = app
         self.port: int = server.servers[0].sockets[0].getsockname()[1]
 
     @property
@@ -32,7 +32,7 @@ class ServerHandle:
 
     def stop(self) -> None:
         """End the open event streams, then the server; returns when the thread has ended."""
-        self._app.state.stopping.set()  # the streams look at it within a second
+        self.app.state.stopping.set()  # the streams look at it within a second
         self._server.should_exit = True
         self._thread.join(_STOP_S)
 

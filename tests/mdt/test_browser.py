@@ -1,0 +1,282 @@
+"""The page in a real Chromium: what a deputy sees, hears and touches."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+
+from alprd.mdt.app import create_app, serve_in_thread
+from mdt.world import PASSWORD, Car, match, person, reading, roster
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium: install it with apt-get install chromium"
+)
+
+SCREEN = ViewportSize(width=1024, height=768)
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=document-user-activation-required",
+]
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "img"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, served: Car) -> Iterator[Page]:
+    """A page of its own; any script error or refused resource fails the test."""
+    context = browser.new_context(viewport=SCREEN, base_url=served.address)
+    made = context.new_page()
+    troubles: list[str] = []
+    made.on("pageerror", lambda error: troubles.append(str(error)))
+    made.on(
+        "console",
+        lambda message: (
+            troubles.append(message.text) if "Content Security Policy" in message.text else None
+        ),
+    )
+    yield made
+    context.close()
+    assert troubles == []
+
+
+def sign_on(page: Page, who: str = "dep.one", password: str = PASSWORD) -> None:
+    page.goto("/sign-on")
+    page.get_by_label("Name").fill(who)
+    page.get_by_label("Password").fill(password)
+    page.get_by_label("Purpose").select_option("stolen_vehicles")
+    page.get_by_label("Unit").fill("4712")
+    page.get_by_label("I have read this").check()
+    page.get_by_role("button", name="Sign on").click()
+
+
+def card(page: Page, alert: str) -> Any:
+    return page.locator(f'.card[data-id="{alert}"]')
+
+
+@pytest.mark.policy("R-460.4-a", "R-460.4-f")
+def test_sign_on_alert_silence_acknowledge(page: Page, served: Car) -> None:
+    page.goto("/")
+    expect(page).to_have_url(re.compile("/sign-on$"))
+    sign_on(page)
+    expect(page.get_by_text("No alerts")).to_be_visible()
+    expect(page.locator('[data-chip="front"]')).to_have_attribute("data-light", "ok")
+    expect(page.locator('[data-chip="Session"]')).to_contain_text("348 plates")
+    _, alert = served.alert()
+    shown = card(page, alert)
+    expect(shown).to_be_visible()
+    expect(shown).to_contain_text("UNVERIFIED: verify through MNJIS/NLETS")
+    expect(shown).to_contain_text("Stolen vehicle or plate")
+    expect(shown).to_contain_text("State read: MN · listed: MN")
+    expect(shown.locator('[data-slot="read"]')).to_have_text("ZQX417")
+    for slot in ("plate", "wide"):
+        picture = shown.locator(f'[data-slot="{slot}"]')
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
+    shown.get_by_role("button", name="Silence").click()
+    expect(shown.locator('[data-slot="state"]')).to_have_text("SILENCED")
+    shown.get_by_role("button", name="Sound again").click()
+    expect(shown.locator('[data-slot="state"]')).to_have_text("NEW")
+    shown.get_by_role("button", name="Acknowledge").click()
+    expect(shown.locator('[data-slot="state"]')).to_have_text("ACKNOWLEDGED")
+    expect(shown.get_by_role("button")).to_have_count(0)
+    names = served.events()
+    assert [name for name in names if name.startswith(("person", "alert.s", "alert.a", "alert.u"))][
+        :5
+    ] == [
+        "person.signed-on",
+        "alert.shown",
+        "alert.silenced",
+        "alert.unsilenced",
+        "alert.acknowledged",
+    ]
+    page.get_by_role("button", name="Sign off").click()
+    expect(page).to_have_url(re.compile("/sign-on$"))
+    assert served.collecting.told[-1] == ("off", "signed_off")
+
+
+def test_correction_and_withdrawal_are_loud(page: Page, served: Car) -> None:
+    sign_on(page)
+    first_pass, first = served.alert("ZQX417")
+    second_pass, second = served.alert("ABD452", priority="medium")
+    expect(page.locator(".card")).to_have_count(2)
+    card(page, first).get_by_role("button", name="Acknowledge").click()
+    served.board.correct(first_pass, reading("ZOX417"), match("ZOX417", "ZQX417"))
+    shown = card(page, first)
+    expect(shown.locator(".loud")).to_have_text("CORRECTED: first read ZQX417, now ZOX417")
+    expect(shown.locator(".loud")).to_be_visible()
+    expect(shown.locator('[data-slot="state"]')).to_have_text("NEW")
+    expect(shown.locator(".kind")).to_contain_text("Look-alike")
+    expect(shown.locator('[data-slot="read"] .differs')).to_have_text("O")
+    expect(shown.locator('[data-slot="listed"] .differs')).to_have_text("Q")
+    expect(page.locator("body")).to_have_attribute("data-last-sound", "changed")
+    served.board.withdraw(second_pass, "The plate was read again and does not match.")
+    gone = card(page, second)
+    expect(gone.locator(".loud")).to_contain_text("WITHDRAWN. Do not act on it.")
+    expect(gone.get_by_role("button", name="Silence")).to_be_hidden()
+    gone.get_by_role("button", name="Acknowledge").click()
+    expect(gone).to_have_count(0)
+
+
+@pytest.mark.policy("R-460.4-e")
+def test_without_clearance_the_card_says_contact_dispatch(page: Page, served: Car) -> None:
+    sign_on(page, "dep.limited")
+    _, alert = served.alert()
+    shown = card(page, alert)
+    expect(shown.get_by_role("heading")).to_have_text("Contact dispatch")
+    expect(shown.locator("img").first).to_be_hidden()
+    assert "ZQX417" not in page.content()
+    assert "stolen" not in page.locator("#cards").inner_html().lower()
+
+
+@pytest.mark.policy("R-460.4-d")
+def test_refused_sign_on_says_why(page: Page, served: Car) -> None:
+    sign_on(page, "dep.untrained")
+    banner = page.get_by_role("alert")
+    expect(banner).to_contain_text("training ran out")
+    expect(banner).to_have_attribute("data-reason", "training_expired")
+    expect(page.get_by_label("Name")).to_have_value("dep.untrained")
+    expect(page.get_by_label("Password")).to_be_empty()
+    sign_on(page, "dep.one", "wrong")
+    expect(page.get_by_role("alert")).to_contain_text("do not fit together")
+
+
+def test_lost_connection_is_said_and_mended(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, alert = served.alert()
+    expect(card(page, alert)).to_be_visible()
+    offline = page.get_by_text("NO CONNECTION to the plate reader.")
+    expect(offline).to_be_hidden()
+    assert served.server is not None
+    app, port = served.server.app, served.server.port
+    served.server.stop()
+    expect(offline).to_be_visible()
+    expect(card(page, alert)).to_be_visible()  # what is there stays, marked as maybe old
+    _, missed = served.alert("ABD452")
+    served.server = serve_in_thread(app, "127.0.0.1", port)
+    expect(offline).to_be_hidden(timeout=10_000)
+    expect(card(page, missed)).to_be_visible()
+    served.server.stop()  # now the daemon itself begins anew: sign-ons are gone with it
+    served.server = serve_in_thread(create_app(served.context), "127.0.0.1", port)
+    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=10_000)
+    expect(page.get_by_text("You are signed off.")).to_be_visible()
+
+
+def test_a_screen_that_is_signed_off_shows_nothing(
+    page: Page, served: Car, browser: Browser
+) -> None:
+    sign_on(page)
+    _, alert = served.alert()
+    expect(card(page, alert)).to_be_visible()
+    other = browser.new_context(viewport=SCREEN, base_url=served.address).new_page()
+    sign_on(other, "dep.two")
+    expect(card(other, alert)).to_be_visible()  # open alerts wait for the next person
+    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"))
+    assert "ZQX417" not in page.content()
+    other.context.close()
+    served.book.load(roster(person("one")))
+
+
+def test_two_tabs_agree(page: Page, served: Car) -> None:
+    sign_on(page)
+    tab = page.context.new_page()
+    tab.goto("/")
+    _, alert = served.alert()
+    expect(card(tab, alert)).to_be_visible()
+    card(page, alert).get_by_role("button", name="Acknowledge").click()
+    expect(card(tab, alert).locator('[data-slot="state"]')).to_have_text("ACKNOWLEDGED")
+    assert served.events().count("alert.shown") == 1
+
+
+def test_blocked_sound_is_said_and_turned_on(page: Page, served: Car) -> None:
+    sign_on(page)
+    page = page.context.new_page()
+    page.goto("/")  # never touched: the browser keeps sound back
+    muted = page.get_by_text("Sound is off: the browser blocks it.")
+    expect(muted).to_be_visible()
+    page.get_by_role("button", name="Turn sound on").click()
+    expect(muted).to_be_hidden()
+    page.get_by_role("button", name="Test sound").click()
+    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
+
+
+def test_nothing_moves_while_a_finger_is_down(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, first = served.alert("AAA111", priority="low")
+    expect(card(page, first)).to_be_visible()
+    expect(page.locator("#cards")).not_to_have_class("settling")
+    button = card(page, first).get_by_role("button", name="Acknowledge")
+    box = button.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    _, second = served.alert("BBB222", priority="high")
+    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
+    assert button.bounding_box() == box
+    page.mouse.up()
+    expect(card(page, first).locator('[data-slot="state"]')).to_have_text("ACKNOWLEDGED")
+    expect(page.locator(".card").first).to_have_attribute("data-id", second)
+    view = served.board.view(second)
+    assert view is not None
+    assert view.state == "new"
+
+
+def test_touch_targets_are_48_px_and_nothing_overflows(page: Page, served: Car) -> None:
+    sign_on(page)
+    served.alert()
+    served.alert("1234", listed="1234YT", stacked="YT", priority="low")
+    expect(page.locator(".card")).to_have_count(2)
+    for size in (SCREEN, ViewportSize(width=1280, height=800), ViewportSize(width=390, height=800)):
+        page.set_viewport_size(size)
+        for button in page.get_by_role("button").all():
+            box = button.bounding_box()
+            assert box is not None
+            assert min(box["width"], box["height"]) >= 48, button.inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def test_pictures_of_the_page_for_the_docs(page: Page, served: Car) -> None:
+    """Writes ``docs/img/mdt-*.png`` when they are missing; always checks what they show."""
+    sign_on(page)
+    served.alert("ABD452", priority="medium", region=None, category="owner_suspended_revoked",
+                 words="Registered owner: licence suspended", hours=3)  # fmt: skip
+    served.alert("ZOX417", listed="ZQX417")
+    expect(page.locator(".card")).to_have_count(2)
+    for image in page.locator(".card img").all():
+        image.evaluate("image => image.decode()")
+    shots = {}
+    for theme in ("night", "day"):
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+        page.mouse.move(0, 400)
+        path = IMAGES / f"mdt-{theme}.png"
+        shot = page.screenshot(path=None if path.exists() else path)
+        assert len(shot) < 300_000
+        shots[theme] = float(
+            np.mean(cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_GRAYSCALE))  # type: ignore[arg-type]
+        )
+        page.get_by_role("button", name="Day / night").click()
+    assert shots["night"] < 90 < 150 < shots["day"]
+    page.get_by_role("button", name="Day / night").click()
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "day")  # no flash: by cookie
