@@ -168,7 +168,8 @@ class DisciplinedClock:
         with self._lock:
             self._notice_sleep()
             self._central = (offset, mono_ns)
-            if self._offset is not None and abs(offset - self._offset) <= CENTRAL_TOLERANCE_NS:
+            near = self._offset is not None and abs(offset - self._offset) <= CENTRAL_TOLERANCE_NS
+            if near and self._trusted(mono_ns):  # GPS knows it more closely
                 if self._source == "central":
                     self._last_good = mono_ns
                 return

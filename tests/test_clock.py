@@ -169,6 +169,21 @@ def test_central_time_outranks_a_lying_receiver() -> None:
     assert car.clock.utc(car.mono)[1]
 
 
+def test_central_time_renews_trust_without_gps() -> None:
+    car = Car()
+    car.drive(10)
+    car.clock.observe_central(car.true() + timedelta(seconds=5), car.mono)
+    assert car.clock.status().source == "gps" and car.error() < timedelta(milliseconds=1)
+    car.mono += 2 * HOLDOVER_NS
+    assert not car.clock.status().trusted
+    for _ in range(2):
+        car.clock.observe_central(car.true() + timedelta(seconds=1), car.mono)
+        status = car.clock.status()
+        assert status.trusted and status.source == "central" and status.age_s == 0
+        car.mono += 20 * 3600 * SECOND
+        assert car.clock.utc(car.mono)[1] and car.error() <= timedelta(seconds=1)
+
+
 @pytest.mark.parametrize("year", [1980, 2019, 2099])
 def test_times_outside_the_window_are_never_taken(year: int) -> None:
     car = Car()
