@@ -89,7 +89,7 @@ def status_command(config_file: Path, as_json: bool) -> None:
     help="folder of another drive (make drive SEED=N OUT=DIR)",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="write the scorecard")
-@click.option("--keep", is_flag=True, help="leave central's page up until Ctrl-C")
+@click.option("--keep", is_flag=True, help="leave both pages up until Ctrl-C")
 @click.option("--open", "open_browser", is_flag=True, help="open both pages in a browser")
 @click.option("--home", type=click.Path(path_type=Path), help="keep the demo's folders there")
 def demo_command(

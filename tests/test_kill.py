@@ -144,13 +144,17 @@ def test_kill_in_mid_drive_loses_no_committed_read(tmp_path: Path, stack: ExitSt
     home.carrier.write_text("1\n")
     again = Car(home)
     stack.callback(again.end, signal.SIGKILL)
-    again.page().close()
+    page = again.page()
+    stack.callback(page.close)
     end = time.monotonic() + 60
     while status(home)["pending"] or status(home)["sessions_unsent"]:
         assert time.monotonic() < end, status(home)
         time.sleep(0.3)
+    page.sign_on(DEPUTY, home.deputy_password)
+    assert status(home)["sessions_open"] == 1
     again.end(signal.SIGTERM)
     assert again.process.returncode == 0, (home.root / "daemon.log").read_text()
+    assert status(home)["sessions_unsent"] == 1  # SIGTERM closed it; the next dock brings it
     after = status(home)
     assert after["committed"] == before["committed"] == after["receipted"]
     assert after["sessions_open"] == 0
