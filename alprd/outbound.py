@@ -9,6 +9,7 @@ claimed is released, and nothing counts as done because central said no.
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from collections.abc import Sequence
 from typing import Final, Literal, Protocol
@@ -242,7 +243,7 @@ def ask_signed(
     try:
         status, data = exchange(client, method, path, body=body, content_type=content_type)
     except SyncError as error:
-        if isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
+        if _nobody_there(error.__cause__):
             raise UnreachableError(error.message, remedy=error.remedy) from error
         raise
     place = path.partition("?")[0]
@@ -252,6 +253,18 @@ def ask_signed(
         return SignedDocument.model_validate_json(data)
     except ValidationError as error:
         raise SyncError(f"central's answer to {place} is not a signed document") from error
+
+
+def _nobody_there(cause: BaseException | None) -> bool:
+    """Whether a connection found nobody; a TLS failure found somebody, and must be told."""
+    if not isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
+        return False
+    deeper: BaseException | None = cause
+    while deeper is not None:
+        if isinstance(deeper, ssl.SSLError):
+            return False
+        deeper = deeper.__cause__ or deeper.__context__
+    return True
 
 
 def verify_receipt(document: SignedDocument, header: BatchHeader, trust: Trust) -> Receipt:

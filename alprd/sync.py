@@ -50,6 +50,9 @@ CLOCK_TOLERANCE_S: Final = 60.0
 _SLOWEST_HELLO_S: Final = 10.0
 """A signed time that took longer says too little about now."""
 
+_NOT_LISTS: Final = ("unreachable", "truncated", "clock")
+"""Reasons that tell of the way or the car and not of what is published."""
+
 DockState = Literal["away", "busy", "done", "error"]
 
 
@@ -224,7 +227,7 @@ class DockSync:
         try:
             found = self.targets.refresh(client, clock_agrees=agrees)
         except TargetsError as error:
-            if error.reason != "unreachable" and error.message != self._refused:
+            if error.reason not in _NOT_LISTS and error.message != self._refused:
                 self._store.record(Event.LIST_REFUSED, detail={"reason": error.reason})
                 self._refused = error.message  # told once, not at every pass
             raise

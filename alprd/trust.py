@@ -24,7 +24,7 @@ import hmac
 import re
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -86,10 +86,10 @@ class Trust:
     reader: str
     """Neutral number in the public log."""
     central_url: str
-    batch_key: PrivateKey
-    wrap_key: PrivateKey
-    receipt_key: PublicKey
-    tuf_root: bytes
+    batch_key: PrivateKey = field(repr=False)
+    wrap_key: PrivateKey = field(repr=False)
+    receipt_key: PublicKey = field(repr=False)
+    tuf_root: bytes = field(repr=False)
 
     @classmethod
     def load(cls, state_dir: Path) -> Trust:
@@ -249,7 +249,7 @@ def exchange(
                 data += chunk
                 if len(data) > _MAX_REPLY or time.monotonic() > deadline:
                     raise SyncError(f"{place}: central's answer does not end")
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SyncError(
             f"{place}: {error}", remedy="check that central runs and that the car can reach it"
         ) from error

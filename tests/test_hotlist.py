@@ -247,3 +247,22 @@ def test_variants_take_characters_of_the_stacked_part_when_given() -> None:
     before = variants(read)[1]
     assert before.text == "TR123"
     assert [c.prob for c in before.characters] == [0.9] * 5
+
+
+@given(st.one_of(st.binary(max_size=200), st.binary(max_size=200).map(gzip.compress)))
+def test_no_bytes_break_the_loader(data: bytes) -> None:
+    with pytest.raises(InputError):
+        load_hotlist(data)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_damaged_byte_is_refused_or_changes_nothing(at: int, value: int) -> None:
+    whole = target([entry("ABC123"), entry("XYZ777")])
+    damaged = bytearray(whole)
+    damaged[at % len(whole)] = value
+    try:
+        loaded = load_hotlist(bytes(damaged))
+    except InputError as error:
+        assert "ABC" not in error.diagnostics()
+    else:
+        assert [e.plate for e in loaded.find("A8C123")] == ["ABC123"]

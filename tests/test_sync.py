@@ -13,6 +13,7 @@ from dock_world import AGENCY, CAR, Answer, Car, Shelf, World
 
 from alprd import outbound, wire
 from alprd.audit import Event
+from alprd.central import ca
 from alprd.crypto import SignedDocument, generate_key
 from alprd.errors import StoreError
 from alprd.records import new_id
@@ -150,6 +151,22 @@ def test_an_unreachable_central_is_no_dock_or_an_error_with_carrier(
     assert delays[0] <= 1.0
     assert LONGEST_BACKOFF_S / 2 <= delays[-1] <= LONGEST_BACKOFF_S
     assert car.store.pending().reads == 3
+
+
+def test_a_stranger_at_centrals_address_is_an_error_and_gets_nothing(
+    car: Car, world: World, shelf: Shelf
+) -> None:
+    car.commit()
+    world.stop()
+    world.ca_key = generate_key()
+    world.ca = ca.create_ca(world.ca_key, "somebody", datetime.now(UTC))
+    world.seen.clear()
+    world.restart()
+    dock = car.dock()
+    dock.step()
+    assert world.seen == []
+    assert dock.status().state == "error"
+    assert "CERTIFICATE_VERIFY_FAILED" in dock.status().text
 
 
 def test_stop_is_quick_and_the_loop_ends(car: Car, shelf: Shelf) -> None:

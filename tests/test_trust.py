@@ -126,6 +126,14 @@ def test_impossible_arguments_are_named(
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("url", ["https://[", "https://127.0.0.1:1", "https:///x", "https://a b"])
+def test_an_address_where_nobody_is_is_named(world: World, tmp_path: Path, url: str) -> None:
+    with pytest.raises(SyncError) as caught:
+        enrol(url, world.code, CAR, tmp_path / "s")
+    assert caught.value.remedy
+    assert world.code not in caught.value.diagnostics()
+
+
 def test_not_enrolled_and_damaged_say_what_to_do(world: World, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not enrolled"):
         Trust.load(tmp_path / "nothing")
