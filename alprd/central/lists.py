@@ -16,6 +16,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,11 +25,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from alprd.audit import Actor
-from alprd.central import db
+from alprd.central import db, vault
 from alprd.central.audit import Event
 from alprd.central.keys import mac, seal, unseal
 from alprd.central.store import Central
@@ -255,8 +256,49 @@ def import_suppression(
             .values(part="all", sealed=sealed)
             .on_conflict_do_update(index_elements=["part"], set_={"sealed": sealed})
         )
+        forms = frozenset(fold(plate) for plate, _ in plates)
+        _destroy_held(central, tx, forms)
         central.trail.record(tx, Event.REQUESTS_IMPORTED, actor, at=central.clock())
+    central.database.checkpoint()
+    central.keystore.database.checkpoint()
     return report
+
+
+def _destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> None:
+    """Turn held reads of these folded plates into voids: old key first, then file, then row.
+
+    The file keeps its times, so that a directory listing does not show which ones changed.
+    """
+    table = db.reads
+    for hour in tx.scalars(select(table.c.hour).distinct()).all():
+        key = central.keystore.hour_key(hour)
+        if key is None:
+            continue
+        digests = {vault.plate_digest(key, form) for form in forms}
+        rows = tx.execute(
+            select(table.c.id, table.c.digest0, table.c.digest1, table.c.digest2).where(
+                table.c.hour == hour
+            )
+        )
+        for row in rows.all():
+            if digests.isdisjoint((row.digest0, row.digest1, row.digest2)):
+                continue
+            path = vault.picture_path(central.home, row.id)
+            before = path.stat()
+            fresh, _ = central.keystore.new_read_keys([(row.id, hour)])[row.id]
+            void = vault.seal_void(row.id, max(0, before.st_size - vault.PICTURE_OVERHEAD), fresh)
+            vault.write_pictures(central.home, row.id, void.pictures)
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            tx.execute(
+                update(table)
+                .where(table.c.id == row.id)
+                .values(
+                    cell=void.cell,
+                    digest0=void.digests[0],
+                    digest1=void.digests[1],
+                    digest2=void.digests[2],
+                )
+            )
 
 
 def _suppressed(central: Central, tx: Connection) -> set[tuple[str, str]]:

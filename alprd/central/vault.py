@@ -29,6 +29,8 @@ from alprd.records import Closed, Plate, Position, Read, Utc, fold
 
 _CELL: Final = 512
 _VOID: Final = b"{}"
+PICTURE_OVERHEAD: Final = 8 + 12 + 16
+"""Bytes of a picture file beyond its pictures: two lengths, nonce, tag."""
 
 
 class Cell(Closed):

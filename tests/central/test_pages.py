@@ -1,0 +1,115 @@
+"""The pages over HTTP and in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from central_world import AGENCY, PASSWORD, Car, Server, add_person, make_read, run, session_row
+
+from alprd import wire
+
+
+@pytest.fixture(scope="module")
+def stocked(server: Server, car: Car) -> Server:
+    row = session_row(queued=2)
+    car.send_reads(make_read(session=row.id), make_read(session=row.id))
+    report = wire.SessionReport(agency=AGENCY, vehicle=car.name, rows=(row,))
+    assert car.post("/v1/sessions", "sessions", report).status_code == 200
+    add_person(server.home, "dana", "admin_supervisor")
+    add_person(server.home, "ole", "operator")
+    return server
+
+
+@pytest.fixture
+def browser(stocked: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stocked.page_url, follow_redirects=True) as client:
+        yield client
+
+
+def sign_on(client: httpx.Client, person: str, password: str = PASSWORD) -> httpx.Response:
+    form = client.get("/sign-on").text
+    found = re.search(r'name="csrf" value="([^"]+)"', form)
+    assert found
+    data = {"csrf": found[1], "person": person, "password": password}
+    return client.post("/sign-on", data=data)
+
+
+@pytest.mark.policy("R-460.6-a")
+def test_nothing_but_the_public_log_without_sign_on(browser: httpx.Client) -> None:
+    first = browser.get("/")
+    assert first.url.path == "/sign-on"
+    assert "reads held" not in first.text
+    assert browser.get("/public/log").status_code == 200
+    assert browser.get("/public/log.csv").headers["content-type"].startswith("text/csv")
+    assert browser.get("/v1/hello").status_code == 404  # the car API is not on this server
+    assert browser.get("/static/../cli.py").status_code == 404
+
+
+def test_sign_on_counts_sign_off(browser: httpx.Client, stocked: Server) -> None:
+    page = sign_on(browser, "dana")
+    assert page.status_code == 200
+    assert "reads held" in page.text
+    assert "Ida Example" in page.text
+    assert "QWX739" not in page.text
+    cookie = next(c for c in browser.cookies.jar if c.name == "alprd_session")
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    assert cookie.get_nonstandard_attr("SameSite") == "strict"
+    assert browser.post("/sign-off", data={"csrf": "guess"}).status_code == 403
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found
+    assert browser.post("/sign-off", data={"csrf": found[1]}).url.path == "/sign-on"
+    assert browser.get("/").url.path == "/sign-on"
+    run(stocked.home, "audit", "verify")
+
+
+def test_refused_sign_ons(browser: httpx.Client) -> None:
+    assert sign_on(browser, "dana", "wrong password").status_code == 403
+    assert sign_on(browser, "nobody").status_code == 403
+    assert "role" in sign_on(browser, "ole").text
+    without = browser.post("/sign-on", data={"person": "dana", "password": PASSWORD})
+    assert without.status_code == 403
+    assert browser.get("/").url.path == "/sign-on"
+
+
+def test_security_headers_and_host(browser: httpx.Client) -> None:
+    for path in ("/", "/public/log", "/static/central.css", "/nowhere"):
+        headers = browser.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff"
+    assert browser.get("/", headers={"host": "evil.example"}).status_code == 400
+    for path in ("/", "/public/log"):
+        text = browser.get(path).text
+        assert "<script" not in text
+        assert "style=" not in text
+
+
+def test_pages_in_a_browser(stocked: Server, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no browser; install with apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = running.new_page(viewport={"width": 1280, "height": 900})
+        faults: list[str] = []
+        page.on("console", lambda message: faults.append(message.text))
+        page.goto(f"{stocked.page_url}/public/log")
+        assert page.locator("tbody tr").count() == 1
+        assert page.locator("tbody").inner_text().count("41") >= 1
+        page.get_by_role("link", name="Sign on").click()
+        page.get_by_label("User id").fill("dana")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign on").click()
+        page.get_by_role("heading", name="Transfer ledger").wait_for()
+        assert "reconciled" in page.locator("main").inner_text()
+        page.screenshot(path=str(tmp_path / "home.png"), full_page=True)
+        page.get_by_role("button", name="Sign off").click()
+        page.get_by_role("heading", name="Sign on").wait_for()
+        running.close()
+    assert faults == []

@@ -1,0 +1,234 @@
+"""Destruction on time, also from backups and free pages."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from central_world import AGENCY, everything, make_read, run
+from sqlalchemy import select
+
+from alprd import crypto, wire
+from alprd.central import config, db, intake, keys, lists, people, publish, retention, search, vault
+from alprd.central.store import Central, initialise
+from alprd.central.vehicles import Vehicle
+from alprd.errors import ConfigError
+from alprd.records import new_id
+
+COLLECTED = datetime(2026, 1, 1, 16, 0, tzinfo=UTC)
+GONE_BY = datetime(2026, 3, 2, 16, 0, tzinfo=UTC)
+
+
+class World:
+    """A central with a clock of its own and a car beside it, in one process."""
+
+    def __init__(self, home: Path, now: datetime, retention_hours: int = 1440) -> None:
+        self.home = home
+        self.now = now
+        policy = config.default_policy("460", "Sheriff", now)
+        settings = config.CentralConfig(
+            agency=AGENCY,
+            agency_name="Test",
+            policy=policy.model_copy(update={"retention_hours": retention_hours}),
+        )
+        initialise(home, settings, intake_from=date(2025, 12, 1), clock=lambda: self.now)
+        self.central = Central(home, lambda: self.now)
+        publish.create_repository(self.central)
+        self.batch_key = crypto.generate_key()
+        self.vehicle = Vehicle(
+            "car-1", "1", new_id(), self.batch_key.public_key(), self.batch_key.public_key(), False
+        )
+        self.person = people.add(
+            self.central,
+            person_id="ida",
+            name="Ida Example",
+            roles=["investigator"],
+            password="correct horse battery",
+            training_expires=now + timedelta(days=400),
+            authorised_until=now + timedelta(days=400),
+            clearances=[],
+            by=people.named_actor(self.central, "sheriff"),
+        )
+
+    def store(self, text: str, at: datetime) -> str:
+        read = make_read(text, at=at)
+        day = at.date().isoformat()
+        point = next(k.key for k in self.central.keystore.intake_public() if k.day == day)
+        key = crypto.public_from_bytes(keys.base64.urlsafe_b64decode(point))
+        envelope = crypto.seal_read(read, agency=AGENCY, vehicle="car-1", intake_key=key)
+        item = wire.BatchItem(id=read.id, sha256=crypto.sha256_hex(envelope), length=len(envelope))
+        header = wire.BatchHeader(agency=AGENCY, vehicle="car-1", batch=new_id(), items=(item,))
+        signed = crypto.sign_document("batch", header, self.batch_key)
+        intake.accept_batch(self.central, self.vehicle, wire.encode_batch(signed, [envelope]))
+        return read.id
+
+    def find(self, around: datetime, plate: str | None = None) -> list[str]:
+        request = search.Request(
+            case="26001234",
+            offence="burglary",
+            facts="A grey van was seen at the burgled store at noon.",
+            suspicion="The van passed the reader on its way from the store.",
+            since=around - timedelta(hours=1),
+            until=around + timedelta(hours=1),
+            plate=plate,
+        )
+        return [found.id for found in search.run(self.central, self.person, request)]
+
+    def rows(self) -> list[str]:
+        with self.central.database.read() as tx:
+            return list(tx.scalars(select(db.reads.c.id)))
+
+
+@pytest.mark.policy("R-460.5-4", "R-460.5-4b")
+def test_vector_collected_on_new_year_is_gone_by_the_second_of_march(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED + timedelta(minutes=30))
+    with world.central:
+        old = world.store("VEC7741", COLLECTED)
+        world.now = COLLECTED + timedelta(days=30)
+        young = world.store("VEC7742", world.now - timedelta(minutes=1))
+        # A backup as the agency would take it: everything but the keystore.
+        world.central.database.checkpoint()
+        backup = tmp_path / "central-backup.db"
+        shutil.copy(world.home / "central.db", backup)
+        picture = vault.picture_path(world.home, old)
+        kept_picture = picture.read_bytes()
+
+        world.now = GONE_BY - timedelta(seconds=1)
+        retention.purge(world.central)
+        assert world.find(COLLECTED) == [old]
+
+        world.now = GONE_BY
+        assert world.find(COLLECTED) == []  # at once, before any purge
+        cell_before = _cell(world, old)
+        assert retention.purge(world.central).reads == 1
+        assert world.rows() == [young]
+        assert not picture.exists()
+        assert old not in world.central.keystore.open_read_keys([old])
+        hour = COLLECTED.replace(minute=0)
+        assert world.central.keystore.hour_key(hour) is None
+        for path, data in everything(world.home):
+            assert cell_before not in data, f"carved from {path.name}"
+            assert kept_picture not in data, f"carved from {path.name}"
+        # The backup, put back, holds the row; nothing is left that opens it.
+        world.central.database.close()
+        shutil.copy(backup, world.home / "central.db")
+        world.now = GONE_BY - timedelta(hours=2)
+        assert old in world.rows()
+        assert world.find(COLLECTED) == []
+        with world.central.database.read() as tx:
+            assert tx.scalar(select(db.destructions.c.count)) is None  # restored from before
+
+
+def _cell(world: World, read: str) -> bytes:
+    with world.central.database.read() as tx:
+        cell = tx.scalar(select(db.reads.c.cell).where(db.reads.c.id == read))
+    assert isinstance(cell, bytes)
+    return cell
+
+
+def test_destruction_ledger_names_day_class_and_count_only(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED)
+    with world.central:
+        for number in range(3):
+            world.store(f"LDG77{number}", COLLECTED - timedelta(minutes=number))
+        world.now = GONE_BY + timedelta(hours=1)
+        retention.purge(world.central)
+        with world.central.database.read() as tx:
+            rows = tx.execute(select(db.destructions)).all()
+        assert [(r.collection_day, r.classification, r.count, r.result) for r in rows] == [
+            ("2026-01-01", "private", 3, "destroyed")
+        ]
+        assert retention.purge(world.central).reads == 0
+
+
+@pytest.mark.policy("R-460.5-4b")
+def test_intake_private_keys_die_sixty_days_after_their_day(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED)
+    with world.central:
+        store = world.central.keystore
+
+        def days() -> list[str]:
+            return [key.day for key in store.intake_public()]
+
+        world.now = datetime(2026, 3, 2, 23, 59, tzinfo=UTC)
+        retention.purge(world.central)
+        assert days()[0] == "2026-01-01"
+        world.now = datetime(2026, 3, 3, 0, 0, tzinfo=UTC)  # the day's end and 60 x 24 h
+        retention.purge(world.central)
+        assert days()[0] == "2026-01-02"
+
+
+@pytest.mark.policy("R-460.5-b")
+def test_request_destroys_what_is_held_and_shows_no_difference(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED)
+    with world.central:
+        target = world.store("ACP817", COLLECTED - timedelta(minutes=3))
+        other = world.store("HJK220", COLLECTED - timedelta(minutes=2))
+        path = vault.picture_path(world.home, target)
+        before, cell = path.stat(), _cell(world, target)
+        request = tmp_path / "request.csv"
+        request.write_text("plate,state\nacp 8l7,\nACP817,MN\n,MN\nX1,QQ\n")
+        actor = people.named_actor(world.central, "supervisor")
+        report = lists.import_suppression(world.central, request, actor=actor)
+        assert [line for line, _ in report.rejected] == [4, 5]
+        assert world.find(COLLECTED) == [other]
+        assert sorted(world.rows()) == sorted([target, other])
+        assert _cell(world, target) != cell
+        assert len(_cell(world, target)) == len(cell)
+        after = path.stat()
+        assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        for file, data in everything(world.home):
+            assert cell not in data, f"carved from {file.name}"
+
+
+def test_unlawful_retention_stops_the_program(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED)
+    world.central.close()
+    path = tmp_path / "home" / "central.toml"
+    path.write_text(path.read_text().replace("retention_hours = 1440", "retention_hours = 1441"))
+    with pytest.raises(ConfigError, match="retention_hours"):
+        Central(tmp_path / "home")
+    assert run(tmp_path / "home", "status", check=False).returncode == 2
+
+
+def test_shorter_life_is_kept(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED, retention_hours=48)
+    with world.central:
+        world.store("SHT4821", COLLECTED)
+        world.now = COLLECTED + timedelta(hours=48)
+        assert world.find(COLLECTED) == []
+        assert retention.purge(world.central).reads == 1
+
+
+def test_leftovers_of_an_interrupted_intake_are_swept(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED)
+    with world.central:
+        kept = world.store("SWP1001", COLLECTED)
+        orphan = new_id()
+        world.central.keystore.new_read_keys([(orphan, COLLECTED)])
+        vault.write_pictures(world.home, orphan, b"sealed")
+        torn = world.home / "pictures" / kept[:2] / f".{kept}.77.new"
+        torn.write_bytes(b"half a picture")
+        assert retention.purge(world.central).orphans == 3
+        assert not torn.exists()
+        assert world.central.keystore.read_key_ids() == {kept}
+        assert world.find(COLLECTED) == [kept]
+
+
+def test_damaged_row_does_not_hide_the_others(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED)
+    with world.central:
+        foul = world.store("DMG1001", COLLECTED)
+        good = world.store("DMG1002", COLLECTED)
+        with world.central.database.write() as tx:
+            tx.execute(db.reads.update().where(db.reads.c.id == foul).values(cell=b"x" * 540))
+        assert world.find(COLLECTED) == [good]
+
+
+def test_second_home_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED)
+    world.central.close()
+    again = run(tmp_path / "home", "init", "--agency", "otter", "--name", "Other", check=False)
+    assert (again.returncode, "already holds an agency" in again.stderr) == (2, True)
