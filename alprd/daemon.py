@@ -12,17 +12,13 @@ live, the policy is effective (R-460.1-1, R-460.4-a, R-460.4-d, R-13.824-6-6).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
-import resource
 import signal
-import socket
 import threading
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final, TextIO
 
 from alprd.alerts import AlertBoard
@@ -32,7 +28,7 @@ from alprd.clock import DisciplinedClock, PositionTrack
 from alprd.collect import Collector
 from alprd.config import CameraSection, Config
 from alprd.crypto import write_secret
-from alprd.errors import AlprdError, RefusedError, StoreError
+from alprd.errors import AlprdError, RefusedError
 from alprd.gps import GpsConfig, GpsReceiver
 from alprd.lanes import Lane
 from alprd.mark import PurgeClock, TimeMark
@@ -40,6 +36,7 @@ from alprd.mdt.app import MdtContext, create_app, serve_in_thread
 from alprd.mdt.status import CameraState, CarStatus, ListState
 from alprd.models import shipped
 from alprd.permits import PermitBook, check_policy
+from alprd.process import harden, lock_state, notify
 from alprd.profiles import PROFILES
 from alprd.reader import RoadReader, load
 from alprd.roster import RosterBook
@@ -80,15 +77,15 @@ class Daemon:
         self._no_frame_since: float | None = None
         self._last_frame_at: datetime | None = None
         self._purged_at = -PURGE_EVERY_S
-        _harden()
-        self._lock = _lock_state(config.state_dir)
+        harden()
+        self._lock = lock_state(config.state_dir)
         self.trust = Trust.load(config.state_dir)
         self.clock = DisciplinedClock()
         self.positions = PositionTrack()
         self.store = Store(
             config.state_dir / "queue.db", now=self.clock.now, device=self.trust.vehicle
         )
-        self.mark = PurgeClock(self.clock, _load_mark(self.store))
+        self.mark = PurgeClock(self.clock, TimeMark.load(self.store.get_meta(_MARK)))
         self.sessions = SessionKeeper(self.store, reader=self.trust.reader, now=self.clock.now)
         self.board = AlertBoard(self.store)
         self.roster = RosterBook()
@@ -156,7 +153,7 @@ class Daemon:
             write_secret(self._config.mdt.run_file, json.dumps(told).encode())
         supervisor = Supervisor(self._table())
         log.info("started: %d camera(s), page on port %d", len(self.cameras), page.port)
-        _notify("READY=1")
+        notify("READY=1")
         try:
             while not self._stop.wait(1.0):
                 supervisor.reconcile()
@@ -164,9 +161,9 @@ class Daemon:
                 if silent:
                     log.error("silent workers: %s", ", ".join(silent))
                 else:
-                    _notify("WATCHDOG=1")
+                    notify("WATCHDOG=1")
         finally:
-            _notify("STOPPING=1")
+            notify("STOPPING=1")
             self.stop_collecting("stopped", DAEMON)
             late = supervisor.stop()
             if late:
@@ -295,7 +292,7 @@ class Daemon:
 
     def _save_mark(self) -> None:
         mark = self.mark.tick()
-        self.store.set_meta(_MARK, _dump_mark(mark))
+        self.store.set_meta(_MARK, mark.dump())
 
     # --- what central pushes ----------------------------------------------------------------
 
@@ -375,34 +372,6 @@ def run(config: Config, *, witness_fd: int | None = None) -> None:
         daemon.run()
 
 
-def _harden() -> None:
-    """No core dumps, and new files for their owner only: memory holds plates (design)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.umask(0o077)
-
-
-def _lock_state(folder: Path) -> TextIO:
-    """Hold the state folder for this process alone.
-
-    Raises:
-        StoreError: it is missing, or another daemon holds it.
-    """
-    try:
-        handle = (folder / "daemon.lock").open("w")
-    except OSError as error:
-        raise StoreError(
-            f"state folder {folder}: {error.strerror}", remedy="enrol the car: alprd enrol"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.close()
-        raise StoreError(
-            f"state folder {folder} is in use", remedy="another alprd runs; stop it first"
-        ) from error
-    return handle
-
-
 def _camera(section: CameraSection, config: Config) -> Camera:
     is_file = section.source.startswith("file:")
     return Camera(
@@ -416,40 +385,3 @@ def _camera(section: CameraSection, config: Config) -> Camera:
             start_gate=config.replay.start_file if is_file else None,
         )
     )
-
-
-def _dump_mark(mark: TimeMark) -> str:
-    return json.dumps(
-        {
-            "utc": mark.utc.isoformat() if mark.utc else None,
-            "ran_s": mark.ran.total_seconds(),
-            "central": mark.central.isoformat() if mark.central else None,
-        }
-    )
-
-
-def _load_mark(store: Store) -> TimeMark:
-    """The high-water mark of time as last kept; a damaged one is no mark at all."""
-    kept = store.get_meta(_MARK)
-    if kept is None:
-        return TimeMark()
-    try:
-        values = json.loads(kept)
-        return TimeMark(
-            utc=datetime.fromisoformat(values["utc"]) if values["utc"] else None,
-            ran=timedelta(seconds=values["ran_s"]),
-            central=datetime.fromisoformat(values["central"]) if values["central"] else None,
-        )
-    except (ValueError, KeyError, TypeError):
-        log.error("the kept time mark is damaged; trusted time must set a new one")
-        return TimeMark()
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, when it started us (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    name = "\0" + address[1:] if address.startswith("@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, contextlib.suppress(OSError):
-        out.sendto(state.encode(), name)

@@ -7,6 +7,8 @@ raises: GPS that agrees with the monotonic clock, or time signed by central.
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -14,6 +16,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from alprd.clock import EARLIEST, LATEST, DisciplinedClock
+
+log = logging.getLogger(__name__)
 
 LONGEST_WAIT: Final = timedelta(days=7)
 """Running time without trusted time after which the untrusted clock decides destruction."""
@@ -36,6 +40,32 @@ class TimeMark:
     """Running time since then, over all boots."""
     central: datetime | None = None
     """The latest time signed by central."""
+
+    def dump(self) -> str:
+        """The mark as text for the store."""
+        return json.dumps(
+            {
+                "utc": self.utc.isoformat() if self.utc else None,
+                "ran_s": self.ran.total_seconds(),
+                "central": self.central.isoformat() if self.central else None,
+            }
+        )
+
+    @classmethod
+    def load(cls, text: str | None) -> TimeMark:
+        """The inverse of :meth:`dump`; a damaged text is no mark at all, and is logged."""
+        if text is None:
+            return cls()
+        try:
+            values = json.loads(text)
+            return cls(
+                utc=datetime.fromisoformat(values["utc"]) if values["utc"] else None,
+                ran=timedelta(seconds=values["ran_s"]),
+                central=datetime.fromisoformat(values["central"]) if values["central"] else None,
+            )
+        except (ValueError, KeyError, TypeError):
+            log.error("the kept time mark is damaged; trusted time must set a new one")
+            return cls()
 
     def advanced(self, running: timedelta) -> TimeMark:
         """The mark after ``running`` more of the monotonic clock."""

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"records"}),
-    frozenset({"crypto", "config"}),
+    frozenset({"crypto", "config", "workers", "ledger", "process"}),
     frozenset({"wire"}),
     frozenset({"audit", "frames", "models", "profiles"}),
     frozenset({"clock", "sources", "detect", "ocr", "hotlist", "roster", "trust", "store"}),
@@ -32,9 +32,9 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"gps", "passes", "targets", "alerts"}),
-    frozenset({"reader"}),
+    frozenset({"reader", "permits"}),
     frozenset({"sync", "photo", "collect"}),
-    frozenset({"mdt"}),
+    frozenset({"mdt", "lanes"}),
     frozenset({"daemon"}),
     frozenset({"demo"}),
     frozenset({"cli"}),
