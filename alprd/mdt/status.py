@@ -75,8 +75,12 @@ class CarStatus:
         return max(0.0, left.total_seconds()) if left is not None else 0.0
 
     def as_json(self, now: datetime) -> dict[str, object]:
-        """The ``status`` event of the page; every light is decided here, not in the browser."""
+        """The ``status`` event of the page; every light is decided here, not in the browser.
+
+        ``now`` lets the page count ages by the car's clock: the browser's may stand wrong.
+        """
         return {
+            "now": now.isoformat(),
             "cameras": [
                 {
                     "name": camera.name,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +221,25 @@ def test_blocked_sound_is_said_and_turned_on(page: Page, served: Car) -> None:
     expect(muted).to_be_hidden()
     page.get_by_role("button", name="Test sound").click()
     expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
+
+
+def test_sound_follows_the_hit_at_once(page: Page, served: Car) -> None:
+    """From the hit on the board to the sound in the browser, trail and all."""
+    sign_on(page)
+    expect(page.get_by_text("No alerts")).to_be_visible()
+    took = []
+    for number in range(8):
+        page.evaluate("delete document.body.dataset.lastSound")
+        raised = time.time()
+        served.alert(f"SND{number:03}")
+        expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
+        sounded = page.evaluate("Number(document.body.dataset.soundAt)") / 1000
+        took.append(sounded - raised)
+        for shown in page.get_by_role("button", name="Silence").all():
+            shown.click()
+        page.wait_for_timeout(1300)  # the tones before it have faded
+    print(f"hit to sound, ms: {sorted(round(1000 * one) for one in took)}")
+    assert statistics.median(took) < 0.5
 
 
 def test_nothing_moves_while_a_finger_is_down(page: Page, served: Car) -> None:

@@ -7,8 +7,14 @@ const clock = new Intl.DateTimeFormat("en-US", {
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
 
+let ahead = 0; // by how many ms this browser's clock is ahead of the car's
+
+export function setCarTime(now) {
+  ahead = Date.now() - Date.parse(now);
+}
+
 function ago(instant) {
-  const seconds = Math.max(0, Math.round((Date.now() - instant) / 1000));
+  const seconds = Math.max(0, Math.round((Date.now() - ahead - instant) / 1000));
   if (seconds < 60) return `${seconds} s ago`;
   return seconds < 3600 ? `${Math.floor(seconds / 60)} min ago` : `${Math.floor(seconds / 3600)} h ago`;
 }

@@ -1,5 +1,5 @@
 // The live page: events in, acts out, and an honest word when either does not work.
-import { Cards } from "./cards.js";
+import { Cards, setCarTime } from "./cards.js";
 import { Sounds } from "./sound.js";
 
 const SILENT_MS = 5000; // the car speaks every second; this long without a word is no connection
@@ -130,6 +130,7 @@ function connect() {
     for (const id of stale) remove(id);
     stale.clear();
     byId("trouble").hidden = true;
+    setCarTime(car.now);
     showStatus(car);
   });
   on("trouble", ({ message }) => {
