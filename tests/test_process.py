@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alprd.errors import StoreError
 from alprd.mark import TimeMark
-from alprd.process import harden, lock_state, notify
+from alprd.process import lock_state, notify
 
 
 def test_two_daemons_cannot_hold_one_state_folder(tmp_path: Path) -> None:
