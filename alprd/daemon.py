@@ -27,7 +27,7 @@ from alprd.capture import Camera, CameraConfig
 from alprd.clock import DisciplinedClock, PositionTrack
 from alprd.collect import Collector
 from alprd.config import CameraSection, Config
-from alprd.crypto import write_secret
+from alprd.crypto import key_id, write_secret
 from alprd.errors import AlprdError, RefusedError
 from alprd.gps import GpsConfig, GpsReceiver
 from alprd.lanes import Lane
@@ -85,6 +85,7 @@ class Daemon:
         self.store = Store(
             config.state_dir / "queue.db", now=self.clock.now, device=self.trust.vehicle
         )
+        self.store.enrolled_as(key_id(self.trust.batch_key))
         self.mark = PurgeClock(self.clock, TimeMark.load(self.store.get_meta(_MARK)))
         self.sessions = SessionKeeper(self.store, reader=self.trust.reader, now=self.clock.now)
         self.board = AlertBoard(self.store)

@@ -452,6 +452,17 @@ class Store:
         with self._transaction() as tx:
             tx.execute("UPDATE audit SET sent = 1 WHERE seq <= ?", (seq,))
 
+    def enrolled_as(self, enrolment: str) -> None:
+        """Note under which enrolment the car runs; a new one brings its whole trail again.
+
+        Central counts a trail by enrolment, so a chain that it should continue must be there from
+        its first event.
+        """
+        with self._transaction() as tx:
+            if self.get_meta("enrolment") not in (None, enrolment):
+                tx.execute("UPDATE audit SET sent = 0")
+            self.set_meta("enrolment", enrolment)
+
     # --- small facts ------------------------------------------------------------------------
 
     def get_meta(self, key: str) -> str | None:

@@ -154,6 +154,16 @@ def test_a_damaged_database_is_moved_aside_and_recorded(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_new_enrolment_brings_the_whole_trail_again(store: Store) -> None:
+    store.enrolled_as("first")
+    store.record(Event.STARTED)
+    store.mark_audit_sent(1)
+    store.enrolled_as("first")
+    assert store.unsent_audit(10) == []
+    store.enrolled_as("second")
+    assert [event.seq for event in store.unsent_audit(10)] == [1]
+
+
 def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "queue.db")
     connection.execute("PRAGMA user_version=99")
