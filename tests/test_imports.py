@@ -15,10 +15,11 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"crypto", "config", "workers", "ledger", "process"}),
     frozenset({"wire"}),
     frozenset({"audit", "frames", "models", "profiles"}),
-    frozenset({"clock", "sources", "detect", "ocr", "hotlist", "roster", "trust", "store"}),
+    frozenset({"clock", "sources", "detect", "ocr", "hotlist", "roster", "trust", "database"}),
     frozenset(
         {
             "capture",
+            "store",
             "mark",
             "nmea",
             "fuse",
@@ -26,12 +27,10 @@ LAYERS: tuple[frozenset[str], ...] = (
             "suppress",
             "track",
             "mirror",
-            "outbound",
-            "session",
             "cards",
         }
     ),
-    frozenset({"gps", "passes", "targets", "alerts"}),
+    frozenset({"gps", "passes", "targets", "alerts", "outbound", "session"}),
     frozenset({"reader", "permits"}),
     frozenset({"sync", "photo", "collect"}),
     frozenset({"mdt", "lanes"}),
