@@ -84,7 +84,10 @@ def destroy_by(instant: datetime, life: timedelta = MAX_LIFE) -> datetime:
 def _aware_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("time without a zone; give UTC")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # pydantic turns ValueError alone into a validation error
+        raise ValueError("time is outside the calendar in UTC") from None
 
 
 def _bare_jpeg(value: bytes) -> bytes:

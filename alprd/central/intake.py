@@ -174,9 +174,12 @@ def _open(
         return
     # The car's figure may shorten a life, never lengthen it beyond what central's own settings
     # give from the collection instant, nor from now (an instant in the future) (R-460.5-4).
-    arrival.destroy_by = min(
-        header.destroy_by, destroy_by(read.instant, central.life), destroy_by(now, central.life)
-    )
+    try:
+        from_instant = destroy_by(read.instant, central.life)
+    except OverflowError:
+        arrival.outcome, arrival.reason = "quarantined", "impossible_instant"
+        return
+    arrival.destroy_by = min(header.destroy_by, from_instant, destroy_by(now, central.life))
     if arrival.destroy_by <= now:
         arrival.outcome = "expired"
         return
@@ -237,7 +240,7 @@ def _quarantine(
     """Keep an unusable envelope, encrypted again (it may hold anything), and raise the alarm."""
     sha256 = arrival.item.sha256
     sealed = seal(key, arrival.envelope, f"quarantine {sha256}".encode())
-    crypto.write_secret(vault.quarantine_path(central.home, sha256), sealed)
+    vault.write_file(vault.quarantine_path(central.home, sha256), sealed)
     tx.execute(
         upsert(db.quarantine)
         .values(

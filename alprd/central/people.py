@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -138,7 +139,7 @@ def authenticate(central: Central, person_id: str, password: str) -> Person:
         person = find(tx, person_id)
     locked = (recent or 0) >= LOCK_AFTER
     # An unknown name costs the same time as a known one.
-    good = _verify(person.verifier if person else _DECOY, password) and person is not None
+    good = _verify(person.verifier if person else _decoy(), password) and person is not None
     if locked or not good or person is None:
         reason = "locked" if locked else "wrong_password"
         with central.database.write() as tx:
@@ -158,7 +159,9 @@ def authenticate(central: Central, person_id: str, password: str) -> Person:
     return person
 
 
-_DECOY: Final = _HASHER.hash("no account has this verifier")
+@cache
+def _decoy() -> str:
+    return _HASHER.hash("no account has this verifier")
 
 
 def _verify(verifier: str, password: str) -> bool:

@@ -21,6 +21,8 @@ from alprd.errors import AlprdError
 from alprd.records import MAX_LIFE
 
 _IDLE_LOCK: Final = timedelta(minutes=30)
+_FAILURES_KEPT: Final = timedelta(days=1)
+"""Failed sign-ons count for the lock only this long at most; the trail keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ def _purge(central: Central) -> Purge:
         tx.execute(delete(db.quarantine).where(db.quarantine.c.destroy_by <= now))
         tx.execute(delete(db.batches).where(db.batches.c.received_at <= now - MAX_LIFE))
         tx.execute(delete(db.web_sessions).where(db.web_sessions.c.last_seen <= now - _IDLE_LOCK))
+        failures = db.sign_on_failures
+        tx.execute(delete(failures).where(failures.c.at <= now - _FAILURES_KEPT))
         if due or foul:
             _ledger(tx, [(row.hour, row.classification) for row in due], now)
             central.trail.record(

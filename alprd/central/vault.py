@@ -24,7 +24,7 @@ from sqlalchemy import Row
 
 from alprd.central.keys import derive, mac, seal, unseal
 from alprd.crypto import canonical, write_secret
-from alprd.errors import EnvelopeError
+from alprd.errors import EnvelopeError, StoreError
 from alprd.records import Closed, Plate, Position, Read, Utc, fold
 
 _CELL: Final = 512
@@ -140,9 +140,23 @@ def picture_path(home: Path, read: str) -> Path:
 
 def write_pictures(home: Path, read: str, sealed: bytes) -> None:
     """Put a picture file on disk; durable when this returns."""
-    path = picture_path(home, read)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_secret(path, sealed)
+    write_file(picture_path(home, read), sealed)
+
+
+def write_file(path: Path, sealed: bytes) -> None:
+    """Put an encrypted file on disk; durable when this returns.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be used; nothing was stored.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_secret(path, sealed)
+    except OSError as error:
+        raise StoreError(
+            f"file in {path.parent} cannot be written: {error.strerror}",
+            remedy="check free disk space and the folder's owner",
+        ) from error
 
 
 def remove_pictures(home: Path, reads: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,8 @@ from alprd.wire import (
     SessionRow,
 )
 
+_READER: Final = re.compile(r"^[0-9]{1,4}$")
+_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 PERMIT_LIFE: Final = timedelta(hours=24)
 _PERMIT_FRESH: Final = timedelta(hours=20)
 """A permit with at least this much left is handed out again instead of a new one."""
@@ -105,18 +108,14 @@ def by_certificate(central: Central, der: bytes | None) -> Vehicle:
 
 def issue_code(central: Central, vehicle: str, reader: str, actor: Actor = CENTRAL) -> str:
     """A one-time enrolment code, valid 24 h; only its hash is kept."""
+    if not _READER.match(reader):
+        raise InputError("reader number is not 1 to 4 digits", remedy="such as --reader 1")
+    if not _NAME.match(vehicle):
+        raise InputError("vehicle name is not letters, digits, '-', '_' and '.'")
     code = ca.new_code(central.ca)
     now = central.clock()
     with central.database.write() as tx:
-        taken = tx.scalar(
-            select(db.vehicles.c.vehicle).where(
-                db.vehicles.c.reader == reader, db.vehicles.c.vehicle != vehicle
-            )
-        )
-        if taken is not None:
-            raise InputError(
-                f"reader number {reader} belongs to {taken}", remedy="choose a free number"
-            )
+        _check_reader(tx, vehicle, reader)
         tx.execute(
             insert(db.enrol_codes).values(
                 code_hash=ca.code_hash(code),
@@ -127,6 +126,18 @@ def issue_code(central: Central, vehicle: str, reader: str, actor: Actor = CENTR
         )
         central.trail.record(tx, Event.CODE_ISSUED, actor, at=now, detail={"vehicle": vehicle})
     return code
+
+
+def _check_reader(tx: Connection, vehicle: str, reader: str) -> None:
+    taken = tx.scalar(
+        select(db.vehicles.c.vehicle).where(
+            db.vehicles.c.reader == reader, db.vehicles.c.vehicle != vehicle
+        )
+    )
+    if taken is not None:
+        raise InputError(
+            f"reader number {reader} belongs to {taken}", remedy="choose a free number"
+        )
 
 
 def enrol(central: Central, request: EnrolRequest, tuf_root: str) -> EnrolReply:
@@ -151,6 +162,7 @@ def enrol(central: Central, request: EnrolRequest, tuf_root: str) -> EnrolReply:
             and row.vehicle == request.vehicle
         )
         if good and row is not None:
+            _check_reader(tx, request.vehicle, row.reader)
             certificate = ca.issue_car(
                 central.ca, central.keystore.private("ca"), request.csr, request.vehicle, now
             )
@@ -293,6 +305,8 @@ def accept_sessions(
     report = crypto.verify_document(document, "sessions", vehicle.batch_key, SessionReport)
     _own(central, vehicle, report)
     now = central.clock()
+    if any(not 2000 < t.year < 2100 for row in report.rows for t in (row.started, row.ended)):
+        raise InputError("a session lies outside the years 2001 to 2099")
     with central.database.write() as tx:
         added = [row.id for row in report.rows if _keep_session(central, tx, vehicle, row, now)]
         touch(tx, vehicle, now, dock=True)
