@@ -156,6 +156,7 @@ class AlertBoard:
         *,
         plate_jpeg: bytes | None = None,
         wide_jpeg: bytes | None = None,
+        instant: datetime | None = None,
         captured_mono_ns: int | None = None,
         suppressed: bool | None = None,
     ) -> tuple[str, ...]:
@@ -164,6 +165,7 @@ class AlertBoard:
         A card whose entry still matches changes loudly if anything it says changed, quietly (new
         pictures) if not; one whose entry no longer matches is withdrawn; an entry that newly
         matches gets its card. A pass without a card changes nothing: raise an alert instead.
+        What is left out stays as it was told before.
 
         Raises:
             AuditError: the change is on the board, but could not be recorded. Taking back a
@@ -179,6 +181,7 @@ class AlertBoard:
             now = replace(
                 old.copy(old.match),
                 reading=reading,
+                instant=instant or old.instant,
                 captured_mono_ns=captured_mono_ns or old.captured_mono_ns,
                 suppressed=old.suppressed if suppressed is None else suppressed,
             )

@@ -89,6 +89,7 @@ def create_app(context: MdtContext) -> Starlette:
         context.collection,
         context.clock,
         on_end=context.board.end_shift,
+        collecting=lambda: context.status().session_open,
         idle_s=context.idle_s,
         shift_s=context.shift_s,
     )

@@ -52,8 +52,11 @@ class Collection(Protocol):
         """Begin to collect under this person; may raise :class:`RefusedError`."""
 
     def signed_off(self, reason: str) -> None:
-        """End it. ``reason``: signed_off, hand_over, new_purpose, idle, shift_over, or the code
-        with which the roster refused."""
+        """End it.
+
+        ``reason``: signed_off, hand_over, new_purpose, renewed, idle, shift_over, or the code with
+        which the roster refused.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class SignOns:
 
     Args:
         on_end: told after a sign-on ended, so that the alert board closes the shift.
+        collecting: whether the daemon collects now. It may have stopped under a live sign-on
+            (permit, camera); signing on again then begins anew.
     """
 
     def __init__(
@@ -97,6 +102,7 @@ class SignOns:
         clock: Clock,
         *,
         on_end: Callable[[], None],
+        collecting: Callable[[], bool],
         idle_s: float = IDLE_S,
         shift_s: float = SHIFT_S,
         monotonic: Callable[[], float] = time.monotonic,
@@ -106,6 +112,7 @@ class SignOns:
         self._collection = collection
         self._clock = clock
         self._on_end = on_end
+        self._collecting = collecting
         self._idle_s = idle_s
         self._shift_s = shift_s
         self._monotonic = monotonic
@@ -198,10 +205,11 @@ class SignOns:
     def _begin(self, person: Person, purpose: str, unit: str) -> SignOn:
         live = self.live
         if live is not None and live.person.id == person.id:
-            if (live.purpose, live.unit) == (purpose, unit):
+            same_duty = (live.purpose, live.unit) == (purpose, unit)
+            if same_duty and self._collecting():
                 self._record_on(live, second=True)
                 return live
-            self._end(live, "new_purpose", live.actor)
+            self._end(live, "renewed" if same_duty else "new_purpose", live.actor)
         elif live is not None:
             self._end(live, "hand_over", Actor(person.id, person.name, OPERATOR_ROLE))
         sign_on = SignOn(secrets.token_hex(8), person, purpose, unit, self._monotonic())

@@ -6,12 +6,15 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.routing import Mount, Route
 
 from alprd.audit import Event
@@ -311,6 +314,17 @@ def test_two_screens_of_one_person_share_the_sign_on(
     assert served.collecting.told[-1] == ("off", "signed_off")
 
 
+def test_signing_on_again_resumes_what_the_car_had_stopped(served: Car, sign_on: SignOn) -> None:
+    sign_on()
+    served.status = replace(served.status, session_open=False)  # the permit lapsed, say
+    sign_on()
+    assert [told[:2] for told in served.collecting.told] == [
+        ("on", "dep.one"),
+        ("off", "renewed"),
+        ("on", "dep.one"),
+    ]
+
+
 @pytest.mark.policy("R-460.4-d")
 def test_a_newer_roster_ends_a_running_sign_on(
     served: Car, client: httpx.Client, sign_on: SignOn
@@ -330,6 +344,7 @@ def test_idle_and_long_sign_ons_end(car: Car) -> None:
         car.collecting,
         car.context.clock,
         on_end=car.board.end_shift,
+        collecting=lambda: True,
         idle_s=60,
         shift_s=1000,
         monotonic=lambda: now[0],
@@ -596,6 +611,46 @@ def test_sixty_alerts_in_a_burst_all_arrive(
     got = {stream.next("alert")["plate"] for _ in range(60)}
     thread.join()
     assert got == {f"B{i:04}" for i in range(60)}
+
+
+# --- anything at all --------------------------------------------------------------------------
+
+PATHS = st.sampled_from(
+    ["/", "/sign-on", "/sign-off", "/session", "/healthz", "/static/mdt.css"]
+    + [f"/alerts/{'a' * 32}/{tail}" for tail in ("plate.jpg", "silence", "acknowledge")]
+) | st.text("/ab%.20", max_size=12).map(lambda text: "/" + text.lstrip("/"))
+FORMS = st.dictionaries(
+    st.sampled_from(["person", "password", "purpose", "unit", "acknowledged", "csrf", "seen"]),
+    st.text(max_size=40).filter(lambda text: text.isprintable()),
+)
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"]),
+    path=PATHS,
+    form=FORMS,
+    page=st.booleans(),
+    on=st.booleans(),
+)
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_request_makes_the_server_fail(
+    client: httpx.Client,
+    sign_on: SignOn,
+    method: str,
+    path: str,
+    form: dict[str, str],
+    page: bool,
+    on: bool,
+) -> None:
+    if on and client.get("/session").status_code == 401:
+        sign_on()
+    headers = {"Accept": "text/html"} if page else {}
+    body = form if method in ("POST", "PUT") else None
+    cookies = None if on else {"alprd_session": form.get("csrf", "")[:20].encode().hex()}
+    request = client.build_request(method, path, data=body, headers=headers, cookies=cookies)
+    assert client.send(request).status_code < 500
 
 
 # --- server and status ------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from alprd.mdt.app import create_app, serve_in_thread
+from alprd.mdt.status import CameraState
 from mdt.world import PASSWORD, Car, match, person, reading, roster
 
 CHROMIUM = shutil.which("chromium")
@@ -200,6 +202,17 @@ def test_a_screen_that_is_signed_off_shows_nothing(
     served.book.load(roster(person("one")))
 
 
+def test_a_car_that_does_not_collect_says_so(page: Page, served: Car) -> None:
+    sign_on(page)
+    resting = page.get_by_text("NOT COLLECTING: plates are not being read.")
+    expect(page.locator('[data-chip="Session"]')).to_contain_text("348 plates")
+    expect(resting).to_be_hidden()
+    camera = CameraState("front", True, 7.0)
+    served.status = replace(served.status, session_open=False, cameras=(camera,))
+    expect(resting).to_be_visible()
+    expect(page.locator('[data-chip="front"]')).to_have_attribute("data-light", "stop")
+
+
 def test_two_tabs_agree(page: Page, served: Car) -> None:
     sign_on(page)
     tab = page.context.new_page()
@@ -228,7 +241,7 @@ def test_sound_follows_the_hit_at_once(page: Page, served: Car) -> None:
     sign_on(page)
     expect(page.get_by_text("No alerts")).to_be_visible()
     took = []
-    for number in range(8):
+    for number in range(5):
         page.evaluate("delete document.body.dataset.lastSound")
         raised = time.time()
         served.alert(f"SND{number:03}")

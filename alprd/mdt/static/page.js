@@ -130,6 +130,7 @@ function connect() {
     for (const id of stale) remove(id);
     stale.clear();
     byId("trouble").hidden = true;
+    byId("resting").hidden = car.session_open;
     setCarTime(car.now);
     showStatus(car);
   });
