@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
+from rich.console import Console
+from rich.progress import track
 
 from alprd.errors import AlprdError
 from training.detector import export, pool, report
+from training.detector.drives import SEEDS, drive_frames
+from training.detector.evaluate import OnnxDetector, Tally
 from training.detector.train import Schedule, load_average, load_checkpoint, train
 
 MODELS = Path(__file__).resolve().parents[2] / "alprd" / "models"
@@ -48,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     check = commands.add_parser("evaluate", parents=[data, models], help="figures on detect/val")
+    check.add_argument("--no-drives", action="store_true", help="photographs only")
     check.add_argument("--json", action="store_true")
     check.add_argument("--card", type=Path, help="model card to write the figures into")
     return parser
@@ -63,9 +69,10 @@ def _export(args: argparse.Namespace) -> None:
     print(f"{args.models / 'detector.onnx'}: {steps} steps, thresholds {thresholds}")
 
 
-def _evaluate(args: argparse.Namespace) -> None:
-    sheet = report.read_sheet(args.models)
-    detectors, tallies = report.measure(args.data, args.models, threads=args.threads)
+def _rows(
+    sheet: dict[str, Any], found: tuple[dict[str, OnnxDetector], dict[str, Tally]]
+) -> list[report.Figures]:
+    detectors, tallies = found
     rows = []
     for name, tally in tallies.items():
         if name == "peer":
@@ -73,10 +80,47 @@ def _evaluate(args: argparse.Namespace) -> None:
         else:
             label, threshold = f"alprd {name}", float(sheet["profiles"][name]["threshold"])
         rows.append(report.figures(label, detectors[name], tally, threshold))
-    text = report.table(rows)
-    print(report.as_json(rows) if args.json else text)
+    return rows
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    sheet = report.read_sheet(args.models)
+    photos = _rows(sheet, report.measure(args.data, args.models, threads=args.threads))
+    sets = {"photographs": photos}
+    text = [
+        "Photographs of detect/val:",
+        "",
+        report.table(photos),
+        "",
+        "Recall at IoU 0.5 by width of the plate in the photograph (number of plates):",
+        "",
+        report.band_table(photos),
+    ]
+    if not args.no_drives:
+        frames = [
+            frame
+            for seed in track(SEEDS, "rendering drives", console=Console(stderr=True))
+            for frame in drive_frames(seed)
+        ]
+        drives = _rows(
+            sheet,
+            report.measure(args.data, args.models, threads=args.threads, pictures=frames),
+        )
+        sets["drives"] = drives
+        text += [
+            "",
+            f"{len(frames)} frames (1280x720) of {len(SEEDS)} rendered test drives:",
+            "",
+            report.table(drives),
+            "",
+            "Recall at IoU 0.5 by width of the plate in the frame (number of plates):",
+            "",
+            report.band_table(drives),
+        ]
+    joined = "\n".join(text)
+    print(report.as_json(sets) if args.json else joined)
     if args.card:
-        report.update_card(args.card, text)
+        report.update_card(args.card, joined)
 
 
 def main(argv: list[str] | None = None) -> int:

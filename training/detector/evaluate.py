@@ -8,7 +8,7 @@ the same decoded pictures in the same run, one after the other, so that the time
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +45,9 @@ def letterbox(pixels: Pixels, height: int, width: int, *, square: bool) -> tuple
     nh, nw = max(1, round(h * scale)), max(1, round(w * scale))
     if not square:
         height, width = -(-nh // 32) * 32, -(-nw // 32) * 32
-    small = cv2.resize(pixels, (nw, nh), interpolation=cv2.INTER_LINEAR)
+    # As the runtime does: area averaging where strokes would fall between samples.
+    how = cv2.INTER_AREA if scale < 0.75 else cv2.INTER_LINEAR
+    small = cv2.resize(pixels, (nw, nh), interpolation=how)
     top, left = (height - nh) // 2, (width - nw) // 2
     canvas = np.full((height, width, 3), GREY, np.uint8)
     canvas[top : top + nh, left : left + nw] = small
@@ -107,11 +109,11 @@ class Tally:
     false50: list[float] = field(default_factory=list)
     false30: list[float] = field(default_factory=list)
 
-    def add(self, boxes: Boxes, rows: Rows) -> None:
-        """Count one picture."""
+    def add(self, boxes: Boxes, rows: Rows, optional: Boxes | None = None) -> None:
+        """Count one picture; false boxes that touch an optional one are not counted."""
         self.pictures += 1
-        score50, false50 = _match(boxes, rows, 0.5)
-        score30, false30 = _match(boxes, rows, 0.3)
+        score50, false50 = _match(boxes, rows, 0.5, optional)
+        score30, false30 = _match(boxes, rows, 0.3, optional)
         for k in range(len(boxes)):
             self.labels.append((float(boxes[k, 2] - boxes[k, 0]), score50[k], score30[k]))
         self.false50 += false50
@@ -141,21 +143,26 @@ class Tally:
         return sum(band[0] <= row[0] < band[1] for row in self.labels)
 
 
-def _match(boxes: Boxes, rows: Rows, least: float) -> tuple[list[float], list[float]]:
+def _match(
+    boxes: Boxes, rows: Rows, least: float, optional: Boxes | None
+) -> tuple[list[float], list[float]]:
     scores = [-1.0] * len(boxes)
     false: list[float] = []
     overlap = iou_matrix(rows[:, :4], boxes)
+    excused = np.zeros(len(rows), bool)
+    if optional is not None and len(optional):
+        excused |= (iou_matrix(rows[:, :4], optional) > 0.1).any(1)
     for i in range(len(rows)):
         free = [k for k in range(len(boxes)) if scores[k] < 0 and overlap[i, k] >= least]
         if free:
             scores[max(free, key=lambda k: float(overlap[i, k]))] = float(rows[i, 4])
-        else:
+        elif not excused[i]:
             false.append(float(rows[i, 4]))
     return scores, false
 
 
 def evaluate(
-    pictures: Sequence[Labelled],
+    pictures: Iterable[Labelled],
     detectors: dict[str, OnnxDetector],
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tally]:
@@ -163,7 +170,7 @@ def evaluate(
     tallies = {name: Tally() for name in detectors}
     for number, item in enumerate(pictures):
         for name, detector in detectors.items():
-            tallies[name].add(item.boxes, detector(item.pixels))
+            tallies[name].add(item.boxes, detector(item.pixels), item.optional)
         if progress:
             progress(number + 1)
     return tallies

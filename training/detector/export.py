@@ -85,11 +85,8 @@ class _Graph:
 
     def block(self, x: str, block: ConvBlock) -> str:
         """A convolution with its batch normalisation folded in."""
-        bn = block.bn
-        assert bn.running_var is not None and bn.running_mean is not None
-        scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
-        weight = block.conv.weight * scale[:, None, None, None]
-        y = self.conv(x, weight, bn.bias - bn.running_mean * scale, block.conv.stride[0])
+        weight, bias = block.folded()
+        y = self.conv(x, weight, bias, block.conv.stride[0])
         return self.op("Relu", y) if block.act else y
 
     def stage(self, x: str, modules: torch.nn.Sequential) -> str:

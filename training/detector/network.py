@@ -50,10 +50,28 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(cin, cout, k, stride, k // 2, bias=False)
         self.bn = nn.BatchNorm2d(cout, momentum=0.03)
         self.act = act
+        self.frozen = False
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one convolution that this block is at inference."""
+        bn = self.bn
+        assert bn.running_var is not None and bn.running_mean is not None
+        scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
+        return self.conv.weight * scale[:, None, None, None], bn.bias - bn.running_mean * scale
+
+    def freeze(self) -> None:
+        """Stop learning: the block becomes a fixed convolution with bias."""
+        self.frozen = True
+        self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[N, cin, H, W]`` to ``[N, cout, H / stride, W / stride]``."""
-        y: Tensor = self.bn(self.conv(x))
+        if self.frozen:
+            weight, bias = self.folded()
+            conv = self.conv
+            y = nn.functional.conv2d(x, weight, bias, conv.stride, conv.padding)
+            return torch.relu_(y) if self.act else y
+        y = self.bn(self.conv(x))
         return torch.relu_(y) if self.act else y
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,23 +99,33 @@ def read_sheet(models: Path) -> dict[str, Any]:
 
 
 def measure(
-    data: Path, models: Path, *, threads: int = 1, peer: bool = True, quiet: bool = False
+    data: Path,
+    models: Path,
+    *,
+    threads: int = 1,
+    peer: bool = True,
+    quiet: bool = False,
+    pictures: Sequence[store.Labelled] | None = None,
 ) -> tuple[dict[str, OnnxDetector], dict[str, Tally]]:
-    """Run the shipped model at every profile, and the peer where it lies, on detect/val."""
-    pictures = list(store.read_split(data, "val"))
+    """Run the shipped model at every profile, and the peer where it lies.
+
+    ``pictures`` are those of detect/val unless given.
+    """
+    if pictures is None:
+        pictures = list(store.read_split(data, "val"))
     model = models / "detector.onnx"
     detectors = {name: OnnxDetector(model, size, threads) for name, size in PROFILES.items()}
     other = data.parent / "peers" / PEER_FILE
     if peer and other.exists():
         detectors["peer"] = OnnxDetector(other, (416, 416), threads)
     with Progress(disable=quiet, console=Console(stderr=True)) as progress:
-        task = progress.add_task("detect/val", total=len(pictures))
+        task = progress.add_task("detecting", total=len(pictures))
         tallies = evaluate(pictures, detectors, lambda done: progress.update(task, completed=done))
     return detectors, tallies
 
 
 def table(rows: list[Figures]) -> str:
-    """The figures as a Markdown table, and recall by plate width below."""
+    """The figures as a Markdown table."""
     out = [
         "| detector | input | threshold | recall IoU 0.5 | recall IoU 0.3 "
         "| false boxes a picture (0.5) | (0.3) | ms p50 | ms p95 |",
@@ -125,9 +136,13 @@ def table(rows: list[Figures]) -> str:
         f"| {r.false50:.3f} | {r.false30:.3f} | {r.ms_p50:.1f} | {r.ms_p95:.1f} |"
         for r in rows
     ]
-    bands = list(rows[0].bands50)
-    out += ["", "Recall at IoU 0.5 by width of the plate in the photograph:", ""]
-    out.append("| detector | " + " | ".join(f"{b} ({rows[0].bands50[b][1]})" for b in bands) + " |")
+    return "\n".join(out)
+
+
+def band_table(rows: list[Figures]) -> str:
+    """Recall at IoU 0.5 by plate width as a Markdown table; number of plates in brackets."""
+    bands = [b for b, (_, count) in rows[0].bands50.items() if count]
+    out = ["| detector | " + " | ".join(f"{b} ({rows[0].bands50[b][1]})" for b in bands) + " |"]
     out.append("|---" * (len(bands) + 1) + "|")
     for r in rows:
         cells = [f"{r.bands50[b][0]:.0%}" for b in bands]
@@ -135,9 +150,10 @@ def table(rows: list[Figures]) -> str:
     return "\n".join(out)
 
 
-def as_json(rows: list[Figures]) -> str:
-    """The figures for programs."""
-    return json.dumps([asdict(row) for row in rows], indent=2)
+def as_json(sets: dict[str, list[Figures]]) -> str:
+    """The figures of each set of pictures for programs."""
+    plain = {name: [asdict(row) for row in rows] for name, rows in sets.items()}
+    return json.dumps(plain, indent=2)
 
 
 def update_card(card: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -31,11 +31,15 @@ class TrainingDataError(AlprdError):
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture (RGB or RGBA, ``[H, W, C]``) and its plates ``[G, 4]`` as x0, y0, x1, y1 px."""
+    """A picture (RGB or RGBA, ``[H, W, C]``) and its plates ``[G, 4]`` as x0, y0, x1, y1 px.
+
+    ``optional`` boxes count neither for nor against a detector in an evaluation.
+    """
 
     name: str
     pixels: Pixels
     boxes: Boxes
+    optional: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 class PictureStore:
