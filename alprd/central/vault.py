@@ -150,13 +150,23 @@ def write_file(path: Path, sealed: bytes) -> None:
         StoreError: the disk is full or the folder cannot be used; nothing was stored.
     """
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(path.parent.parent)  # else a power cut could take the folder away
         write_secret(path, sealed)
     except OSError as error:
         raise StoreError(
             f"file in {path.parent} cannot be written: {error.strerror}",
             remedy="check free disk space and the folder's owner",
         ) from error
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_pictures(home: Path, reads: Iterable[str]) -> None:

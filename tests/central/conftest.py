@@ -15,7 +15,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.start()
     yield made
     if made.process is not None:
-        made.stop()
+        assert made.stop() == 0
+    log = (made.home / "serve.log").read_text()
+    assert "Traceback" not in log, log
+    assert "unexpected" not in log, log
 
 
 @pytest.fixture(scope="module")

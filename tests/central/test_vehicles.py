@@ -86,7 +86,7 @@ def test_session_becomes_a_row_of_the_public_log_once(server: Server, car: Car) 
     assert rows[0]["start"] == "2026-11-01T00:30:00-05:00"
     assert rows[0]["databases_compared"].startswith("LPDF 20261120")
     html = httpx.get(f"{server.page_url}/public/log").text
-    assert "2026-11-01 00:30:00-05:00" in html
+    assert '2026-11-01 <span class="t">00:30:00-05:00' in html
     assert run(server.home, "publiclog")  # the same by the command line
 
 
