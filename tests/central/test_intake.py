@@ -8,6 +8,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -266,7 +267,10 @@ def test_suppressed_read_leaves_nothing_and_shows_nothing(
     after = run(server.home, "status")
     for name in ("reads_held", "received_total"):
         assert after[name] - before[name] == 3, name
-    window = {"since": hidden.instant - timedelta(hours=1), "until": datetime.now(UTC)}
+    window: dict[str, Any] = {
+        "since": hidden.instant - timedelta(hours=1),
+        "until": datetime.now(UTC),
+    }
     found = {row["id"] for row in search(server.home, **window)}
     assert plain.id in found
     assert not {hidden.id, look_alike.id} & found
@@ -338,7 +342,10 @@ def test_search_gives_what_was_sent(server: Server, car: Car) -> None:
     add_person(server.home, "ida", "investigator")
     read = make_read("ZBR8842")
     car.send_reads(read)
-    window = {"since": read.instant - timedelta(minutes=1), "until": datetime.now(UTC)}
+    window: dict[str, Any] = {
+        "since": read.instant - timedelta(minutes=1),
+        "until": datetime.now(UTC),
+    }
     found = search(server.home, "--plate", "zbr 8842", **window)
     assert [row["id"] for row in found] == [read.id]
     assert found[0] == {

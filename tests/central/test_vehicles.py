@@ -27,10 +27,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from alprd import crypto, wire
-from alprd.records import new_id
+from alprd.records import Closed, new_id
 
 
-def signed(car: Car, answer: httpx.Response, kind: str, model: type[wire.Closed]) -> wire.Closed:
+def signed(car: Car, answer: httpx.Response, kind: str, model: type[Closed]) -> Closed:
     assert answer.status_code == 200, answer.text
     document = crypto.SignedDocument.model_validate_json(answer.content)
     return crypto.verify_document(document, kind, car.receipt_key, model)
