@@ -84,6 +84,19 @@ def put(board: AlertBoard, of: str = "p1", **changes: Any) -> str:
     return board.raise_alert(**(values | changes))
 
 
+class Memory:
+    """A trail that fails on demand."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.count = 0
+
+    def record(self, *args: object, **kwargs: object) -> None:
+        if self.broken:
+            raise AuditError("the disk is full")
+        self.count += 1
+
+
 @pytest.fixture
 def clock() -> Seconds:
     return Seconds()
@@ -228,6 +241,31 @@ def test_correction_to_another_entry_withdraws_and_raises(board: AlertBoard) -> 
     view = board.view(new)
     assert view is not None
     assert (view.session, view.captured_mono_ns, view.camera) == (SESSION, 5, "front")
+
+
+def test_correction_into_another_card_joins_it(board: AlertBoard) -> None:
+    look_alike = match(kind="look-alike", differing=(1,))
+    wrong = put(board, "p1")
+    right = put(board, "p2", reading=reading("ZOX417"), match=look_alike)
+    assert board.correct("p1", reading("ZOX417"), look_alike) == (right,)
+    views = {view.id: view for view in board.snapshot()}
+    assert (views[wrong].state, views[right].state) == ("withdrawn", "new")
+    assert (views[right].count, views[right].pass_id) == (2, "p1")
+
+
+def test_an_act_does_not_swallow_a_correction_that_comes_meanwhile(clock: Seconds) -> None:
+    class Slow(Memory):
+        """While the act is being written to disk, a camera corrects the reading."""
+
+        def record(self, *args: object, **kwargs: object) -> None:
+            super().record()
+            if args[0] == Event.ALERT_ACKNOWLEDGED:
+                made.correct("p1", reading("ZOX417"), match(kind="look-alike", differing=(1,)))
+
+    made = AlertBoard(Slow(), monotonic=clock)
+    card = put(made, "p1")
+    made.acknowledge(card, PERSON)
+    assert (one(made).state, one(made).corrected_from) == ("new", "ZQX417")
 
 
 def test_withdrawing_one_sighting_leaves_the_others(board: AlertBoard) -> None:
@@ -411,19 +449,6 @@ def test_threads_raise_while_a_person_acts(board: AlertBoard) -> None:
         thread.join()
     assert sum(view.count for view in board.snapshot()) == 60
     assert len(board.snapshot()) == 5
-
-
-class Memory:
-    """A trail that fails on demand; the state machine's speed needs no disk."""
-
-    def __init__(self) -> None:
-        self.broken = False
-        self.count = 0
-
-    def record(self, *args: object, **kwargs: object) -> None:
-        if self.broken:
-            raise AuditError("the disk is full")
-        self.count += 1
 
 
 ENTRIES = st.integers(0, 3)
