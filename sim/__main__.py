@@ -24,8 +24,8 @@ from sim.drive import (
 
 def _render(out: Path, seed: int, seconds: float) -> Plan:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description:>6}"), BarColumn(),
-               TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeRemainingColumn())  # fmt: skip
+    count = TextColumn("{task.completed:.0f}/{task.total:.0f}")
+    columns = (TextColumn("{task.description:>6}"), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         tasks: dict[str, TaskID] = {}
 

@@ -35,8 +35,8 @@ Progress = Callable[[str, int, int], None]
 """Called with (task, done, total)."""
 
 _X264 = {
-    "preset": "slow", "crf": "29", "tune": "film", "threads": "1",
-    "x264-params": "keyint=75:aq-mode=3:aq-strength=0.9:deblock=1,1:info=0",
+    "preset": "medium", "crf": "31", "threads": "1",
+    "x264-params": "keyint=150:aq-mode=1:psy-rd=0.4,0:deblock=1,1:info=0",
 }  # fmt: skip
 
 

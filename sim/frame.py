@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,13 +13,14 @@ from numpy.typing import NDArray
 import plates
 from sim import raster
 from sim.camera import Camera
-from sim.ground import TUNNEL_LEFT, TUNNEL_RIGHT, TUNNEL_TOP, Ground
+from sim.ground import Ground
 from sim.lighting import Light
 from sim.optics import Sensor, flare
 from sim.paint import paint_body
 from sim.raster import Pose, Texture
 from sim.scenery import CHUNK_M, Prop, Sky, draw_prop, props_of_chunk
 from sim.seeds import stream
+from sim.tunnel import Tunnel
 from sim.world import FPS, Vehicle, World
 
 F32 = NDArray[np.float32]
@@ -25,6 +28,8 @@ U8 = NDArray[np.uint8]
 
 FAR_M = 110.0
 VEHICLE_FAR_M = 75.0
+FOCUS_FAR_M = 21.0
+"""Farther things are out of focus: a 12 mm lens at f/1.8 focused at 9 m."""
 
 
 @dataclass
@@ -48,6 +53,7 @@ class FrameRenderer:
     def __post_init__(self) -> None:
         w = self.world
         self._ground = Ground(self.camera, w.split, w.seed)
+        self._tunnel = Tunnel(self.camera, w.split, w.seed)
         self._sky = Sky(self.camera, w.split, w.seed)
         self._sensor = Sensor(stream(w.split, w.seed, "sensor", self.camera.name))
         self._fonts = plates.FontPool.load(w.split)
@@ -78,49 +84,43 @@ class FrameRenderer:
         cw, ch = cam.canvas
         canvas = np.empty((ch, cw, 3), np.uint8)
         t0, t1 = w.tunnel[0] - ego, w.tunnel[1] - ego
-        self._sky.draw(canvas, light)
+        sky = w.open_light(t)
+        self._sky.draw(canvas, sky)
         dim = self._ground_dim(t, ego) if t0 < FAR_M and t1 > -2 else None
         self._ground.draw_road(canvas, ego, light, dim)
-        items: list[tuple[float, int, object]] = []
-        lo, hi = int(ego // CHUNK_M), int((ego + FAR_M) // CHUNK_M)
-        for chunk in range(lo, hi + 1):
+        items: list[tuple[float, Callable[[], None]]] = []
+        for prop in self._standing(ego):
+            z = prop.s - ego
+            draw = partial(draw_prop, canvas, cam, prop, z, sky, w.dim(prop.s, t))
+            items.append((z, draw))
+        for v in w.vehicles:
+            pose, brake = w.pose(v, t)
+            if 1.0 < pose.z < VEHICLE_FAR_M:
+                shade = light if w.tunnel[0] < pose.z + ego < w.tunnel[1] else sky
+                items.append((pose.z, partial(self._vehicle, canvas, v, pose, brake, t, shade)))
+        if t1 > 1 and t0 < FAR_M:
+            dark = w.dim(sum(w.tunnel) / 2, t)
+            args = (canvas, ego, max(t0, 0.0), t1, light, dark)
+            items.append((t1, partial(self._tunnel.draw_lining, *args)))
+            if t0 > 0.8:
+                items.append((t0, partial(self._tunnel.draw_portal, canvas, t0, sky)))
+        sharp = False
+        for z, paint in sorted(items, key=lambda item: -item[0]):
+            if z < FOCUS_FAR_M and not sharp:
+                self._ground.defocus(canvas, FOCUS_FAR_M)
+                sharp = True
+            paint()
+        return canvas
+
+    def _standing(self, ego: float) -> Iterator[Prop]:
+        """What stands beside the road within sight, outside the tunnel."""
+        w = self.world
+        for chunk in range(int(ego // CHUNK_M), int((ego + FAR_M) // CHUNK_M) + 1):
             if chunk not in self._props:
                 self._props[chunk] = props_of_chunk(w.split, w.seed, chunk)
             for p in self._props[chunk]:
-                if p.s - ego > 3 and not (w.tunnel[0] - 3 < p.s < w.tunnel[1] + 3):
-                    items.append((p.s - ego, 0, p))
-        for v in w.vehicles:
-            pose, brake = w.pose(v, t)
-            reach = VEHICLE_FAR_M if pose.z > 0 else 0
-            if 1.0 < pose.z < reach:
-                items.append((pose.z, 1, (v, pose, brake)))
-        if t1 > 1 and t0 < FAR_M:
-            items.append((t1, 2, (t0, t1)))
-            if t0 > 2:
-                items.append((t0, 3, t0))
-        items.sort(key=lambda it: -it[0])
-        for z, kind, what in items:
-            if kind == 0:
-                assert isinstance(what, Prop)
-                draw_prop(canvas, cam, what, z, light, w.dim(what.s, t))
-            elif kind == 1:
-                self._vehicle(canvas, what, t, light, ego)
-            elif kind == 2:
-                self._ground.draw_tunnel(
-                    canvas, ego, max(t0, 0.0), t1, self._lining_light(t, light)
-                )
-            else:
-                self._portal(canvas, t0, light)
-        return canvas
-
-    def _lining_light(self, t: float, light: Light) -> Light:
-        k = self.world.dim(sum(self.world.tunnel) / 2, t)
-        a = light.ambient
-        return (
-            light.mix(light, 0.0)
-            if k == 1.0
-            else _with_ambient(light, (a[0] * k, a[1] * k, a[2] * k))
-        )
+                if p.s - ego > 3 and not w.tunnel[0] - 3 < p.s < w.tunnel[1] + 3:
+                    yield p
 
     def _ground_dim(self, t: float, ego: float) -> F32:
         w = self.world
@@ -129,48 +129,15 @@ class FrameRenderer:
         depth = np.clip(np.minimum(s - a, b - s) / 6.0, 0, 1)
         adapted = w.inside(t)
         within, without = 0.40 + 0.60 * adapted, 1.0 + 0.35 * adapted
-        return (without + (within - without) * depth).astype(np.float32)
+        return np.asarray(without + (within - without) * depth, np.float32)
 
-    def _portal(self, canvas: U8, z: float, light: Light) -> None:
-        """The face of the tunnel: concrete round the opening, an embankment beside it."""
-        cam = self.camera
-        level = np.asarray(light.ambient, np.float32) + 0.25 * light.sun
-        left, right, top = TUNNEL_LEFT, TUNNEL_RIGHT, TUNNEL_TOP
-        concrete, grass = np.array([150, 148, 142]), np.array([96, 104, 66])
-        parts = [
-            ((-90, left - 2.2, 0, 7.2), grass), ((right + 2.2, 90, 0, 7.2), grass),
-            ((-90, 90, top + 1.6, 9.5), grass), ((left - 2.2, left, 0, top + 1.6), concrete),
-            ((right, right + 2.2, 0, top + 1.6), concrete),
-            ((left - 0.05, right + 0.05, top, top + 1.6), concrete),
-        ]  # fmt: skip
-        air = 1 - float(np.exp(-light.haze * max(0.0, z - 10) * 1.6))
-        hor = np.asarray(light.horizon, np.float32) * 255
-        for (x0, x1, y0, y1), tone in parts:
-            pts = np.array([[x0, y1, z], [x1, y1, z], [x1, y0, z], [x0, y0, z]], np.float32)
-            uv, depth = cam.project(pts)
-            if float(depth.min()) < 0.5:
-                # One edge is behind the camera: clip the wall to what stands before the lens.
-                x0c, x1c = max(x0, -0.9 * z * 2), min(x1, 0.9 * z * 2)
-                pts[:, 0] = [x0c, x1c, x1c, x0c]
-                uv, depth = cam.project(pts)
-                if float(depth.min()) < 0.3:
-                    continue
-            rgb = np.clip(tone * level * (1 - air) + hor * air, 0, 255)
-            uv = np.clip(uv, -20000, 20000)
-            cv2.fillConvexPoly(
-                canvas, np.round(uv * 8).astype(np.int32), tuple(float(c) for c in rgb),
-                cv2.LINE_AA, 3,
-            )  # fmt: skip
-
-    def _vehicle(self, canvas: U8, what: object, t: float, light: Light, ego: float) -> None:
-        assert isinstance(what, tuple)
-        v, pose, brake = what
-        assert isinstance(v, Vehicle)
-        assert isinstance(pose, Pose)
-        cam, w = self.camera, self.world
-        dim = w.dim(pose.z + ego, t)
+    def _vehicle(
+        self, canvas: U8, v: Vehicle, pose: Pose, brake: float, t: float, light: Light
+    ) -> None:
+        w, kit = self.world, self._kit(v)
+        dim = w.dim(pose.z + w.ego_s(t), t)
         draw_vehicle(
-            canvas, cam, v, self._kit(v).texture, self._kit(v).plate if self.show_plates else None,
+            canvas, self.camera, v, kit.texture, kit.plate if self.show_plates else None,
             pose, light, dim=dim, brake=brake, drift=self._drift(v, t, light.exposure_s),
             under_roof=dim < 0.9 or w.inside(t) > 0.5,
         )  # fmt: skip
@@ -185,12 +152,6 @@ class FrameRenderer:
             uv, _ = self.camera.project(np.array([[pose.x, 0.8, max(z, 1.0)]], np.float32))
             out.append(uv[0])
         return float(out[1][0] - out[0][0]), float(out[1][1] - out[0][1])
-
-
-def _with_ambient(light: Light, ambient: tuple[float, float, float]) -> Light:
-    from dataclasses import replace
-
-    return replace(light, ambient=ambient)
 
 
 def draw_vehicle(
@@ -208,9 +169,8 @@ def draw_vehicle(
     under_roof: bool,
 ) -> None:
     """Shadow, body, plates, lamps and their glow of one vehicle."""
-    plan = v.body.plan
     lamps = 0.0 if v.parked else 1.0
-    lit = light if lamps else _without_lamps(light)
+    lit = light if lamps else replace(light, lamps=0.0)
     layer = raster.draw_body(cam, v.body.mesh, texture, pose, lit, dim=dim, brake=brake)
     if layer is None:
         return
@@ -230,19 +190,13 @@ def draw_vehicle(
             raster.draw_plate(layer, uv, plate, min(1.12, day + own + glow))
     if layer.rgba.shape[1] > 40:
         kernel = raster.motion_kernel(*drift)
-        layer.rgba = cv2.filter2D(layer.rgba, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+        soft = cv2.filter2D(layer.rgba, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+        layer.rgba = np.asarray(soft, np.float32)
     hor = np.asarray(light.horizon, np.float32) * 255
     haze = 1 - float(np.exp(-light.haze * max(0.0, pose.z - 8)))
     raster.lay_over(canvas, layer, haze if not under_roof else haze * 0.3, hor)
     if lamps:
         _lamp_glow(canvas, cam, v, pose, light, brake)
-    _ = plan
-
-
-def _without_lamps(light: Light) -> Light:
-    from dataclasses import replace
-
-    return replace(light, lamps=0.0)
 
 
 def _shadows(
@@ -271,7 +225,7 @@ def _shadows(
 def _lamp_glow(canvas: U8, cam: Camera, v: Vehicle, pose: Pose, light: Light, brake: float) -> None:
     """Glow round lamps that face the camera, and their streak on a wet road."""
     for lamps, out, rgb, power in (
-        (v.body.lamps_front, 1.0, (255.0, 246.0, 226.0), 0.75),
+        (v.body.lamps_front, 1.0, (255.0, 246.0, 226.0), 0.95),
         (v.body.lamps_rear, -1.0, (255.0, 40.0, 28.0), 0.30 + 0.35 * brake),
     ):
         heading = pose.turn(np.array([0, 0, out], np.float32))

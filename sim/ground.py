@@ -1,4 +1,4 @@
-"""The road and what lies flat on it, and the tunnel's walls: planes seen by a fixed camera.
+"""The road and what lies flat on it, as a camera on the patrol car sees it.
 
 The camera never moves against the road surface but along it, so the point that each pixel sees is
 computed once; a frame shifts the texture by the distance travelled.  Textures have separate mip
@@ -8,6 +8,7 @@ levels along the road, where perspective shrinks them most.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,8 +27,6 @@ HALF_WIDTH_M = 17.0
 PX_M = 40
 KERB_RIGHT, KERB_LEFT, CENTRE_LINE, EDGE_RIGHT = 4.35, -5.6, -1.78, 1.85
 """Lateral positions of the cross-section, metres (the patrol car drives at 0)."""
-TUNNEL_LEFT, TUNNEL_RIGHT, TUNNEL_TOP = -6.3, 5.0, 5.4
-TUNNEL_PERIOD_M = 12.0
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> F32:
@@ -43,7 +42,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, in
     return np.clip(big[y0 : y0 + shape[0], x0 : x0 + shape[1]], 0, 1).astype(np.float32)
 
 
-def _band(x: F32, lo: float, hi: float) -> NDArray[np.bool_]:
+def _band(x: NDArray[np.floating[Any]], lo: float, hi: float) -> NDArray[np.bool_]:
     return np.asarray((x >= lo) & (x < hi))
 
 
@@ -53,11 +52,11 @@ def road_texture(split: Split, seed: int) -> U8:
     h, w = int(PERIOD_M * PX_M), int(2 * HALF_WIDTH_M * PX_M)
     x = (np.arange(w, dtype=np.float32) + 0.5) / PX_M - HALF_WIDTH_M
     z = (np.arange(h, dtype=np.float32) + 0.5) / PX_M
-    fine = rng.normal(0, 1, (h, w)).astype(np.float32)
-    fine = cv2.GaussianBlur(fine, (0, 0), 1.1)
+    grain = rng.standard_normal((h, w), np.float32)
+    fine = np.asarray(cv2.GaussianBlur(grain, (0, 0), 1.1), np.float32)
     mid = noise(rng, (h, w), (60, 50))
     coarse = noise(rng, (h, w), (8, 6))
-    base = rng.uniform(88, 112)
+    base = rng.uniform(96, 118)
     grey = base + 13 * fine + 16 * (mid - 0.5) + 22 * (coarse - 0.5)
     for lane in (0.0, -3.55):
         for track in (-0.8, 0.8):
@@ -69,12 +68,12 @@ def road_texture(split: Split, seed: int) -> U8:
         a, b = rng.uniform(0.5, 1.6), rng.uniform(1.0, 5.0)
         sel = np.ix_(_band(z, pz, pz + b), _band(x, px, px + a))
         img[sel] *= rng.uniform(0.72, 0.9)
-    for _ in range(16):
+    for _ in range(11):
         pts = [(rng.uniform(KERB_LEFT, KERB_RIGHT), rng.uniform(0, PERIOD_M))]
         for _ in range(14):
             pts.append((pts[-1][0] + rng.normal(0, 0.25), pts[-1][1] + rng.normal(0.1, 0.3)))
         p = np.array([[(a + HALF_WIDTH_M) * PX_M, b * PX_M] for a, b in pts], np.int32)
-        cv2.polylines(img, [p], False, (52, 52, 54), int(rng.integers(1, 4)), cv2.LINE_AA)
+        cv2.polylines(img, [p], False, (52, 52, 54), int(rng.integers(1, 3)), cv2.LINE_AA)
     _markings(img, x, z, mid)
     # Kerb, pavement, grass.
     for lo, hi in ((KERB_RIGHT, KERB_RIGHT + 0.22), (KERB_LEFT - 0.22, KERB_LEFT)):
@@ -83,7 +82,7 @@ def road_texture(split: Split, seed: int) -> U8:
         img[:, _band(x, lo, hi)] *= 0.62
     grass_a = np.array([92, 104, 62], np.float32) * rng.uniform(0.85, 1.15)
     grass_b = np.array([134, 126, 82], np.float32)
-    mix = np.clip(0.5 + 0.9 * (noise(rng, (h, w), (50, 36)) - 0.5) + 0.12 * fine, 0, 1)[..., None]
+    mix = np.clip(0.5 + 0.9 * (noise(rng, (h, w), (110, 60)) - 0.5) + 0.12 * fine, 0, 1)[..., None]
     grass = grass_a * (1 - mix) + grass_b * mix + 7 * fine[..., None]
     verge = (x > KERB_RIGHT + 0.22) | (x < KERB_LEFT - 0.22)
     img[:, verge] = grass[:, verge]
@@ -95,7 +94,9 @@ def road_texture(split: Split, seed: int) -> U8:
     return np.clip(img, 0, 255).astype(np.uint8)
 
 
-def _markings(img: F32, x: F32, z: F32, wear: F32) -> None:
+def _markings(
+    img: F32, x: NDArray[np.floating[Any]], z: NDArray[np.floating[Any]], wear: F32
+) -> None:
     """Double yellow centre (dashed on the patrol car's side) and a white parking-lane line."""
     dashed = (z % 12.0) < 3.6
     yellow, white = np.array([206, 164, 58], np.float32), np.array([206, 206, 200], np.float32)
@@ -108,30 +109,6 @@ def _markings(img: F32, x: F32, z: F32, wear: F32) -> None:
         img[sel] = img[sel] * (1 - k) + colour * k
 
 
-def tunnel_texture(split: Split, seed: int) -> U8:
-    """One period of the tunnel lining, unrolled: left wall, ceiling, right wall (columns)."""
-    rng = stream(split, seed, "tunnel")
-    girth = 2 * TUNNEL_TOP + TUNNEL_RIGHT - TUNNEL_LEFT
-    h, w = int(TUNNEL_PERIOD_M * 30), int(girth * 30)
-    g = (np.arange(w) + 0.5) / 30
-    z = (np.arange(h) + 0.5) / 30
-    base = 128 + 34 * (noise(rng, (h, w), (10, 14)) - 0.5)
-    base = base + rng.normal(0, 3, (h, w))
-    wall_y = np.where(g < girth / 2, g, girth - g)
-    tiles = wall_y < 2.6
-    base[:, tiles] = base[:, tiles] * 0.6 + 78
-    base[np.ix_((z % 0.6) < 0.03, tiles)] *= 0.8
-    base[:, tiles & ((wall_y % 0.6) < 0.04)] *= 0.82
-    base[:, (wall_y < 0.7)] *= 0.6
-    base[(z % 6.0) < 0.1] *= 0.7
-    img = np.dstack([base, base * 0.97, base * 0.92]).astype(np.float32)
-    left, right = TUNNEL_TOP + 2.2, girth - TUNNEL_TOP - 2.2
-    for centre in (left, right):
-        lamp = np.ix_(_band(z.astype(np.float32), 2.0, 4.4), np.abs(g - centre) < 0.16)
-        img[lamp] = (255, 246, 222)
-    return np.clip(img, 0, 255).astype(np.uint8)
-
-
 @dataclass
 class _Band:
     rows: slice
@@ -142,7 +119,7 @@ class _Band:
 
 
 class Ground:
-    """The road, and tunnels over it, as one camera sees them."""
+    """The road as one camera sees it."""
 
     def __init__(self, cam: Camera, split: Split, seed: int) -> None:
         self.cam = cam
@@ -168,7 +145,6 @@ class Ground:
         self._small = tuple(
             np.ascontiguousarray(k[::4, ::4], np.float32) for k in (beam, gloss, far)
         )
-        self._tunnel(rays, tunnel_texture(split, seed))
 
     def _mip_bands(self, texture: U8) -> list[_Band]:
         h, _ = self.x.shape
@@ -202,28 +178,6 @@ class Ground:
             row = end
         return out
 
-    def _tunnel(self, rays: F32, texture: U8) -> None:
-        """Which lining point each pixel would see: unrolled girth and distance along the road."""
-        lens = self.cam.height
-        rx, ry, rz = rays[..., 0], rays[..., 1], np.maximum(rays[..., 2], 1e-3)
-        big = np.float32(1e6)
-        tl = np.where(rx < -1e-4, TUNNEL_LEFT / np.minimum(rx, -1e-4), big)
-        tr = np.where(rx > 1e-4, TUNNEL_RIGHT / np.maximum(rx, 1e-4), big)
-        tt = np.where(ry > 1e-4, (TUNNEL_TOP - lens) / np.maximum(ry, 1e-4), big)
-        t = np.minimum(np.minimum(tl, tr), tt)
-        floor = np.where(ry < -1e-4, lens / np.maximum(-ry, 1e-4), big)
-        y = lens + ry * t
-        x = rx * t
-        girth = np.where(
-            t == tl, y, np.where(t == tt, TUNNEL_TOP + x - TUNNEL_LEFT,
-                                 2 * TUNNEL_TOP + TUNNEL_RIGHT - TUNNEL_LEFT - y))  # fmt: skip
-        self.t_wall = np.where(t < floor, rz * t, -1.0).astype(np.float32)
-        self._t_u = (girth * 30).astype(np.float32)
-        small = cv2.resize(
-            texture, (texture.shape[1], texture.shape[0] // 4), interpolation=cv2.INTER_AREA
-        )
-        self._t_tex = np.asarray(cv2.GaussianBlur(small, (5, 1), 0), np.uint8)
-
     def draw_road(self, canvas: U8, travelled: float, light: Light, dim: F32 | None) -> None:
         """Draw the road into the canvas rows below the horizon.
 
@@ -253,28 +207,9 @@ class Ground:
         lit = cv2.multiply(part, gain, dtype=cv2.CV_32F)
         canvas[self.valid_rows] = cv2.add(lit, add, dtype=cv2.CV_8U)
 
-    def tunnel_mask(self, start: float, end: float) -> NDArray[np.bool_]:
-        """Pixels whose lining point lies between two distances ahead."""
-        return np.asarray((self.t_wall > max(start, 0.0)) & (self.t_wall < end))
-
-    def draw_tunnel(
-        self, canvas: U8, travelled: float, start: float, end: float, light: Light
-    ) -> None:
-        """Draw the lining between two distances ahead (metres from the car)."""
-        mask = self.tunnel_mask(start, end)
-        if not mask.any():
-            return
-        rows = np.flatnonzero(mask.any(1))
-        sl = slice(int(rows[0]), int(rows[-1]) + 1)
-        per = self._t_tex.shape[0]
-        mv = np.mod((self.t_wall[sl] + travelled) * (per / TUNNEL_PERIOD_M), per)
-        lining = cv2.remap(
-            self._t_tex, self._t_u[sl], mv.astype(np.float32), cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        ).astype(np.float32)  # fmt: skip
-        level = np.asarray(light.ambient, np.float32) * 0.85
-        fade = np.clip(1.1 - self.t_wall[sl] / 220.0, 0.35, 1.0)[..., None]
-        lamp = lining > 236
-        out = np.where(lamp, lining, np.minimum(lining * level * fade * 1.15, 255))
-        part = canvas[sl]
-        part[mask[sl]] = out[mask[sl]].astype(np.uint8)
+    def defocus(self, canvas: U8, beyond: float) -> None:
+        """Blur what has been drawn of the scene farther away than ``beyond`` metres."""
+        mid = self.z[:, self.z.shape[1] // 2]
+        row = int(np.argmax(mid[self.top :] < beyond)) + self.top
+        far = canvas[:row]
+        far[...] = cv2.GaussianBlur(far, (0, 0), 1.25)

@@ -82,7 +82,7 @@ DUSK = Light(
     blur=0.65, bloom=0.35,
 )  # fmt: skip
 NIGHT = Light(
-    ambient=(0.10, 0.11, 0.14), sun=0.0, sun_azimuth=-170.0, sun_height=5.0,
+    ambient=(0.13, 0.14, 0.175), sun=0.0, sun_azimuth=-170.0, sun_height=5.0,
     zenith=(0.012, 0.016, 0.032), horizon=(0.06, 0.06, 0.085), headlights=0.85, lamps=1.0,
     windows=1.0, clouds=0.15, haze=0.002, wet=0.1, rain=0.0, exposure_s=1 / 400, noise=0.013,
     blur=0.7, bloom=0.55,

@@ -212,8 +212,8 @@ def _planar_uv(corners: F32, normal: F32, plan: BodyPlan, dark_bed: bool) -> F32
     x, y, z = corners[..., 0], corners[..., 1], corners[..., 2]
     nx, ny, nz = (normal[:, None, k] for k in range(3))
     uv = side_px(z, y, plan.length)
-    tail = (nz < -0.22) & (np.abs(nx) < 0.75)
-    nose = (nz > 0.22) & (np.abs(nx) < 0.75)
+    tail = (nz < -0.18) & (np.abs(nx) < 0.88)
+    nose = (nz > 0.18) & (np.abs(nx) < 0.88)
     uv = np.where(tail[..., None], end_px(x, y, True), uv)
     uv = np.where(nose[..., None], end_px(x, y, False), uv)
     flat = (ny > 0.72) & ~tail & ~nose
@@ -275,9 +275,9 @@ def _cap(plan: BodyPlan, tail: bool) -> tuple[F32, F32]:
     t = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     s = np.linspace(-1, 1, cols, dtype=np.float32)[None, :]
     edge = top + 0.035 - 0.075 * np.abs(s) ** 4
-    y = yb + (edge - yb) * t
+    y = np.asarray(yb + (edge - yb) * t, np.float32)
     squeeze = 1 - 0.09 * np.clip(0.12 - t, 0, 1) / 0.12 - 0.02 * np.clip(t - 0.9, 0, 1) / 0.1
-    x = s * half * squeeze + 0 * t
+    x = np.asarray(s * half * squeeze + 0 * t, np.float32)
     back = _bow(plan, x, y, tail)
     z = back if tail else plan.length - back
     p = np.stack([x, y, z - plan.length / 2], -1).astype(np.float32)
@@ -287,20 +287,34 @@ def _cap(plan: BodyPlan, tail: bool) -> tuple[F32, F32]:
     return p, n
 
 
-def _prism(b: _Builder, cx: float, half_w: float, z: float, radius: float) -> None:
-    """A wheel seen edge-on: a short drum of rubber."""
-    a = np.linspace(0, 2 * np.pi, 19, dtype=np.float32)
-    ring = np.stack([np.sin(a) * radius, radius + np.cos(a) * radius], -1)
-    p = np.stack(
-        [np.column_stack([np.full(19, x), ring[:, 1], ring[:, 0] + z])
-         for x in (cx - half_w, cx + half_w)],
-        0,
-    )  # fmt: skip
-    n = np.stack([np.column_stack([np.zeros(19), np.cos(a), np.sin(a)])] * 2, 0)
-    base = np.arange(18)
-    quads = np.stack([base, base + 1, base + 20, base + 19], -1)
-    uv = np.broadcast_to(np.asarray(SOLID_RUBBER, np.float32), (18, 4, 2))
-    b.add(p.astype(np.float32), n.astype(np.float32), quads.astype(np.int32), uv)
+def _wheel(b: _Builder, plan: BodyPlan, side: int, axle: float) -> None:
+    """A wheel: a drum of rubber, and its outer face with the rim of the side view."""
+    n, radius, z = 18, plan.wheel, axle - plan.length / 2
+    x_in, x_out = side * (plan.width / 2 - 0.27), side * (plan.width / 2 - 0.03)
+    a = np.linspace(0, 2 * np.pi, n + 1, dtype=np.float32)
+    ring_y, ring_z = radius + np.cos(a) * radius, z + np.sin(a) * radius
+    p = np.stack([np.column_stack([np.full(n + 1, x), ring_y, ring_z]) for x in (x_in, x_out)], 0)
+    normals = np.stack([np.column_stack([np.zeros(n + 1), np.cos(a), np.sin(a)])] * 2, 0)
+    base = np.arange(n)
+    quads = np.stack([base, base + 1, base + n + 2, base + n + 1], -1)
+    uv = np.broadcast_to(np.asarray(SOLID_RUBBER, np.float32), (n, 4, 2))
+    b.add(p.astype(np.float32), normals.astype(np.float32), quads.astype(np.int32), uv)
+    face = np.concatenate([[[x_out, radius, z]], p[1]]).astype(np.float32)
+    fan = np.array([[0, k + 1, k + 2, k + 2] for k in range(n)], np.int32)
+    out = np.broadcast_to(np.array([side, 0, 0], np.float32), face.shape)
+    b.add(face, out, fan, side_px(face[fan][..., 2], face[fan][..., 1], plan.length))
+
+
+def _axle(b: _Builder, plan: BodyPlan, axle: float, tail: bool) -> None:
+    """What one sees between the wheels under the bumper: axle, tank, spare wheel, all dark."""
+    z, x = axle - plan.length / 2, plan.width / 2 - 0.27
+    top, low = plan.bottom + 0.12, plan.wheel * 0.62
+    out = np.array([0, 0, -1.0 if tail else 1.0], np.float32)
+    for x0, x1, y0 in ((-x, x, low), (-0.16, 0.16, low - 0.07), (x * 0.3, x * 0.8, low - 0.03)):
+        p = np.array([[x0, top, z], [x1, top, z], [x1, y0, z], [x0, y0, z]], np.float32)
+        uv = np.broadcast_to(np.asarray(SOLID_RUBBER, np.float32), (1, 4, 2))
+        normal = np.broadcast_to(out, p.shape)
+        b.add(p, normal, np.array([[0, 1, 2, 3]], np.int32), uv)
 
 
 def _mirror(b: _Builder, plan: BodyPlan, side: int) -> None:
@@ -361,9 +375,10 @@ def build_body(style: Style, rng: np.random.Generator) -> Body:
         base.plate_front * h + rng.uniform(-0.03, 0.02),
     )  # fmt: skip
     b = _Builder()
-    for z in plan.axles:
+    for k, z in enumerate(plan.axles):
+        _axle(b, plan, z, tail=k == 0)
         for side in (-1, 1):
-            _prism(b, side * (plan.width / 2 - 0.15), 0.12, z - plan.length / 2, plan.wheel)
+            _wheel(b, plan, side, z)
     p, n = _loft(plan)
     b.grid(p, n, plan, dark_bed=style == "pickup")
     for tail in (True, False):

@@ -64,10 +64,8 @@ def _fix(
     world: World, t: float, start: datetime, error: tuple[float, float], talker: str
 ) -> list[str]:
     now = start + timedelta(seconds=t)
-    clock, date = (
-        now.strftime("%H%M%S.") + f"{now.microsecond // 10000:02d}",
-        now.strftime("%d%m%y"),
-    )
+    clock = now.strftime("%H%M%S.") + f"{now.microsecond // 10000:02d}"
+    date = now.strftime("%d%m%y")
     if in_tunnel(world, t):
         return [
             f"{talker}GGA,{clock},,,,,0,00,99.9,,M,,M,,",
@@ -91,14 +89,14 @@ def log(world: World, start: datetime) -> bytes:
     count = math.floor(world.seconds * RATE_HZ) + 1
     walk = np.cumsum(rng.normal(0, 0.18, (count, 2)), axis=0)
     error = 1.6 * np.tanh(walk / 1.6)
-    damaged = dict(zip(rng.permutation(np.arange(4, max(count - 2, 10)))[:6].tolist(),
-                       ["digit", "cut", "noise", "digit", "cut", "noise"], strict=False))  # fmt: skip
+    hurt = rng.permutation(np.arange(4, max(count - 2, 10)))[:6]
+    damaged = dict(zip(hurt.tolist(), ("digit", "cut", "noise") * 2, strict=False))
     out = bytearray()
     for k in range(count):
         t = k / RATE_HZ
         talker = "GN" if (k // 7) % 2 else "GP"
-        lines = [sentence(b) for b in
-                 _fix(world, t, start, (float(error[k, 0]), float(error[k, 1])), talker)]  # fmt: skip
+        off = (float(error[k, 0]), float(error[k, 1]))
+        lines = [sentence(body) for body in _fix(world, t, start, off, talker)]
         kind = damaged.get(k)
         if kind == "digit":
             # The checksum is of the true sentence, so the altered time must be rejected.

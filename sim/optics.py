@@ -19,7 +19,7 @@ def _glow_tile(n: int = 129) -> F32:
     halo = np.clip(1 - r, 0, 1) ** 3.2
     core = np.exp(-((r / 0.09) ** 2))
     spikes = np.exp(-np.abs(xx) * 60) * np.clip(1 - np.abs(yy), 0, 1) ** 4
-    return (0.35 * halo + 0.95 * core + 0.10 * spikes).astype(np.float32)
+    return np.asarray(0.35 * halo + 0.95 * core + 0.10 * spikes, np.float32)
 
 
 _GLOW = _glow_tile()
@@ -59,9 +59,9 @@ class Sensor:
         r = np.hypot((xx - WIDTH / 2) / WIDTH, (yy - HEIGHT / 2) / WIDTH) * 2
         self.vignette = np.dstack([1.0 - 0.20 * r**2.2] * 3).astype(np.float32)
         shape = (HEIGHT + 160, WIDTH + 160)
-        grain = rng.standard_normal((*shape, 1), np.float32)
-        grain = grain + 0.35 * rng.standard_normal((*shape, 3), np.float32)
-        grain = cv2.GaussianBlur(grain, (0, 0), 0.7)
+        raw = rng.standard_normal((*shape, 1), np.float32)
+        raw = raw + 0.35 * rng.standard_normal((*shape, 3), np.float32)
+        grain = cv2.GaussianBlur(raw, (0, 0), 0.7)
         self.grain = (grain * (255.0 / grain.std())).astype(np.float32)
         self.rain = [self._streaks(rng) for _ in range(3)]
 
@@ -89,7 +89,7 @@ class Sensor:
             cut = tile[oy : oy + HEIGHT // 2, ox : ox + WIDTH // 2]
             drops = cv2.resize(cut, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
             drops = (drops * (0.55 * light.rain)).astype(np.uint8)
-            img = cv2.add(img, cv2.merge([drops, drops, drops]))
+            img = np.asarray(cv2.add(img, cv2.merge([drops, drops, drops])), np.uint8)
         out = cv2.multiply(img, self.vignette, dtype=cv2.CV_32F)
         if light.bloom > 0.02:
             small = cv2.resize(img, (WIDTH // 8, HEIGHT // 8), interpolation=cv2.INTER_AREA)

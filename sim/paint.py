@@ -253,7 +253,8 @@ def _tail_lamps(s: _Sheet, body: Body, rng: np.random.Generator, deck: float) ->
         lo, hi = y - 0.055, min(y + 0.07, deck - 0.03)
         s.both([(half * 0.36, lo + 0.03), (half, lo - 0.02), (half, hi + 0.02), (half * 0.36, hi)],
                deep, 200, 80)  # fmt: skip
-        s.both([(half * 0.40, hi - 0.035), (half, hi - 0.02), (half, hi), (half * 0.40, hi - 0.015)],
+        x = half * 0.40
+        s.both([(x, hi - 0.035), (half, hi - 0.02), (half, hi), (x, hi - 0.015)],
                (190, 20, 24), 200, 250)  # fmt: skip
         s.both(
             rounded(half * 0.52, lo + 0.025, half * 0.66, hi - 0.045, 0.01), (196, 196, 190), 200
@@ -264,7 +265,8 @@ def _tail_lamps(s: _Sheet, body: Body, rng: np.random.Generator, deck: float) ->
         lo, hi = y - 0.10, min(y + 0.10, deck - 0.02)
         s.both([(half * 0.58, lo + 0.04), (half, lo - 0.03), (half, hi + 0.03), (half * 0.60, hi)],
                deep, 200, 90)  # fmt: skip
-        s.both([(half * 0.64, (lo + hi) / 2), (half, lo + 0.05), (half, hi), (half * 0.64, hi - 0.02)],
+        x = half * 0.64
+        s.both([(x, (lo + hi) / 2), (half, lo + 0.05), (half, hi), (x, hi - 0.02)],
                red, 200, 230)  # fmt: skip
         s.both(rounded(half * 0.66, lo + 0.045, half * 0.80, (lo + hi) / 2 - 0.01, 0.01),
                (198, 198, 192), 200)  # fmt: skip
@@ -369,8 +371,9 @@ def _side(s: _Sheet, body: Body, paint: Colour, rng: np.random.Generator) -> Non
         upper = [(float(z), float(y) - 0.10) for z, y in zip(zs[i0:i1], roof[i0:i1], strict=True)]
         upper = [(z, max(y, lo[1] + 0.02)) for (z, y), lo in zip(upper, lower, strict=True)]
         s.poly(lower + upper[::-1], DARK, 160)
-        s.poly([(z, y + 0.02) for z, y in lower[1:-1]] + [(z, y - 0.02) for z, y in upper[1:-1]][::-1],
-               GLASS, 255)  # fmt: skip
+        pane = [(z, y + 0.02) for z, y in lower[1:-1]]
+        pane += [(z, y - 0.02) for z, y in upper[-2:0:-1]]
+        s.poly(pane, GLASS, 255)
         z0, z1 = lower[0][0], lower[-1][0]
         for f in (0.40, 0.72) if body.style != "pickup" else (0.45,):
             z = z0 + (z1 - z0) * f
@@ -385,8 +388,9 @@ def _side(s: _Sheet, body: Body, paint: Colour, rng: np.random.Generator) -> Non
         s.box(z - 0.28, 0.83, z - 0.10, 0.86, _shift(paint, 0.62), 150, r=0.01)
     s.line([(0.2, 0.70), (p.length - 0.5, 0.62)], _shift(paint, 1.2), 0.014, 110)
     s.line([(0.2, 0.67), (p.length - 0.5, 0.59)], _shift(paint, 0.8), 0.016, 80)
-    s.box(0.0, 0.74, 0.16, 0.94, (130, 14, 16), 190, 130)
-    s.box(p.length - 0.20, 0.66, p.length, 0.78, (190, 192, 190), 220, 120)
+    rear, front = float(body.lamps_rear[0, 1]), float(body.lamps_front[0, 1])
+    s.box(0.0, rear - 0.09, 0.15, rear + 0.10, (130, 14, 16), 190, 130, r=0.03)
+    s.box(p.length - 0.26, front - 0.05, p.length, front + 0.06, (150, 152, 154), 220, 90, r=0.03)
     for z in p.axles:
         r = p.wheel
         s.disc(z, r, r + 0.07, r + 0.08, (10, 10, 11), 10)

@@ -150,7 +150,8 @@ def draw_body(
     table[1:] = _face_table(q, attrs)
     rgba = _resolve(ids, table, texture, level, light, dim, brake)
     if ss == 2:
-        rgba = cv2.resize(rgba, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(rgba, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+        rgba = np.asarray(small, np.float32)
     return Layer(x0, y0, rgba)
 
 
@@ -214,8 +215,8 @@ def draw_plate(layer: Layer, quad: F32, image: U8, gain: float) -> None:
     hi = np.minimum(hi, [w, h])
     if (hi - lo).min() < 2:
         return
-    span = float(max(np.linalg.norm(q[1] - q[0]), 1.0))
-    tall = float(max(np.linalg.norm(q[3] - q[0]), 1.0))
+    span = max(float(np.linalg.norm(q[1] - q[0])), 1.0)
+    tall = max(float(np.linalg.norm(q[3] - q[0])), 1.0)
     tw = int(min(image.shape[1], max(8, round(2.4 * span))))
     th = int(min(image.shape[0], max(6, round(2.4 * tall))))
     src = cv2.resize(image, (tw, th), interpolation=cv2.INTER_AREA).astype(np.float32)

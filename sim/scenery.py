@@ -26,13 +26,15 @@ CHUNK_M = 16.0
 
 @dataclass(frozen=True)
 class Sprite:
-    """A cut-out: RGBA (uint8) mip levels, emission mask, metres, whether it is lit like a sign."""
+    """A cut-out: RGBA (uint8) mip levels, emission mask, metres; signs are retroreflective
+    (``retro``), shop boards are lit from inside (``lit``)."""
 
     levels: tuple[U8, ...]
     glow: tuple[U8, ...]
     width: float
     height: float
     retro: bool = False
+    lit: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class Prop:
     near: bool = False
 
 
-def _mips(rgba: U8, glow: U8 | None, w: float, h: float, retro: bool = False) -> Sprite:
+def _mips(
+    rgba: U8, glow: U8 | None, w: float, h: float, retro: bool = False, lit: bool = False
+) -> Sprite:
     g = np.zeros(rgba.shape[:2], np.uint8) if glow is None else glow
     pre = rgba.astype(np.float32)
     pre[..., :3] *= pre[..., 3:4] / 255
@@ -59,34 +63,43 @@ def _mips(rgba: U8, glow: U8 | None, w: float, h: float, retro: bool = False) ->
         glows.append(
             np.asarray(cv2.resize(glows[-1], size, interpolation=cv2.INTER_AREA), np.uint8)
         )
-    return Sprite(tuple(levels), tuple(glows), w, h, retro)
+    return Sprite(tuple(levels), tuple(glows), w, h, retro, lit)
 
 
 def _tree(rng: np.random.Generator, conifer: bool) -> Sprite:
-    h, w = 384, 288
-    img = np.zeros((h, w, 4), np.uint8)
-    trunk = (74, 60, 48, 255)
-    cv2.rectangle(img, (w // 2 - 6, h // 2), (w // 2 + 6, h - 1), trunk, -1)
-    base = np.array([52, 74, 44] if conifer else [116, 92, 46], np.float32)
-    base *= rng.uniform(0.75, 1.2, 3)
-    blobs = 420 if conifer else 520
-    for k in range(blobs):
-        t = k / blobs
-        if conifer:
-            y = h * 0.93 - t * h * 0.9
-            half = (1 - t) * w * 0.42 + 4
-            x = w / 2 + rng.uniform(-1, 1) * half
-            r = rng.uniform(4, 10)
-        else:
-            a, d = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
-            x = w / 2 + np.cos(a) * d * w * 0.44
-            y = h * 0.36 + np.sin(a) * d * h * 0.33
-            r = rng.uniform(4, 13)
-        lit = 0.65 + 0.5 * (1 - y / h) + 0.18 * (w / 2 - x) / w + rng.uniform(-0.15, 0.15)
-        rgb = np.clip(base * lit, 0, 255)
-        cv2.circle(img, (int(x), int(y)), int(r), (*(int(c) for c in rgb), 255), -1, cv2.LINE_AA)
+    h, w = 448, 320
+    yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
+    leaf = noise(rng, (h, w), (64, 46)) * 0.55 + noise(rng, (h, w), (26, 18)) * 0.45
+    clump = noise(rng, (h, w), (11, 8))
+    lean = (xx - w / 2) / (w / 2)
+    if conifer:
+        t = np.clip(yy / (h * 0.94), 0, 1)
+        tiers = 0.86 + 0.14 * np.abs(np.sin(t * np.pi * rng.uniform(7, 11)))
+        edge = 1 - np.abs(lean) / np.maximum(0.03 + 0.80 * t * tiers, 1e-3)
+        crown = edge * 1.4 + (leaf - 0.5) * 1.1
+        crown[yy > h * 0.94] = -1
+        base = np.array([58, 82, 56], np.float32) * rng.uniform(0.75, 1.15)
+    else:
+        d = np.hypot(lean / 0.92, (yy - h * 0.36) / (h * 0.37))
+        crown = (1 - d) * 1.5 + (clump - 0.55) * 1.3 + (leaf - 0.5) * 1.2
+        tones = ([138, 112, 52], [150, 92, 44], [112, 104, 58], [124, 118, 60])
+        base = np.array(tones[int(rng.integers(0, 4))], np.float32) * rng.uniform(0.8, 1.1)
+    alpha = np.clip(crown * 5, 0, 1)
+    lit = 0.50 + 0.55 * leaf + 0.35 * (clump - 0.5) + 0.20 * (1 - yy / h) - 0.12 * lean
+    img = np.zeros((h, w, 4), np.float32)
+    stem = np.abs(xx - w / 2 - 5 * (clump - 0.5)) < 4 + 5 * yy / h
+    stem &= yy > h * (0.1 if conifer else 0.42)
+    img[stem] = (70, 58, 48, 255)
+    if not conifer:
+        for _ in range(9):
+            x0, y0 = w / 2, h * rng.uniform(0.5, 0.72)
+            x1, y1 = w / 2 + rng.uniform(-0.4, 0.4) * w, y0 - rng.uniform(0.1, 0.32) * h
+            cv2.line(img, (int(x0), int(y0)), (int(x1), int(y1)), (66, 54, 44, 255), 3, cv2.LINE_AA)
+    k = alpha[..., None]
+    img[..., :3] = img[..., :3] * (1 - k) + np.clip(base * lit[..., None], 0, 255) * k
+    img[..., 3] = np.maximum(img[..., 3], alpha * 255)
     tall = float(rng.uniform(6.5, 12))
-    return _mips(img, None, tall * w / h, tall)
+    return _mips(img.astype(np.uint8), None, tall * w / h, tall)
 
 
 def _house(rng: np.random.Generator) -> Sprite:
@@ -133,7 +146,8 @@ def _house(rng: np.random.Generator) -> Sprite:
 
 _SHOPS = ("PINE CO-OP", "LAKE BAIT 24H", "TIRE 4U", "DINER 371", "FEED & SEED", "LOON BOOKS",
           "OPEN 7-11", "HWY 10 MOTEL", "BERG HARDWARE", "CAFE 88")  # fmt: skip
-_SIGNS: tuple[tuple[tuple[str, ...], tuple[int, int, int], tuple[int, int, int], float, float], ...] = (
+_Rgb = tuple[int, int, int]
+_SIGNS: tuple[tuple[tuple[str, ...], _Rgb, _Rgb, float, float], ...] = (
     (("SPEED", "LIMIT", "30"), (232, 232, 228), (14, 14, 14), 0.61, 0.76),
     (("NO", "PARKING", "8-6"), (232, 232, 228), (168, 20, 24), 0.46, 0.61),
     (("ELM ST",), (16, 92, 58), (236, 236, 232), 0.90, 0.23),
@@ -153,8 +167,8 @@ def _fit(img: U8, text: str, x0: int, y0: int, x1: int, y1: int, rgb: tuple[int,
     cv2.putText(img, text, org, cv2.FONT_HERSHEY_DUPLEX, scale, (*rgb, 255), t, cv2.LINE_AA)
 
 
-def _sign(rng: np.random.Generator) -> Sprite:
-    lines, ground, ink, wide, tall = _SIGNS[int(rng.integers(0, len(_SIGNS)))]
+def _sign(row: tuple[tuple[str, ...], _Rgb, _Rgb, float, float]) -> Sprite:
+    lines, ground, ink, wide, tall = row
     px = 200
     w, h, post = int(wide * px), int(tall * px), int(2.1 * px)
     img = np.zeros((h + post, w, 4), np.uint8)
@@ -168,8 +182,8 @@ def _sign(rng: np.random.Generator) -> Sprite:
         cv2.rectangle(img, (5, 5), (w - 6, h - 6), (*ink, 255), 3)
     n = len(lines)
     for k, line in enumerate(lines):
-        _fit(img, line, 8, int(h * (0.06 + 0.88 * k / n)), w - 8, int(h * (0.06 + 0.88 * (k + 1) / n)),
-             ink)  # fmt: skip
+        y0, y1 = (int(h * (0.06 + 0.88 * j / n)) for j in (k, k + 1))
+        _fit(img, line, 8, y0, w - 8, y1, ink)
     return _mips(img, None, wide, tall + 2.1, retro=True)
 
 
@@ -195,20 +209,18 @@ def _pole(rng: np.random.Generator) -> Sprite:
     return _mips(img, None, 2.6, 9.0)
 
 
-def _board(rng: np.random.Generator) -> Sprite:
+def _board(rng: np.random.Generator, name: str) -> Sprite:
     px = 90
     wide, tall = float(rng.uniform(2.4, 3.6)), 1.0
     w, h, post = int(wide * px), int(tall * px), int(1.6 * px)
     img = np.zeros((h + post, w, 4), np.uint8)
-    glow = np.zeros((h + post, w), np.uint8)
     ground = tuple(int(c) for c in rng.integers(20, 235, 3))
     ink = (240, 240, 234) if sum(ground) < 380 else (20, 22, 30)
     for x in (int(w * 0.15), int(w * 0.85)):
         cv2.rectangle(img, (x - 6, h - 2), (x + 6, h + post), (90, 84, 76, 255), -1)
     cv2.rectangle(img, (0, 0), (w - 1, h - 1), (*ground, 255), -1)
-    _fit(img, str(rng.choice(_SHOPS)), 6, 4, w - 6, h - 4, ink)
-    cv2.rectangle(glow, (0, 0), (w - 1, h - 1), 120, -1)
-    return _mips(img, glow, wide, tall + 1.6)
+    _fit(img, name, 6, 4, w - 6, h - 4, ink)
+    return _mips(img, None, wide, tall + 1.6, lit=True)
 
 
 @lru_cache(maxsize=4)
@@ -219,10 +231,10 @@ def library(split: Split, seed: int) -> dict[str, tuple[Sprite, ...]]:
         "conifer": tuple(_tree(rng, True) for _ in range(5)),
         "tree": tuple(_tree(rng, False) for _ in range(4)),
         "house": tuple(_house(rng) for _ in range(6)),
-        "sign": tuple(_sign(rng) for _ in range(8)),
+        "sign": tuple(_sign(row) for row in _SIGNS),
         "lamp": (_lamp_post(rng),),
         "pole": tuple(_pole(rng) for _ in range(2)),
-        "board": tuple(_board(rng) for _ in range(5)),
+        "board": tuple(_board(rng, str(name)) for name in rng.permutation(_SHOPS)[:5]),
     }
 
 
@@ -287,6 +299,8 @@ def draw_prop(canvas: U8, cam: Camera, prop: Prop, z: float, light: Light, dim: 
     if light.headlights > 0.02:
         reach = min(1.0, 14.0 / max(z, 5.0))
         level = level + light.headlights * reach * (1.5 if sp.retro else 0.28)
+    if sp.lit:
+        level = np.maximum(level, 0.62 * light.windows)
     air = 1 - float(np.exp(-light.haze * max(0.0, z - 10) * 1.6))
     hor = np.asarray(light.horizon, np.float32) * 255
     # Each colour: level * (1 - air) of the cut-out, air of the horizon through its alpha.

@@ -94,7 +94,7 @@ def outline(cam: Camera, v: Vehicle, pose: Pose) -> tuple[F32, float]:
 def sights(world: World, cam: Camera, index: int) -> dict[int, Sight]:
     """Every plate that faces a camera in a frame and is at least 8 pixels wide, by vehicle."""
     t = index / FPS
-    light = world.light(t)
+    light, sky = world.light(t), world.open_light(t)
     sx, sy = world.shake(cam.name, index)
     shift = np.array([MARGIN + sx, MARGIN + sy], np.float32)
     ego = world.ego_s(t)
@@ -105,7 +105,7 @@ def sights(world: World, cam: Camera, index: int) -> dict[int, Sight]:
         if not 1.0 < pose.z < VEHICLE_FAR_M:
             continue
         if pose.z < 32:
-            hull, dist = outline(cam, v, pose)
+            hull, _ = outline(cam, v, pose)
             if len(hull):
                 near.append((pose.z, v.id, hull))
         for end in v.ends:
@@ -122,8 +122,12 @@ def sights(world: World, cam: Camera, index: int) -> dict[int, Sight]:
             if width < 8:
                 continue
             a = math.degrees(math.acos(min(1.0, cos)))
+            roofed = world.tunnel[0] < pose.z + ego < world.tunnel[1]
             day, own = plate_light(
-                quad, normal.astype(np.float32), light, world.dim(pose.z + ego, t)
+                quad,
+                normal.astype(np.float32),
+                light if roofed else sky,
+                world.dim(pose.z + ego, t),
             )
             found.append((pose.z, v.id, uv, width, a, day + own))
     out: dict[int, Sight] = {}

@@ -99,8 +99,8 @@ class World:
         a, b = self.tunnel
         return float(np.clip(min((s - a + 3) / 7, (b - 2 - s) / 7), 0.0, 1.0))
 
-    def light(self, t: float) -> Light:
-        """The light at time ``t``, the camera's adaptation to the tunnel included."""
+    def open_light(self, t: float) -> Light:
+        """The light under the open sky at time ``t``."""
         sch = self.schedule
         i = max(k for k in range(len(sch)) if sch[k][0] <= t or k == 0)
         now = sch[i][1]
@@ -108,7 +108,11 @@ class World:
             f = (t - sch[i][0]) / (sch[i + 1][0] - sch[i][0])
             f = min(max(f, 0.0), 1.0)
             now = now.mix(sch[i + 1][1], round(f * f * (3 - 2 * f), 3))
-        a = self.inside(t)
+        return now
+
+    def light(self, t: float) -> Light:
+        """The light round the patrol car at time ``t``: the open sky's, or the tunnel's."""
+        now, a = self.open_light(t), self.inside(t)
         if a <= 0:
             return now
         return now.mix(TUNNEL, a) if a < 1 else TUNNEL
@@ -119,7 +123,7 @@ class World:
         depth = np.clip(min(s - a, b - s) / 6.0, 0, 1)
         adapted = self.inside(t)
         within = 0.40 + 0.60 * adapted
-        without = 1.0 + 0.35 * adapted
+        without = 1.0 + 0.30 * adapted
         return float(without + (within - without) * depth)
 
     def pose(self, v: Vehicle, t: float) -> tuple[Pose, float]:
