@@ -22,7 +22,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from alprd import crypto
-from alprd.central import ca, intake, publish, vehicles
+from alprd.central import ca, enrolment, intake, publish, reports, vehicles
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle
 from alprd.errors import (
@@ -132,7 +132,7 @@ class CarApi:
         except ValidationError:
             return error_response(400, "bad_input", "enrolment request does not fit its schema")
         root = publish.root_text(self.central)
-        reply = await run_in_threadpool(vehicles.enrol, self.central, wanted, root)
+        reply = await run_in_threadpool(enrolment.enrol, self.central, wanted, root)
         await run_in_threadpool(publish.publish, self.central)
         return _document(reply)
 
@@ -158,14 +158,14 @@ class CarApi:
         """Ended sessions."""
         document = await _signed(request)
         return _document(
-            await run_in_threadpool(vehicles.accept_sessions, self.central, vehicle, document)
+            await run_in_threadpool(reports.accept_sessions, self.central, vehicle, document)
         )
 
     async def audit(self, request: Request, vehicle: Vehicle) -> Response:
         """Events of the car's trail."""
         document = await _signed(request)
         return _document(
-            await run_in_threadpool(vehicles.accept_audit, self.central, vehicle, document)
+            await run_in_threadpool(reports.accept_audit, self.central, vehicle, document)
         )
 
     async def metadata(self, request: Request, vehicle: Vehicle) -> Response:

@@ -1,0 +1,136 @@
+"""What cars report beside reads: ended sessions and the events of their trails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select
+
+from alprd import crypto
+from alprd.audit import FIRST, verify_chain
+from alprd.central import db
+from alprd.central.audit import Event
+from alprd.central.store import Central
+from alprd.central.vehicles import Vehicle, touch
+from alprd.errors import AuditError, InputError, RefusedError
+from alprd.wire import Ack, AuditEvent, AuditReport, SessionReport, SessionRow
+
+
+def _own(central: Central, vehicle: Vehicle, report: SessionReport | AuditReport) -> None:
+    if report.agency != central.config.agency or report.vehicle != vehicle.name:
+        raise RefusedError("report is for another agency or vehicle", reason="wrong_sender")
+
+
+def accept_sessions(
+    central: Central, vehicle: Vehicle, document: crypto.SignedDocument
+) -> crypto.SignedDocument:
+    """Keep ended sessions: rows of the public log, never edited afterwards (R-460.5.1-0).
+
+    A row that comes again with other figures is not taken; the first stays and the trail says so.
+    """
+    report = crypto.verify_document(document, "sessions", vehicle.batch_key, SessionReport)
+    _own(central, vehicle, report)
+    now = central.clock()
+    if any(not 2000 < t.year < 2100 for row in report.rows for t in (row.started, row.ended)):
+        raise InputError("a session lies outside the years 2001 to 2099")
+    with central.database.write() as tx:
+        added = [row.id for row in report.rows if _keep_session(central, tx, vehicle, row, now)]
+        touch(tx, vehicle, now, dock=True)
+        if added:
+            central.trail.record(tx, Event.SESSIONS_RECEIVED, vehicle.actor, at=now, subjects=added)
+    ack = Ack(
+        agency=central.config.agency,
+        vehicle=vehicle.name,
+        kind="sessions",
+        ids=tuple(row.id for row in report.rows),
+    )
+    return crypto.sign_document("ack", ack, central.receipt_key())
+
+
+def _keep_session(
+    central: Central, tx: Connection, vehicle: Vehicle, row: SessionRow, now: datetime
+) -> bool:
+    text = crypto.canonical(row).decode()
+    kept = tx.scalar(select(db.sessions.c.row).where(db.sessions.c.id == row.id))
+    if kept is None:
+        tx.execute(
+            insert(db.sessions).values(
+                id=row.id, vehicle=vehicle.name, started=row.started, row=text, received_at=now
+            )
+        )
+        return True
+    if kept != text:
+        central.trail.record(tx, Event.SESSION_CONFLICT, vehicle.actor, at=now, subjects=[row.id])
+    return False
+
+
+def accept_audit(
+    central: Central, vehicle: Vehicle, document: crypto.SignedDocument
+) -> crypto.SignedDocument:
+    """Keep events of a car's trail verbatim, if they continue its chain (R-AT-3).
+
+    Raises:
+        AuditError: altered, or events are missing in between; recorded as an alarm.
+    """
+    report = crypto.verify_document(document, "audit", vehicle.batch_key, AuditReport)
+    _own(central, vehicle, report)
+    now = central.clock()
+    mine = db.car_events.c.enrolment == vehicle.enrolment
+    with central.database.write() as tx:
+        seq = tx.scalar(select(func.max(db.car_events.c.seq)).where(mine)) or 0
+        try:
+            seq = _append_events(tx, vehicle, report, seq)
+            broken: AuditError | None = None
+        except AuditError as error:
+            broken = error
+            central.trail.record(
+                tx,
+                Event.TRAIL_BROKEN,
+                vehicle.actor,
+                at=now,
+                detail={"reason": error.message, "alarm": True},
+            )
+        touch(tx, vehicle, now, dock=True)
+    if broken is not None:
+        raise broken
+    ack = Ack(agency=central.config.agency, vehicle=vehicle.name, kind="audit", seq=seq)
+    return crypto.sign_document("ack", ack, central.receipt_key())
+
+
+def _append_events(tx: Connection, vehicle: Vehicle, report: AuditReport, last: int) -> int:
+    """Check the report against the kept chain, then add what is new; the last number held."""
+    events: Sequence[AuditEvent] = report.events
+    if not events:
+        return last
+    table = db.car_events
+
+    def kept_digest(seq: int) -> str | None:
+        return tx.scalar(
+            select(table.c.digest).where(table.c.enrolment == vehicle.enrolment, table.c.seq == seq)
+        )
+
+    first = events[0].seq
+    if first > last + 1:
+        raise AuditError(f"audit event {last + 1} is missing (found {first})")
+    previous = FIRST if first == 1 else kept_digest(first - 1) or ""
+    end = verify_chain(events, previous=previous, seq=first - 1)
+    overlap = min(end, last)
+    if overlap >= first and kept_digest(overlap) != events[overlap - first].digest:
+        raise AuditError(f"audit event {overlap} differs from the one received before")
+    fresh = [event for event in events if event.seq > last]
+    if fresh:
+        tx.execute(
+            insert(table),
+            [
+                {
+                    "enrolment": vehicle.enrolment,
+                    "seq": event.seq,
+                    "vehicle": vehicle.name,
+                    "digest": event.digest,
+                    "document": event.model_dump_json(),
+                }
+                for event in fresh
+            ],
+        )
+    return max(end, last)
