@@ -195,7 +195,8 @@ class _Pages:
             return self._refused(
                 request, form, 403, RefusedError("The form was out of date.", reason="csrf")
             )
-        if not self._rate.allow(request.client.host if request.client else ""):
+        address = request.client.host if request.client else ""
+        if not self._rate.allow(address):
             return self._refused(
                 request,
                 form,
@@ -212,6 +213,8 @@ class _Pages:
                 acknowledged=form.get("acknowledged") == "on",
             )
         except RefusedError as error:
+            if error.reason not in ("wrong_password", "locked"):
+                self._rate.give_back(address)
             return self._refused(request, form, 403, error)
         response: Response
         if wants_page(request.headers):

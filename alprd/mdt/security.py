@@ -74,6 +74,12 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return allowed
 
+    def give_back(self, address: str) -> None:
+        """Return a token: the try told nothing to guess by."""
+        if address in self._buckets:
+            level, at = self._buckets[address]
+            self._buckets[address] = (min(self._burst, level + 1), at)
+
 
 class FormTokens:
     """CSRF tokens of the sign-on form, bound to a cookie: there is no sign-on yet to bind to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from pathlib import Path
@@ -51,8 +52,14 @@ def serve_in_thread(
     id.
 
     Raises:
-        ConfigError: the address cannot be used.
+        ConfigError: the address cannot be used, or lies beyond this computer and there is no
+            certificate.
     """
+    if certificate is None and not _is_loopback(host):
+        raise ConfigError(
+            f"the in-car page would be served on {host} without TLS",
+            remedy="serve it on 127.0.0.1, or give a certificate and its key",
+        )
     config = uvicorn.Config(
         app,
         host=host,
@@ -89,3 +96,10 @@ def serve_in_thread(
             remedy="choose another address or port in [mdt], or stop what uses it",
         )
     return ServerHandle(server, thread, app)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import ipaddress
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import Mount, Route
@@ -23,6 +29,7 @@ from alprd.mdt.app import create_app, serve_in_thread
 from alprd.mdt.security import RateLimit
 from alprd.mdt.signons import SignOns
 from alprd.mdt.status import CameraState, CarStatus, ListState
+from alprd.roster import RosterBook
 from mdt.world import PASSWORD, Car, match, person, plate_picture, reading, roster
 
 SignOn = Callable[..., httpx.Response]
@@ -250,6 +257,21 @@ def test_sign_on_is_rate_limited_and_needs_its_form(client: httpx.Client, sign_o
     assert codes[-1] == 429
 
 
+def test_a_car_without_a_roster_does_not_use_up_the_tries(car: Car, sign_on: SignOn) -> None:
+    context = dataclasses.replace(car.context, roster_book=RosterBook())
+    server = serve_in_thread(create_app(context), "127.0.0.1", 0)
+    headers = {"Accept": "application/json"}
+    base = f"http://127.0.0.1:{server.port}"
+    try:
+        with httpx.Client(base_url=base, headers=headers, trust_env=False) as early:
+            answers = [sign_on(by=early) for _ in range(15)]
+            assert {answer.json()["error"] for answer in answers} == {"no_roster"}
+            context.roster_book.load(roster(person("one")))
+            assert sign_on(by=early).status_code == 200
+    finally:
+        server.stop()
+
+
 def test_rate_limit_refills_and_forgets_old_addresses() -> None:
     now = [0.0]
     limit = RateLimit(burst=2, per_second=1, monotonic=lambda: now[0], addresses=2)
@@ -316,7 +338,7 @@ def test_two_screens_of_one_person_share_the_sign_on(
 
 def test_signing_on_again_resumes_what_the_car_had_stopped(served: Car, sign_on: SignOn) -> None:
     sign_on()
-    served.status = replace(served.status, session_open=False)  # the permit lapsed, say
+    served.status = dataclasses.replace(served.status, session_open=False)  # the permit lapsed, say
     sign_on()
     assert [told[:2] for told in served.collecting.told] == [
         ("on", "dep.one"),
@@ -678,6 +700,64 @@ def test_an_address_in_use_is_a_clear_error(served: Car) -> None:
     assert served.server is not None
     with pytest.raises(ConfigError, match=str(served.server.port)):
         serve_in_thread(create_app(served.context), "127.0.0.1", served.server.port)
+
+
+def test_beyond_this_computer_only_with_tls(car: Car) -> None:
+    for host in ("0.0.0.0", "192.0.2.7", "::", "carlaptop"):  # noqa: S104
+        with pytest.raises(ConfigError, match="without TLS"):
+            serve_in_thread(create_app(car.context), host, 0)
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, signed by itself."""
+    secret = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "car-1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(secret.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .sign(secret, hashes.SHA256())
+    )
+    certificate, key = folder / "mdt.pem", folder / "mdt.key"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key.write_bytes(
+        secret.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate, key
+
+
+def test_tls_serves_a_separate_laptop_with_secure_cookies(
+    car: Car, sign_on: SignOn, tmp_path: Path
+) -> None:
+    certificate, key = _certificate(tmp_path)
+    server = serve_in_thread(
+        create_app(car.context), "127.0.0.1", 0, certificate=certificate, key=key
+    )
+    try:
+        with httpx.Client(
+            base_url=f"https://127.0.0.1:{server.port}",
+            headers={"Accept": "application/json"},
+            verify=ssl.create_default_context(cafile=certificate),
+            trust_env=False,
+        ) as laptop:
+            answer = sign_on(by=laptop)
+            assert answer.status_code == 200
+            assert "secure" in answer.headers["set-cookie"].lower()
+            assert laptop.get("/session").json()["person"] == "dep.one"
+    finally:
+        server.stop()
 
 
 @pytest.mark.policy("R-460.4.1-b4", "R-13.824-6-6")
