@@ -34,6 +34,8 @@ class Pass:
     box: Box
     id: str = field(default_factory=new_id)
     frames: int = 0
+    score: float = 0.0
+    """Best detection score: lettering and lamps seldom look like a plate in any frame."""
     readings: list[Reading] = field(default_factory=list)
     fused: Fused | None = None
     first_seen: dict[str, int] = field(default_factory=dict)
@@ -141,6 +143,7 @@ class Pass:
         self.id, self.told, self.final = earlier.id, earlier.told, earlier.final
         self.first_mono_ns = earlier.first_mono_ns
         self.frames += earlier.frames
+        self.score = max(self.score, earlier.score)
         self.first_seen = {**self.first_seen, **earlier.first_seen}
         if earlier.picture_quality > self.picture_quality:
             self.plate_image, self.wide_image = earlier.plate_image, earlier.wide_image
@@ -175,7 +178,8 @@ class Pass:
         """The event that tells the pass as it now stands.
 
         ``detail`` (for ``alprd read`` and benchmarks, never stored): ``start_mono_ns`` and
-        ``end_mono_ns`` of the view, the last ``box``, numbers of ``frames`` and ``readings``.
+        ``end_mono_ns`` of the view, the last ``box``, the best detection ``score``, and the
+        numbers of ``frames`` and ``readings``.
         """
         reading = self.usable
         self.told = reading
@@ -196,6 +200,7 @@ class Pass:
                 "end_mono_ns": self.last_mono_ns,
                 "box": self.box,
                 "frames": self.frames,
+                "score": self.score,
                 "readings": len(self.readings),
             },
         )

@@ -44,6 +44,8 @@ class ReaderSettings:
     max_tracks: int = 32
     confirm_frames: int = 3
     """Boxes that make a track a plate pass that counts, even if never read."""
+    pass_score: float = 0.60
+    """Detection score that a pass must reach in some frame to be told or counted."""
     stitch_s: float = 1.5
     """A lost pass waits this long for its plate to reappear before it is final."""
     remember_s: float = 4.0

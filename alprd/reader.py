@@ -125,6 +125,7 @@ class RoadReader:
         for track, detection in step.seen:
             pass_ = self._passes.setdefault(track.number, Pass(now, now, detection.box))
             pass_.frames += 1
+            pass_.score = max(pass_.score, detection.score)
             pass_.last_mono_ns, pass_.box = now, detection.box
 
     def _expected(self, now: int) -> list[Box]:
@@ -212,7 +213,7 @@ class RoadReader:
         ended.drop(moved, self._ocr.regions, self._settings)
         ended.lost_mono_ns = now
         self._lost.append(ended)
-        begun = Pass(moved[0].mono_ns, now, candidate.box, frames=2)
+        begun = Pass(moved[0].mono_ns, now, candidate.box, frames=2, score=ended.score)
         begun.take(moved, self._ocr.regions, self._settings)
         self._passes[candidate.track] = begun
         return self._finish(ended)
@@ -226,6 +227,8 @@ class RoadReader:
             return []
         if pass_.told is not None:
             return [pass_.event("corrected", self.camera)]
+        if pass_.score < self._settings.pass_score:
+            return []
         if not fused.reading.sure and fused.agreeing <= self._settings.agree:
             return []
         for earlier in reversed(self._lost):
@@ -247,12 +250,12 @@ class RoadReader:
         events: list[PassEvent] = []
         if pass_.told is not None:
             events.append(pass_.event("final", self.camera))
-        elif reading is not None:
+        elif pass_.score >= self._settings.pass_score:
             # Never told early, so nobody has asked yet whether the plate was told before.
-            if not self._told_already(pass_, reading):
+            known = reading is not None and self._told_already(pass_, reading)
+            seen = reading is not None or pass_.frames >= self._settings.confirm_frames
+            if seen and not known:
                 events.append(pass_.event("final", self.camera))
-        elif pass_.frames >= self._settings.confirm_frames:
-            events.append(pass_.event("final", self.camera))
         pass_.let_pictures_go()
         return events
 

@@ -182,6 +182,12 @@ def test_flicker_of_the_detector_is_no_pass(drive: Drive) -> None:
     assert drive.events == []
 
 
+def test_lettering_of_low_detection_score_is_not_told(ocr: PlateReader) -> None:
+    drive = Drive(RoadReader("front", RedBoxDetector(score=ROAD.pass_score - 0.05), ocr))
+    drive.show(("HYBRID", 100, 100), frames=8)
+    assert drive.end() == []
+
+
 def test_plate_cut_by_the_border_is_not_read(drive: Drive) -> None:
     for x in (-60, -50, -40, -30):
         drive.show(("ABC123", x, 100))
