@@ -132,6 +132,7 @@ class Collector:
         if told and decision.alerts and not matches:
             return  # an unsure last look does not take back what a sure one said
         pictures = self._pictures(event)
+        instant, trusted = self._clock.utc(event.best_mono_ns)
         if told:
             self._board.correct(
                 event.pass_id,
@@ -139,13 +140,14 @@ class Collector:
                 matches,
                 plate_jpeg=pictures[0] if pictures else None,
                 wide_jpeg=pictures[1] if pictures else None,
+                instant=instant,
+                captured_mono_ns=event.first_mono_ns,
                 suppressed=covered,
             )
             return
         if pictures is None:
             log.error("a pass of camera %s came without its picture", event.camera)
             return
-        instant, trusted = self._clock.utc(event.best_mono_ns)
         for match in matches:
             self._board.raise_alert(
                 pass_id=event.pass_id,
