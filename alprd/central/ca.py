@@ -116,6 +116,15 @@ def issue_server(
     )
 
 
+def hosts_of(certificate: x509.Certificate) -> set[str]:
+    """The host names and addresses that a server certificate is for."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {
+        *names.get_values_for_type(x509.DNSName),
+        *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+    }
+
+
 def issue_car(
     ca: x509.Certificate, ca_key: PrivateKey, csr_pem: str, vehicle: str, now: datetime
 ) -> x509.Certificate:

@@ -179,7 +179,9 @@ def _open(
     except OverflowError:
         arrival.outcome, arrival.reason = "quarantined", "impossible_instant"
         return
-    arrival.destroy_by = min(header.destroy_by, from_instant, destroy_by(now, central.life))
+    arrival.destroy_by = hour_floor(
+        min(header.destroy_by, from_instant, destroy_by(now, central.life))
+    )
     if arrival.destroy_by <= now:
         arrival.outcome = "expired"
         return

@@ -152,14 +152,6 @@ class Keystore:
             raise StoreError(f"keystore holds no {name}", remedy="restore keystore.db")
         return found
 
-    def secret_or_new(self, name: str) -> bytes:
-        """The secret of that name; 32 random bytes are made the first time."""
-        found = self.find_secret(name)
-        if found is None:
-            found = os.urandom(32)
-            self.put_secret(name, found)
-        return found
-
     def forget_secret(self, name: str) -> None:
         """Destroy a secret."""
         with self.database.write() as tx:

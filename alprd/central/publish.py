@@ -110,7 +110,7 @@ def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = Fals
         if fresh_keys:
             tx.execute(delete(db.published))
         changed = _make_targets(central, tx)
-        version = _sign(central, tx, bool(changed))
+        version = _sign(central, tx)
         if changed:
             central.trail.record(
                 tx,
@@ -125,7 +125,7 @@ def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = Fals
 
 
 def _plain_sources(central: Central, tx: Connection) -> dict[str, _Source]:
-    """The ``.bin`` targets by name, in clear."""
+    """The ``.bin`` targets by name, in clear; the suppression list apart."""
     sources = {}
     for list_id, plain in lists.hotlists(central, tx).items():
         sources[f"{HOTLIST_PREFIX}{list_id}.bin"] = _clear(plain)
@@ -139,11 +139,6 @@ def _plain_sources(central: Central, tx: Connection) -> dict[str, _Source]:
         agency=central.config.agency, issued=now, expires=now + ROSTER_LIFE, people=everyone
     )
     sources[ROSTER] = _Source(depends, lambda: crypto.canonical(roster))
-    folds = sorted(lists.suppressed_folds(central, tx))
-    key = central.keystore.secret_or_new(SUPPRESSION_KEY)
-    sources[SUPPRESSION] = _Source(
-        key + "\n".join(folds).encode(), lambda: crypto.canonical(_suppression(folds, key))
-    )
     return sources
 
 
@@ -181,13 +176,39 @@ def _make_targets(central: Central, tx: Connection) -> list[str]:
     for name, source in _plain_sources(central, tx).items():
         sha256 = settle(name, _encrypted(central, name, source))
         content_keys[name] = central.keystore.secret(f"content:{sha256}")
-    suppression_key = central.keystore.secret(SUPPRESSION_KEY)
+    sha256, suppression_key = _settle_suppression(central, tx, settle, changed)
+    content_keys[SUPPRESSION] = central.keystore.secret(f"content:{sha256}")
     for vehicle in vehicles.enrolled(tx):
         settle(wraps_target(vehicle.name), _wraps(vehicle, content_keys, suppression_key))
     for name in known:  # a list or a car that is no more
         tx.execute(delete(db.published).where(db.published.c.target == name))
         changed.append(name)
     return sorted(changed)
+
+
+def _settle_suppression(
+    central: Central,
+    tx: Connection,
+    settle: Callable[[str, _Source], str],
+    changed: list[str],
+) -> tuple[str, bytes]:
+    """Publish the suppression list; the digest of its file and the key of its digests.
+
+    The key is a new one in each version. Under one key the true digests would stand in two
+    versions and the random ones in one only, which would tell how many requests there are. A new
+    version each week hides when a request came in (R-460.5-b4).
+    """
+    folds = sorted(lists.suppressed_folds(central, tx))
+    year, week, _ = central.clock().isocalendar()
+    fresh = os.urandom(32)
+    source = _Source(
+        f"{year} {week}\n".encode() + "\n".join(folds).encode(),
+        lambda: crypto.canonical(_suppression(folds, fresh)),
+    )
+    sha256 = settle(SUPPRESSION, _encrypted(central, SUPPRESSION, source))
+    if SUPPRESSION in changed:
+        central.keystore.put_secret(f"{SUPPRESSION_KEY}:{sha256}", fresh)
+    return sha256, central.keystore.secret(f"{SUPPRESSION_KEY}:{sha256}")
 
 
 def _clear(body: bytes) -> _Source:
@@ -244,8 +265,17 @@ def _put_target(central: Central, tx: Connection, name: str, mark: str, data: by
     return digest
 
 
-def _sign(central: Central, tx: Connection, changed: bool) -> int:
-    """Write targets, snapshot and timestamp metadata as needed; the version of the targets."""
+def _sign(central: Central, tx: Connection) -> int:
+    """Write targets, snapshot and timestamp metadata as needed; the version of the targets.
+
+    What is due is found by comparison with the metadata on disk, so that a publication which was
+    killed between files and database heals at the next run.
+    """
+    files = {
+        row.target: TargetFile(row.length, {"sha256": row.sha256}, row.target)
+        for row in tx.execute(select(db.published))
+    }
+    changed = True
     folder = central.home / "tuf" / "metadata"
     now = central.clock()
     timestamp = _load(folder / "timestamp.json", Timestamp)
@@ -260,15 +290,13 @@ def _sign(central: Central, tx: Connection, changed: bool) -> int:
             versions["targets"] = snapshot.signed.meta["targets.json"].version
             left["snapshot"] = snapshot.signed.expires - now
             targets = _load(folder / f"{versions['targets']}.targets.json", Targets)
-            left["targets"] = targets.signed.expires - now if targets else timedelta(0)
+            if targets is not None:
+                left["targets"] = targets.signed.expires - now
+                changed = targets.signed.targets != files
     # Half its life is left at least, so that a car which docks always finds a living signature.
     due = {role: changed or left[role] < LIFE[role] / 2 for role in versions}
     if due["targets"]:
         versions["targets"] += 1
-        files = {}
-        for row in tx.execute(select(db.published)):
-            data = TargetFile(row.length, {"sha256": row.sha256}, row.target)
-            files[row.target] = data
         made = Metadata(Targets(versions["targets"], expires=_expiry(central, "targets")))
         made.signed.targets = files
         made.sign(_signer(central, "targets"))
@@ -305,7 +333,9 @@ def _remove_old_targets(central: Central, tx: Connection, version: int) -> None:
     for path in (folder / "targets").iterdir():
         if path.name not in keep:
             path.unlink(missing_ok=True)
-            central.keystore.forget_secret(f"content:{path.name.split('.')[0]}")
+            sha256 = path.name.split(".")[0]
+            central.keystore.forget_secret(f"content:{sha256}")
+            central.keystore.forget_secret(f"{SUPPRESSION_KEY}:{sha256}")
 
 
 def _load(path: Path, kind: type) -> Metadata | None:  # type: ignore[type-arg]

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from alprd.central import app, carapi, publish, retention
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.config import CentralConfig
-from alprd.central.store import Central
+from alprd.central.store import Central, renew_server_certificate
 from alprd.errors import AlprdError, ConfigError
 
 log: Final = logging.getLogger("alprd.central.server")
@@ -117,6 +117,8 @@ async def serve(
         ConfigError: a port cannot be had.
     """
     settings = central.config
+    if renew_server_certificate(central):
+        log.warning("server certificate issued anew")
     with contextlib.ExitStack() as stack:
         car_socket = stack.enter_context(_listen(settings.car_host, car_port))
         page_socket = stack.enter_context(_listen(settings.page_host, page_port))

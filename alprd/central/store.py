@@ -36,6 +36,7 @@ from alprd.records import utc_now
 
 DATABASE: Final = "central.db"
 KEYSTORE: Final = "keystore.db"
+_RENEW_BEFORE: Final = timedelta(days=30)
 _FOLDERS: Final = ("keys", "pictures", "quarantine", "tuf", "tuf/metadata", "tuf/targets")
 
 
@@ -141,7 +142,7 @@ def initialise(
     agency_key = keys.create_agency_key(home / "keys")
     keystore = Keystore(home / KEYSTORE, agency_key, create=True)
     try:
-        ca_key, receipt_key, server_key = (crypto.generate_key() for _ in range(3))
+        ca_key, receipt_key = crypto.generate_key(), crypto.generate_key()
         keystore.put_private("ca", ca_key)
         keystore.put_private("receipt", receipt_key)
         first = intake_from or now.date() - keys.INTAKE_BACK
@@ -150,22 +151,40 @@ def initialise(
         keystore.close()
     db.Database(home / DATABASE, db.main, create=True).close()
     authority = ca.create_ca(ca_key, settings.agency, now)
-    server = ca.issue_server(authority, ca_key, server_key.public_key(), settings.hosts, now)
-    folder = home / "keys"
-    crypto.write_secret(folder / "ca.crt", ca.pem(authority).encode())
-    crypto.write_secret(folder / "server.crt", (ca.pem(server) + ca.pem(authority)).encode())
-    password = keys.derive(agency_key, "server key").hex().encode()
+    crypto.write_secret(home / "keys" / "ca.crt", ca.pem(authority).encode())
+    # Last: a folder with settings is an agency.
+    (home / config.CONFIG_FILE).write_text(config.render(settings), encoding="utf-8")
+    with Central(home, clock) as central:
+        renew_server_certificate(central)
+        with central.database.write() as tx:
+            detail: dict[str, str | int | bool] = {"agency": settings.agency, "intake_keys": made}
+            central.trail.record(tx, Event.INITIALISED, at=now, detail=detail)
+
+
+def renew_server_certificate(central: Central) -> bool:
+    """Issue the server's certificate anew when it is missing, near its end or for other hosts.
+
+    Cars trust the CA, not this certificate, so they notice nothing. The key file is encrypted
+    under a password derived from the agency key.
+    """
+    folder, now = central.home / "keys", central.clock()
+    path = folder / "server.crt"
+    if path.exists():
+        current = _load_certificate(path)
+        fits = ca.hosts_of(current) == set(central.config.hosts)
+        if fits and current.not_valid_after_utc - now > _RENEW_BEFORE:
+            return False
+    key = crypto.generate_key()
+    made = ca.issue_server(
+        central.ca, central.keystore.private("ca"), key.public_key(), central.config.hosts, now
+    )
     crypto.write_secret(
         folder / "server.key",
-        server_key.private_bytes(
+        key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(password),
+            serialization.BestAvailableEncryption(central.server_key_password()),
         ),
     )
-    # Last: a folder with settings is a complete agency.
-    (home / config.CONFIG_FILE).write_text(config.render(settings), encoding="utf-8")
-    with Central(home, clock) as central, central.database.write() as tx:
-        central.trail.record(
-            tx, Event.INITIALISED, at=now, detail={"agency": settings.agency, "intake_keys": made}
-        )
+    crypto.write_secret(path, (ca.pem(made) + ca.pem(central.ca)).encode())
+    return True

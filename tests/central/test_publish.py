@@ -103,6 +103,26 @@ def test_suppression_is_padded_and_keyed(stocked: Car) -> None:
     assert mine in digests
 
 
+@pytest.mark.policy("R-460.5-b4")
+def test_two_versions_of_the_suppression_list_have_nothing_in_common(
+    server: Server, stocked: Car, tmp_path: Path
+) -> None:
+    """Else their intersection would count the requests."""
+    first = set(wire.Suppression.model_validate_json(opened(stocked, wire.SUPPRESSION)).digests)
+    more = tmp_path / "more.csv"
+    more.write_text("plate,state\nACP818,MN\n")
+    run(server.home, "suppression", "import", str(more), "--by", "supervisor")
+    assert wire.SUPPRESSION in run(server.home, "publish")["changed"]
+    second = set(wire.Suppression.model_validate_json(opened(stocked, wire.SUPPRESSION)).digests)
+    assert len(first) == len(second) == 4096
+    assert first.isdisjoint(second)
+    wrapped = wraps_of(stocked).suppression_key
+    key = crypto.unwrap_key(wrapped, purpose="suppression-key", key=stocked.wrap_key)
+    for plate in ("ACP817", "ACP818"):
+        mine = hmac.new(key, fold(plate).encode(), hashlib.sha256).digest()[:16].hex()
+        assert mine in second
+
+
 def test_roster_and_policy_and_keys(stocked: Car) -> None:
     roster = wire.Roster.model_validate_json(opened(stocked, wire.ROSTER))
     ole = next(p for p in roster.people if p.id == "ole")
