@@ -12,7 +12,18 @@ from central_world import AGENCY, everything, make_read, run
 from sqlalchemy import select
 
 from alprd import crypto, wire
-from alprd.central import config, db, intake, lists, people, publish, retention, search, vault
+from alprd.central import (
+    audit,
+    config,
+    db,
+    intake,
+    lists,
+    people,
+    publish,
+    retention,
+    search,
+    vault,
+)
 from alprd.central.store import Central, initialise
 from alprd.central.vehicles import Vehicle
 from alprd.errors import ConfigError
@@ -231,3 +242,24 @@ def test_second_home_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     world.central.close()
     again = run(tmp_path / "home", "init", "--agency", "otter", "--name", "Other", check=False)
     assert (again.returncode, "already holds an agency" in again.stderr) == (2, True)
+
+
+@pytest.mark.policy("R-460.5-4")
+def test_failing_purge_alarms_and_is_ended_by_the_next(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", COLLECTED)
+    with world.central:
+        read = world.store("FAI1001", COLLECTED)
+        path = vault.picture_path(world.home, read)
+        path.rename(tmp_path / "aside")
+        path.mkdir()  # what stands there cannot be removed as a file
+        world.now = GONE_BY
+        with pytest.raises(OSError, match=read):
+            retention.purge(world.central)
+        with world.central.database.read() as tx:
+            last = list(audit.events(tx))[-1]
+        assert (last.event, last.detail["alarm"]) == (audit.Event.PURGE_FAILED, True)
+        assert world.find(COLLECTED) == []
+        assert world.central.keystore.open_read_keys([read]) == {}  # keys go first
+        path.rmdir()
+        assert retention.purge(world.central).reads == 1
+        assert world.rows() == []
