@@ -8,8 +8,10 @@ Upload body of a batch (``POST /v1/batches``)::
     b"ALRB" | version 1 (u8) | u32 length | SignedDocument JSON of a BatchHeader | envelopes,
     back to back, in the order and with the lengths of the header
 
-Car API of central (mutual TLS; only ``/v1/enrol`` answers without a client certificate)::
+Car API of central (mutual TLS; only ``/v1/ca`` and ``/v1/enrol`` answer without a client
+certificate; the car checks the CA against the pin in its one-time code)::
 
+    GET  /v1/ca                                 -> PEM of central's CA
     POST /v1/enrol      EnrolRequest            -> EnrolReply
     GET  /v1/hello                              -> SignedDocument "hello" (CentralTime)
     GET  /v1/permit                             -> SignedDocument "permit" (Permit)
