@@ -17,6 +17,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 
 from sim import nmea
 from sim.camera import HEIGHT, WIDTH, Camera, patrol_cameras
@@ -36,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 
 _X264 = {
     "preset": "medium", "crf": "31", "threads": "1",
-    "x264-params": "keyint=150:aq-mode=1:psy-rd=0.4,0:deblock=1,1:info=0",
+    "x264-params": "keyint=150:aq-mode=1:psy-rd=0.4,0:deblock=1,1",
 }  # fmt: skip
 
 
@@ -140,12 +141,17 @@ def write_video(path: Path, world: World, cam: Camera, step: Callable[[], None])
         video = out.add_stream("libx264", rate=FPS, options=_X264)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         video.codec_context.flags |= 0x800000  # AV_CODEC_FLAG_BITEXACT
+        # Supplemental information (NAL type 6) would name the encoder and all its settings.
+        bare = BitStreamFilterContext("filter_units=remove_types=6", in_stream=video)
         for index in range(world.frames):
             frame = av.VideoFrame.from_ndarray(renderer.render(index), format="rgb24")
             frame.pts = index
-            out.mux(video.encode(frame))
+            for packet in video.encode(frame):
+                out.mux(bare.filter(packet))
             step()
-        out.mux(video.encode(None))
+        for packet in video.encode(None):
+            out.mux(bare.filter(packet))
+        out.mux(bare.filter(None))
 
 
 def _render_camera(

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.bodies import ATLAS
 from sim.camera import NEAR, Camera
 from sim.lighting import Light, sky_radiance
-from sim.mesh import ATLAS, Mesh
+from sim.mesh import Mesh
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]

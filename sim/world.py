@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import plates
+from sim.bodies import Style
 from sim.lighting import DAY, DUSK, NIGHT, OVERCAST, RAIN, TUNNEL, Light
-from sim.mesh import Body, Style, build_body
+from sim.mesh import Body, build_body
 from sim.raster import Pose
 from sim.seeds import Split, stream
 
@@ -215,7 +216,9 @@ def build_world(seed: int, seconds: float, split: Split = "test") -> World:
     rng = stream(split, seed, "world")
     t, ego = _ego(rng, seconds)
     total = float(np.interp(seconds, t, ego))
-    tunnel = (total * 0.41, total * 0.59) if seconds >= 20 else (1e6, 1e6 + 1)
+    tunnel = (total * 0.41, total * 0.41 + min(total * 0.18, 60.0))
+    if seconds < 20:
+        tunnel = (1e6, 1e6 + 1)
     taken: set[str] = set()
     plans: list[tuple[Path, bool, bool]] = []  # path, shows its tail, parked
     leads = [(0.6, 0.0)] if seconds >= 20 else []

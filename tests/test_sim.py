@@ -25,6 +25,8 @@ from sim.truth import LEAST_SECONDS, READ_PX, sights
 from sim.world import FPS, World, build_world, fold
 
 SEED = 41
+SECONDS = 21.0
+"""The shortest drive that has a tunnel, with a second to spare."""
 FIXTURE = drive.FIXTURE_DIR
 
 
@@ -35,7 +37,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def plan() -> drive.Plan:
-    return drive.plan_drive(SEED, 24.0)
+    return drive.plan_drive(SEED, SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_streams_of_training_and_test_differ_for_every_seed() -> None:
 
 
 def test_same_seed_same_truth_and_other_seed_differs(plan: drive.Plan) -> None:
-    again = drive.plan_drive(SEED, 24.0)
+    again = drive.plan_drive(SEED, SECONDS)
     other = drive.plan_drive(SEED + 1, 24.0)
     assert again.truth == plan.truth
     assert again.lists == plan.lists
@@ -68,7 +70,7 @@ def test_same_seed_same_frames_in_any_order(world: World) -> None:
     first, second = FrameRenderer(world, camera), FrameRenderer(world, camera)
     frame = first.render(31)
     assert frame.shape == (HEIGHT, WIDTH, 3)
-    second.render(700)
+    second.render(600)
     assert np.array_equal(frame, second.render(31))
     other = FrameRenderer(build_world(SEED + 1, 60.0), camera).render(31)
     assert float(np.abs(frame.astype(int) - other).mean()) > 3.0
@@ -79,34 +81,30 @@ def test_truth_boxes_lie_where_the_plates_are_drawn(world: World, name: str) -> 
     """Render with and without plates: all that changes lies inside the boxes, and fills them."""
     camera = patrol_cameras()[name]
     index = max(
-        range(20, 880, 7),
+        range(20, 240, 11),
         key=lambda i: sum(s.clear and s.width > READ_PX for s in sights(world, camera, i).values()),
     )
-    with_plates = FrameRenderer(world, camera).render(index).astype(int)
-    without = FrameRenderer(world, camera, show_plates=False).render(index).astype(int)
-    changed = (np.abs(with_plates - without).max(-1) > 14).astype(np.uint8)
+    renderer = FrameRenderer(world, camera)
+    with_plates = renderer.render(index).astype(int)
+    renderer.show_plates = False
+    difference = np.abs(with_plates - renderer.render(index)).max(-1)
     seen = sights(world, camera, index)
     clear = [s for s in seen.values() if s.clear and s.width > READ_PX]
     assert clear
     for s in clear:
-        x, y, w, h = s.box
-        patch = changed[round(y) + 1 : round(y + h) - 1, round(x) + 1 : round(x + w) - 1]
-        assert patch.mean() > 0.55
-        grown = np.argwhere(
-            changed[round(y) - 12 : round(y + h) + 12, round(x) - 12 : round(x + w) + 12]
-        )
-        top, left = grown.min(0) - 12
-        bottom, right = grown.max(0) - 12
-        assert abs(left) <= 3
-        assert abs(top) <= 3
-        assert abs(right - w) <= 3
-        assert abs(bottom - h) <= 3
-    allowed = np.zeros_like(changed)
+        inner = np.zeros(difference.shape, np.uint8)
+        cv2.fillConvexPoly(inner, np.round(s.quad).astype(np.int32), 1)
+        inner = cv2.erode(inner, np.ones((3, 3), np.uint8))
+        assert (difference[inner > 0] > 5).mean() > 0.75
+        x, y, w, h = (round(k) for k in s.box)
+        strong = np.argwhere(difference[y - 12 : y + h + 12, x - 12 : x + w + 12] > 14)
+        assert np.abs(strong.min(0) - 12).max() <= 4
+        assert np.abs(strong.max(0) - 12 - (h, w)).max() <= 4
+    allowed = np.zeros(difference.shape, np.uint8)
     for s in seen.values():
-        quad = np.round(s.quad).astype(np.int32)
-        cv2.fillConvexPoly(allowed, quad, 1)
+        cv2.fillConvexPoly(allowed, np.round(s.quad).astype(np.int32), 1)
     allowed = cv2.dilate(allowed, np.ones((13, 13), np.uint8))
-    assert int((changed & (1 - allowed)).sum()) == 0
+    assert not (difference[allowed == 0] > 14).any()
 
 
 def test_a_readable_plate_meets_the_promised_bounds(plan: drive.Plan) -> None:
