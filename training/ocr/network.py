@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from training.ocr.layout import ALPHABET, PLATE_SLOTS, STACKED_SLOTS
 
+LAYOUT_STAGE = 4  # blocks of the trunk before the 8 x 32 map that shows the plate's layout
 ROWS, COLUMNS = 2, 32  # the trunk's map: the picture over 32 and over 4
 
 
@@ -165,10 +166,24 @@ class PlateReader(nn.Module):
         self.columns = nn.Linear(width, len(ALPHABET))
         self.stacked = nn.Linear(width, len(ALPHABET))
         self.region = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, regions))
+        # The state shows in colours and lettering at fixed places. With the query alone it was
+        # right on 38 % of val crops at a time when 83 % of the numbers were.
+        self.layout = nn.Sequential(
+            nn.Conv2d(96, 64, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(2 * dropout),
+            nn.Linear(64 * 4 * 16, regions),
+        )
 
     def forward(self, image: Tensor) -> Logits:
         x = image.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        x = self.trunk(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        for number, block in enumerate(self.trunk.children(), 1):
+            x = block(x)
+            if number == LAYOUT_STAGE:
+                layout = self.layout(x)
         tokens = x.flatten(2).transpose(1, 2) + self.position
         tokens = self.tokens_norm(self.encoder(tokens))
         slots = self.slots.expand(tokens.shape[0], -1, -1)
@@ -180,7 +195,7 @@ class PlateReader(nn.Module):
         return Logits(
             self.characters(slots[:, :PLATE_SLOTS]),
             self.stacked(slots[:, PLATE_SLOTS:end]),
-            self.region(seen),
+            self.region(seen) + layout,
             self.columns(tokens.unflatten(1, (ROWS, COLUMNS)).amax(1)).transpose(0, 1),
         )
 

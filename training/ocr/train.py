@@ -217,8 +217,8 @@ def _quick(model: PlateReader, data: Path) -> str:
             regions.append(logits.region.argmax(-1).numpy())
         exact = (np.concatenate(plates) == targets[:, :PLATE_SLOTS]).all(1).mean()
         known = targets[:, -1] != IGNORE
-        state = (np.concatenate(regions)[known] == targets[known, -1]).mean()
-        out.append(f"{name} exact {exact:.3f} state {state:.3f}")
+        right = int((np.concatenate(regions)[known] == targets[known, -1]).sum())
+        out.append(f"{name} exact {exact:.3f} state {right / max(1, int(known.sum())):.3f}")
     return ", ".join(out)
 
 
