@@ -23,6 +23,9 @@ from alprd.profiles import ReaderSettings
 ALTERNATIVE: Final = 0.01
 """Other characters above this probability are told with the fused one."""
 
+SAME_SHAPE: Final = {"O": "0", "0": "O", "I": "1", "1": "I"}
+"""Characters that many plates do not tell apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -182,7 +185,13 @@ def _region(
 
 
 def _above_floors(characters: Sequence[Character], end: float, settings: ReaderSettings) -> bool:
-    floor = settings.char_floor
-    return end >= floor and all(
-        c.prob >= settings.char_floors.get(c.char, floor) for c in characters
+    """Whether every character, and the end of the text, is above its floor.
+
+    O and 0, I and 1 count together: many plates do not tell them apart, a listed one and a read
+    one match as look-alikes whichever was meant, and the card says so.
+    """
+    return end >= settings.char_floor and all(
+        c.prob + dict(c.alternatives).get(SAME_SHAPE.get(c.char, ""), 0.0)
+        >= settings.char_floors.get(c.char, settings.char_floor)
+        for c in characters
     )

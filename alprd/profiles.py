@@ -14,8 +14,12 @@ from typing import Final, Literal
 Profile = Literal["road", "photo"]
 
 
+_LOOK_ALIKES: Final = "8B5S2ZDQG6"
+"""Characters that the wrong and sure texts of the validation crops were mistaken for."""
+
+
 def _floors() -> Mapping[str, float]:
-    return MappingProxyType({})
+    return MappingProxyType(dict.fromkeys(_LOOK_ALIKES, 0.95))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class ReaderSettings:
     """A plate that stays in view is read again this often, to notice a change of vehicle."""
 
     # Fusion
-    temper: float = 0.5
+    temper: float = 0.3
     """Exponent of the effective number of frames: 1 takes them as independent, which frames of
     one plate under one light are not; 0 would average them."""
     smoothing: float = 0.02
@@ -85,7 +89,7 @@ class ReaderSettings:
     char_floor: float = 0.90
     char_floors: Mapping[str, float] = field(default_factory=_floors)
     """Floors of single characters where they differ from ``char_floor``."""
-    region_floor: float = 0.60
+    region_floor: float = 0.80
     stacked_floor: float = 0.60
     read_floor: float = 0.30
     """A character below this makes the text unusable: lettering, badges, blur."""

@@ -188,6 +188,31 @@ def test_doubtful_character_tells_its_alternative_and_is_not_sure() -> None:
     assert fused.reading.confidence == pytest.approx(second.prob)
 
 
+def test_shapes_that_plates_do_not_tell_apart_are_sure_together() -> None:
+    places = matrix("A0C123", prob=0.99)
+    for place, pair in ((1, "0O"), (3, "1I")):
+        places[place] = 0.0
+        places[place, [ALPHABET.index(c) for c in pair]] = (0.6, 0.4)
+    fused = fuse([decode(OcrResult(places, None, None), 1.0, i) for i in range(3)], (), ROAD)
+    assert fused is not None
+    assert fused.reading.text == "A0C123"
+    assert fused.reading.sure
+    assert fused.reading.confidence < 0.9, "told as it is"
+    assert fused.reading.characters[1].alternatives[0][0] == "O"
+
+
+def test_look_alike_has_a_higher_floor() -> None:
+    below = min(ROAD.char_floors["B"] - 0.02, 0.93)
+    for text, sure in (("ACC", True), ("ABC", False)):
+        places = matrix(text, prob=0.99)
+        places[1] = 0.0
+        places[1, [ALPHABET.index(text[1]), ALPHABET.index("X")]] = (below, 1 - below)
+        strict = dataclasses.replace(ROAD, temper=0.0, smoothing=0.0, char_floor=below - 0.01)
+        fused = fuse([decode(OcrResult(places, None, None), 1.0, i) for i in range(2)], (), strict)
+        assert fused is not None
+        assert fused.reading.sure is sure
+
+
 def test_better_crop_outweighs_two_poor_ones() -> None:
     poor = [reading("A8C123", i, prob=0.7, weight=0.1) for i in range(2)]
     fused = fuse([*poor, reading("ABC123", 5, prob=0.95, weight=1.0)], (), ROAD)
@@ -225,7 +250,7 @@ def test_texts_of_no_plate_length_are_ignored() -> None:
 
 def test_region_and_stacked_are_fused_and_floored() -> None:
     stacked = np.stack([matrix("X", slots=2), matrix("", slots=2)])
-    sure = np.array([0.8, 0.15, 0.05], np.float32)
+    sure = np.array([0.9, 0.06, 0.04], np.float32)
     other = np.array([0.05, 0.05, 0.9], np.float32)
     doubtful = np.array([0.5, 0.45, 0.05], np.float32)
     regions = ("MN", "WI", None)
