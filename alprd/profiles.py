@@ -55,7 +55,10 @@ class ReaderSettings:
     remember_s: float = 4.0
     """A plate that reappears this soon after its track was lost is still the same pass."""
     max_view_s: float = 8.0
-    """A plate in view for longer is reported now, and not again while it stays."""
+    """A plate in view for longer is reported as soon as it is sure, and not again while it
+    stays: a car ahead in traffic may be too far to read for a minute before it comes near."""
+    max_unsure_s: float = 120.0
+    """A plate in view for longer is reported sure or not."""
 
     # Crops
     widenings: tuple[float, ...] = (0.10,)
@@ -73,7 +76,7 @@ class ReaderSettings:
     first_readings: int = 4
     """Read a track without waiting for better crops until it has this many readings."""
     max_readings: int = 16
-    """OCR runs for one pass, bounded."""
+    """OCR runs for one pass; beyond them only a better crop or ``recheck_s`` brings another."""
     max_ocr_per_frame: int = 4
     retry_s: float = 0.25
     """A plate that is not sure yet is read again after this long, better crop or not."""

@@ -102,9 +102,8 @@ class RoadReader:
             others = [d.box for d in boxes] + self._expected(now)
             events += self._read(candidates, frame, others)
             for track, _ in step.seen:
-                pass_ = self._passes[track.number]
-                if (now - pass_.first_mono_ns) * _NS >= self._settings.max_view_s:
-                    events += self._finish(pass_)
+                if self._long_enough(self._passes[track.number], now):
+                    events += self._finish(self._passes[track.number])
         return events + self._expire(now)
 
     def flush(self) -> list[PassEvent]:
@@ -151,6 +150,12 @@ class RoadReader:
         self._lost = kept
         return events
 
+    def _long_enough(self, pass_: Pass, now: int) -> bool:
+        """Whether a pass still in view should be reported now."""
+        sure = pass_.told is not None and pass_.fused is not None and pass_.fused.reading.sure
+        limit = self._settings.max_view_s if sure else self._settings.max_unsure_s
+        return (now - pass_.first_mono_ns) * _NS >= limit
+
     # Reading
 
     def _candidate(self, track: Track, detection: Detection, frame: Frame) -> _Candidate | None:
@@ -162,16 +167,17 @@ class RoadReader:
         if x < edge or y < edge or x + w > width - edge or y + h > height - edge:
             return None  # cut off: what is left may read like a whole, wrong plate
         since = (frame.mono_ns - pass_.ocr_mono_ns) * _NS
-        enough = pass_.final or pass_.ocr_runs >= settings.max_readings
-        if w < settings.min_width or (enough and since < settings.recheck_s):
+        if w < settings.min_width or (pass_.final and since < settings.recheck_s):
             return None
         sharp = sharpness(crop(frame.image, detection.box, 0.0))
         if sharp < settings.min_sharpness:
             return None
         quality = _quality(w, sharp, detection.score, settings)
-        few = pass_.ocr_runs < settings.first_readings
         sure = pass_.fused is not None and pass_.fused.reading.sure
-        wait = settings.recheck_s if sure else settings.retry_s
+        spent = sure or pass_.ocr_runs >= settings.max_readings
+        wait = settings.recheck_s if spent else settings.retry_s
+        few = pass_.ocr_runs < settings.first_readings
+        # Each better crop must beat the best by a factor, so even these are bounded.
         if not (few or quality >= settings.better * pass_.best_read or since >= wait):
             return None
         return _Candidate(track.number, detection.box, quality, (pass_.ocr_runs, -quality))

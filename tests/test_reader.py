@@ -117,6 +117,15 @@ def test_stationary_plate_is_told_once_while_it_stays(drive: Drive) -> None:
     assert drive.finals() == ["ABC123"]
 
 
+def test_plate_far_ahead_for_long_is_read_when_it_comes_near(drive: Drive) -> None:
+    drive.show(("ABC123", 300, 100), frames=15 * 12, width=24)  # too small to read
+    assert drive.finals() == []
+    for i in range(20):
+        drive.show(("ABC123", 300 - i, 100), width=24 + 4 * i)
+    drive.show(frames=40)
+    assert drive.finals() == ["ABC123"]
+
+
 def test_stationary_plate_costs_few_readings(ocr: PlateReader) -> None:
     class Counting:
         regions = ocr.regions
