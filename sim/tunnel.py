@@ -28,7 +28,8 @@ _DEPTH = 1.3
 
 
 def _lining(split: Split, seed: int) -> U8:
-    """One period of the lining, unrolled: left wall, ceiling, right wall (columns)."""
+    """One period of the lining, unrolled: left wall, ceiling, right wall (columns); the fourth
+    channel marks the lamps."""
     rng = stream(split, seed, "tunnel")
     girth = 2 * TOP + RIGHT - LEFT
     h, w = int(PERIOD_M * _LINING_PX_M), int(girth * _LINING_PX_M)
@@ -43,9 +44,10 @@ def _lining(split: Split, seed: int) -> U8:
     base[:, tiles & ((wall_y % 0.6) < 0.04)] *= 0.82
     base[:, (wall_y < 0.7)] *= 0.6
     base[(z % 6.0) < 0.1] *= 0.7
-    img = np.dstack([base, base * 0.97, base * 0.92]).astype(np.float32)
+    img = np.dstack([base, base * 0.97, base * 0.92, 0 * base]).astype(np.float32)
     for centre in (TOP + 2.2, girth - TOP - 2.2):
-        img[np.ix_((z > 2.0) & (z < 4.4), np.abs(g - centre) < 0.16)] = (255, 246, 222)
+        lamp = np.ix_((z > 2.0) & (z < 4.4), np.abs(g - centre) < 0.16)
+        img[lamp] = (255, 246, 222, 255)
     return np.clip(img, 0, 255).astype(np.uint8)
 
 
@@ -114,18 +116,20 @@ class Tunnel:
             return
         rows = np.flatnonzero(mask.any(1))
         sl = slice(int(rows[0]), int(rows[-1]) + 1)
-        per = self._texture.shape[0]
-        mv = np.mod((self._ahead[sl] + travelled) * (per / PERIOD_M), per)
+        per = np.float32(self._texture.shape[0])
+        mv = (self._ahead[sl] + np.float32(travelled % PERIOD_M)) * (per / np.float32(PERIOD_M))
+        mv -= np.floor(mv / per) * per
         lining = cv2.remap(
-            self._texture, self._girth[sl], mv.astype(np.float32), cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        ).astype(np.float32)  # fmt: skip
-        level = np.asarray(light.ambient, np.float32) * (dim * 0.98)
-        fade = np.clip(1.1 - self._ahead[sl] / 220.0, 0.35, 1.0)[..., None]
-        lamp = lining.min(-1, keepdims=True) > 205
-        out = np.where(lamp, np.minimum(lining * 1.02, 255), np.minimum(lining * level * fade, 255))
+            self._texture, self._girth[sl], mv, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        fade = np.clip(1.1 - self._ahead[sl] / 220.0, 0.35, 1.0) * (dim * 0.98)
+        mixer = np.zeros((3, 4), np.float32)
+        mixer[[0, 1, 2], [0, 1, 2]] = light.ambient
+        walls = cv2.multiply(cv2.transform(lining, mixer), cv2.merge([fade] * 3), dtype=cv2.CV_8U)
+        lamp = lining[..., 3] > 150
+        walls[lamp] = (255, 248, 228)
         part = canvas[sl]
-        part[mask[sl]] = out[mask[sl]].astype(np.uint8)
+        cv2.copyTo(walls, mask[sl].astype(np.uint8), part)
 
     def draw_portal(self, canvas: U8, z: float, light: Light) -> None:
         """Draw the portal's face at distance ``z`` ahead."""
