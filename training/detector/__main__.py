@@ -1,4 +1,4 @@
-"""Command line: ``python -m training.detector pool|train|export|evaluate``."""
+"""Command line: ``python -m training.detector pool|train|review|export|evaluate``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from alprd.errors import AlprdError
 from training.detector import export, pool, report
 from training.detector.drives import SEEDS, drive_frames
 from training.detector.evaluate import OnnxDetector, Tally
+from training.detector.review import review
 from training.detector.train import Schedule, load_average, load_checkpoint, train
 
 MODELS = Path(__file__).resolve().parents[2] / "alprd" / "models"
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
         "--strict-licences", action="store_true", help="only sources with a traceable licence"
     )
 
+    commands.add_parser(
+        "review", parents=[work, models], help="set doubtful labels aside with a trained detector"
+    )
     commands.add_parser(
         "export", parents=[work, data, models], help="write detector.onnx and detector.yaml"
     )
@@ -144,6 +148,8 @@ def main(argv: list[str] | None = None) -> int:
                 args.data, args.work, schedule, strict=args.strict_licences, threads=args.threads
             )
             print(f"checkpoint: {path}")
+        elif args.command == "review":
+            print(review(args.work, args.models / "detector.onnx"))
         elif args.command == "export":
             _export(args)
         else:

@@ -43,9 +43,12 @@ def crop_scaled(
         px, py = max(0, px), max(0, py)
         part = part[: oh - py, : ow - px]
         canvas[py : py + part.shape[0], px : px + part.shape[1]] = part
-    boxes = item.boxes * np.asarray([sx, sy, sx, sy], np.float32)
+    boxes = np.concatenate((item.boxes, item.optional)).astype(np.float32)
+    boxes = boxes * np.asarray([sx, sy, sx, sy], np.float32)
     boxes = boxes - np.asarray([ox, oy, ox, oy], np.float32)
-    return canvas, *clip_boxes(boxes, oh, ow)
+    kinds = np.full(len(boxes), PLATE, np.int64)
+    kinds[len(item.boxes) :] = IGNORE
+    return canvas, *clip_boxes(boxes, oh, ow, kinds)
 
 
 def clip_boxes(

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset
 
 from training.detector import augment, paste
 from training.detector.augment import Kinds
+from training.detector.review import REVIEW_FILE
 from training.detector.store import Boxes, Labelled, PictureStore, Pixels
 
 # Input shapes (height, width) of about the same area: square for photographs, wide for frames.
@@ -61,6 +62,7 @@ class Scenes(IterableDataset[Batch]):
         keep: tuple[str, ...] = (),
     ) -> None:
         self.photos = PictureStore(folder / "photos")
+        self.photos.set_aside(folder / REVIEW_FILE)
         if keep:
             self.photos.only(keep)
         self.plates = PictureStore(folder / "plates")

@@ -33,7 +33,7 @@ class TrainingDataError(AlprdError):
 class Labelled:
     """A picture (RGB or RGBA, ``[H, W, C]``) and its plates ``[G, 4]`` as x0, y0, x1, y1 px.
 
-    ``optional`` boxes count neither for nor against a detector in an evaluation.
+    ``optional`` boxes count neither for nor against a detector, in training and evaluation.
     """
 
     name: str
@@ -51,6 +51,7 @@ class PictureStore:
         self._index = folder / "index.jsonl"
         self._rows: list[tuple[str, int, tuple[int, int, int], Boxes]] = []
         self._map: NDArray[np.uint8] | None = None
+        self._aside: dict[str, tuple[Boxes, set[int]]] = {}
         if self._index.exists():
             for number, line in enumerate(self._index.read_text().splitlines(), 1):
                 try:
@@ -73,6 +74,19 @@ class PictureStore:
     def only(self, keep: tuple[str, ...]) -> None:
         """Drop, for this reader, the pictures whose name starts with none of ``keep``."""
         self._rows = [row for row in self._rows if row[0].startswith(keep)]
+
+    def set_aside(self, path: Path) -> None:
+        """Apply a review (see :mod:`training.detector.review`) to the pictures read from here."""
+        if not path.exists():
+            return
+        try:
+            rows = json.loads(path.read_text())
+            self._aside = {
+                name: (np.asarray(row["ignore"], np.float32).reshape(-1, 4), set(row["drop"]))
+                for name, row in rows.items()
+            }
+        except (ValueError, KeyError, TypeError) as exc:
+            raise TrainingDataError(f"{path} is broken; delete it or review again") from exc
 
     def append(self, items: Iterator[Labelled]) -> None:
         """Add pictures; the index line is written after the pixels, so a crash loses one."""
@@ -101,7 +115,12 @@ class PictureStore:
             self._map = np.memmap(self._bin, np.uint8, "r")
         name, offset, shape, boxes = self._rows[number]
         size = shape[0] * shape[1] * shape[2]
-        return Labelled(name, self._map[offset : offset + size].reshape(shape), boxes.copy())
+        pixels = self._map[offset : offset + size].reshape(shape)
+        if name not in self._aside:
+            return Labelled(name, pixels, boxes.copy())
+        ignore, drop = self._aside[name]
+        kept = np.asarray([k not in drop for k in range(len(boxes))], bool)
+        return Labelled(name, pixels, boxes[kept], np.concatenate((ignore, boxes[~kept])))
 
 
 def read_labels(path: Path, width: int, height: int) -> Boxes:
