@@ -22,7 +22,7 @@ from alprd.ocr import ALPHABET
 
 SLOTS = 8
 STEP = 7
-WIDEN = 0.10
+WIDEN = 0.05
 """Growth of the box that the tiny OCR expects: it samples cells at fixed places."""
 RED = (0, 0, 255)
 REGIONS = ["MN", "WI", "other"]
