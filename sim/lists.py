@@ -91,14 +91,17 @@ def twins(text: str) -> list[str]:
     return [text[:i] + TWINS[c] + text[i + 1 :] for i, c in enumerate(text) if c in TWINS]
 
 
+def _ordinary(spec: plates.PlateSpec) -> bool:
+    return spec.plate_type == "passenger" and not spec.stacked and plates.format_of(spec) != ""
+
+
 def build_lists(world: World, readable: dict[int, float], start: datetime) -> Lists:
     """Choose roles among the readable vehicles (id -> time of the best view), spread in time."""
     rng = stream(world.split, world.seed, "lists")
     by_id = {v.id: v for v in world.vehicles}
     order = sorted(readable, key=lambda i: readable[i])
-    plain = [
-        i for i in order if not by_id[i].spec.stacked and by_id[i].spec.plate_type == "passenger"
-    ]
+    # Roles go to plates in a format of their state: there a position tells O from 0.
+    plain = [i for i in order if _ordinary(by_id[i].spec)]
     texts = {v.id: v.spec.text for v in world.vehicles}
 
     near = [i for i in plain if twins(texts[i])]
