@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sim.drive import (
+    DRIVE_CRF,
+    FIXTURE_CRF,
     FIXTURE_DIR,
     FIXTURE_SECONDS,
     FIXTURE_SEED,
@@ -22,7 +24,7 @@ from sim.drive import (
 )
 
 
-def _render(out: Path, seed: int, seconds: float) -> Plan:
+def _render(out: Path, seed: int, seconds: float, crf: int) -> Plan:
     console = Console(stderr=True)
     count = TextColumn("{task.completed:.0f}/{task.total:.0f}")
     columns = (TextColumn("{task.description:>6}"), BarColumn(), count, TimeRemainingColumn())
@@ -34,7 +36,7 @@ def _render(out: Path, seed: int, seconds: float) -> Plan:
                 tasks[name] = bar.add_task(name, total=total)
             bar.update(tasks[name], completed=done)
 
-        return write_drive(out, seed, seconds, show)
+        return write_drive(out, seed, seconds, show, crf)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,9 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
     try:
         if args.command == "drive":
-            plan = _render(args.out, args.seed, args.seconds)
+            plan = _render(args.out, args.seed, args.seconds, DRIVE_CRF)
         else:
-            plan = _render(FIXTURE_DIR, FIXTURE_SEED, FIXTURE_SECONDS)
+            plan = _render(FIXTURE_DIR, FIXTURE_SEED, FIXTURE_SECONDS, FIXTURE_CRF)
     except (DriveError, OSError) as e:
         sys.stderr.write(f"error: {e}\n")
         return 1

@@ -30,13 +30,15 @@ from sim.world import FPS, World, build_world
 FIXTURE_SEED = 20261122
 FIXTURE_SECONDS = 60.0
 FIXTURE_DIR = Path(__file__).resolve().parent.parent / "fixtures" / "drive"
+DRIVE_CRF, FIXTURE_CRF = 26, 31
+"""x264 quality: a drive as a good camera sends it; the fixture small enough for the repository."""
 LEAST_READABLE = 25
 """Readable plates that a drive of a minute must have."""
 Progress = Callable[[str, int, int], None]
 """Called with (task, done, total)."""
 
 _X264 = {
-    "preset": "medium", "crf": "31", "threads": "1",
+    "preset": "medium", "threads": "1",
     "x264-params": "keyint=150:aq-mode=1:psy-rd=0.4,0:deblock=1,1",
 }  # fmt: skip
 
@@ -134,11 +136,13 @@ def _truth(
     }
 
 
-def write_video(path: Path, world: World, cam: Camera, step: Callable[[], None]) -> None:
+def write_video(
+    path: Path, world: World, cam: Camera, step: Callable[[], None], crf: int = DRIVE_CRF
+) -> None:
     """Render and encode one camera's video (H.264, yuv420p, no metadata)."""
     renderer = FrameRenderer(world, cam)
     with av.open(str(path), "w", options={"fflags": "+bitexact", "movflags": "+faststart"}) as out:
-        video = out.add_stream("libx264", rate=FPS, options=_X264)
+        video = out.add_stream("libx264", rate=FPS, options=_X264 | {"crf": str(crf)})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         video.codec_context.flags |= 0x800000  # AV_CODEC_FLAG_BITEXACT
         # Supplemental information (NAL type 6) would name the encoder and all its settings.
@@ -155,18 +159,22 @@ def write_video(path: Path, world: World, cam: Camera, step: Callable[[], None])
 
 
 def _render_camera(
-    seed: int, seconds: float, name: str, path: Path, ticks: mp.Queue[tuple[str, str]]
+    seed: int, seconds: float, name: str, path: Path, crf: int, ticks: mp.Queue[tuple[str, str]]
 ) -> None:
     cv2.setNumThreads(1)
     try:
         write_video(path, build_world(seed, seconds), patrol_cameras()[name],
-                    lambda: ticks.put((name, "")))  # fmt: skip
+                    lambda: ticks.put((name, "")), crf)  # fmt: skip
     except Exception as e:  # noqa: BLE001 - handed to the parent, which raises it
         ticks.put((name, f"{type(e).__name__}: {e}"))
 
 
 def write_drive(
-    out: Path, seed: int, seconds: float = 60.0, progress: Progress | None = None
+    out: Path,
+    seed: int,
+    seconds: float = 60.0,
+    progress: Progress | None = None,
+    crf: int = DRIVE_CRF,
 ) -> Plan:
     """Render a whole drive into folder ``out``, one process a camera.
 
@@ -182,7 +190,7 @@ def write_drive(
     ticks: mp.Queue[tuple[str, str]] = ctx.Queue()
     names = list(patrol_cameras())
     workers = {
-        n: ctx.Process(target=_render_camera, args=(seed, seconds, n, out / f"{n}.mp4", ticks))
+        n: ctx.Process(target=_render_camera, args=(seed, seconds, n, out / f"{n}.mp4", crf, ticks))
         for n in names
     }
     for w in workers.values():
