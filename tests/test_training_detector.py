@@ -19,6 +19,7 @@ import onnxruntime as ort  # noqa: E402
 
 from plates import FontPool, random_spec, render  # noqa: E402
 from training.detector import augment, evaluate, export, paste, report, store  # noqa: E402
+from training.detector.drives import drive_frames  # noqa: E402
 from training.detector.loss import Targets, assign, detection_loss  # noqa: E402
 from training.detector.network import NetworkConfig, PlateDetector, decode  # noqa: E402
 from training.detector.scenes import Batch  # noqa: E402
@@ -275,3 +276,44 @@ def test_recall_on_photographs() -> None:
     threshold = float(sheet["profiles"]["photo"]["threshold"])
     assert tally.false_rate(threshold) <= report.FALSE_GOAL + 1e-9
     assert tally.recall(threshold) >= 0.5
+
+
+def test_optional_boxes_count_neither_way() -> None:
+    tally = evaluate.Tally()
+    wanted = np.asarray([[0, 0, 40, 20]], np.float32)
+    optional = np.asarray([[100, 100, 140, 120]], np.float32)
+    rows = np.asarray([[101, 100, 139, 121, 0.9], [200, 10, 240, 30, 0.8]], np.float32)
+    tally.add(wanted, rows, optional)
+    assert tally.recall(0.1) == 0.0
+    assert tally.false_rate(0.1) == 1
+
+
+def test_review_turns_doubtful_labels_into_regions_to_ignore(tmp_path: Path) -> None:
+    pixels = np.full((100, 200, 3), 90, np.uint8)
+    boxes = np.asarray([[10, 10, 60, 35], [120, 40, 160, 60]], np.float32)
+    pictures = store.PictureStore(tmp_path / "photos")
+    pictures.append(iter([store.Labelled("a.jpg", pixels, boxes)]))
+    aside = tmp_path / "review.json"
+    aside.write_text('{"a.jpg": {"ignore": [[80, 80, 100, 90]], "drop": [1]}}')
+    pictures.set_aside(aside)
+    item = pictures[0]
+    assert item.boxes.tolist() == [boxes[0].tolist()]
+    assert item.optional.tolist() == [[80, 80, 100, 90], boxes[1].tolist()]
+    _, found, kinds = augment.crop_scaled(item, (100, 200), (1.0, 1.0), (0.0, 0.0))
+    assert kinds.tolist() == [augment.PLATE, augment.IGNORE, augment.IGNORE]
+    assert found[0].tolist() == boxes[0].tolist()
+    aside.write_text('{"a.jpg": {}}')
+    with pytest.raises(store.TrainingDataError, match=r"review\.json"):
+        pictures.set_aside(aside)
+
+
+def test_finds_every_large_clear_plate_of_a_rendered_drive() -> None:
+    sheet = yaml.safe_load((MODELS / "detector.yaml").read_text())
+    threshold = sheet["profiles"]["road"]["threshold"]
+    detector = evaluate.OnnxDetector(MODEL, (384, 640))
+    frames = list(drive_frames(31_337, seconds=12.0, every=1.5))
+    tally = evaluate.evaluate(frames, {"road": detector})["road"]
+    assert tally.pictures == 16
+    assert tally.count((0, 1e9)) >= 5
+    assert tally.recall(threshold) >= 0.9
+    assert tally.false_rate(threshold) <= 0.25
