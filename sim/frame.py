@@ -21,6 +21,7 @@ from sim.raster import Pose, Texture
 from sim.scenery import CHUNK_M, Prop, Sky, draw_prop, props_of_chunk
 from sim.seeds import stream
 from sim.tunnel import Tunnel
+from sim.wear import plate_picture
 from sim.world import FPS, Vehicle, World
 
 F32 = NDArray[np.float32]
@@ -63,8 +64,7 @@ class FrameRenderer:
         if kit is None:
             w = self.world
             texture = paint_body(v.body, stream(w.split, w.seed, "paint", v.id))
-            rng = stream(w.split, w.seed, "plate", v.id)
-            plate = plates.render(v.spec, rng, fonts=self._fonts, wear=True).image
+            plate = plate_picture(v.spec, w.split, w.seed, v.id, self._fonts)
             kit = self._kits[v.id] = _Kit(texture, plate)
         return kit
 

@@ -22,6 +22,7 @@ from sim.frame import FrameRenderer
 from sim.scenes import training_frame
 from sim.seeds import stream
 from sim.truth import LEAST_SECONDS, READ_PX, sights
+from sim.wear import LEAST_CONTRAST, contrast_left, plate_picture
 from sim.world import FPS, World, build_world, fold
 
 SEED = 41
@@ -143,6 +144,22 @@ def test_drives_use_test_faces_only(world: World) -> None:
     renderer = FrameRenderer(world, patrol_cameras()["front"])
     assert world.split == "test"
     assert renderer._fonts.families == test.families
+
+
+def test_a_plate_with_a_lost_character_is_drawn_again() -> None:
+    """Vehicle 11 of seed 7 first draws snow over a digit."""
+    spec = next(v.spec for v in build_world(7, 60.0).vehicles if v.id == 11)
+    fonts = plates.FontPool.load("test")
+    new, hidden = (
+        plates.render(spec, stream("test", 7, "plate", 11), fonts=fonts, wear=wear).image
+        for wear in (False, True)
+    )
+    assert contrast_left(new, hidden) < LEAST_CONTRAST
+    shown = plate_picture(spec, "test", 7, 11, fonts)
+    assert not np.array_equal(shown, hidden)
+    assert np.array_equal(shown, plate_picture(spec, "test", 7, 11, fonts))
+    assert contrast_left(new, np.full_like(new, 120)) == 0.0
+    assert contrast_left(new, new) == pytest.approx(1.0)
 
 
 def test_training_frames_are_reproducible_and_labelled() -> None:
