@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", type=Path, default=MODELS / "ocr.onnx")
     evaluate.add_argument("--rendered", type=int, default=2000, help="plates of unused type faces")
     evaluate.add_argument("--json", action="store_true")
+    evaluate.add_argument("--card", type=Path, help="put the figures into this model card")
     return parser
 
 
@@ -87,9 +88,12 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(export(options.work, options.out))
         else:
-            from training.ocr.evaluate import report
+            from training.ocr.evaluate import report, write_card
 
-            print(report(options.model, options.data, options.rendered, as_json=options.json))
+            text = report(options.model, options.data, options.rendered, as_json=options.json)
+            print(text)
+            if options.card is not None:
+                write_card(options.card, text)
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -214,3 +214,18 @@ def report(model: Path, data: Path, rendered: int, *, as_json: bool) -> str:
         cells = " | ".join(f"{c.kept:.0%}, {c.wrong:.1%}" for c in f.calibration)
         lines.append(f"| {f.name} | {cells} |")
     return "\n".join(lines)
+
+
+def write_card(card: Path, figures_text: str) -> None:
+    """Replace what stands between the figure marks of a model card.
+
+    Raises:
+        ValueError: the card has no such marks.
+    """
+    begin, end = "<!-- figures: begin -->\n", "<!-- figures: end -->"
+    text = card.read_text(encoding="utf-8")
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{card}: the lines {begin.strip()!r} and {end!r} are missing")
+    card.write_text(f"{head}{begin}{figures_text}\n{end}{tail}", encoding="utf-8")
