@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from alprd.errors import AlprdError
+from alprd.models import write_sums
 from training.detector import export, pool, report
 from training.detector.drives import SEEDS, drive_frames
 from training.detector.evaluate import OnnxDetector, Tally
@@ -70,6 +71,7 @@ def _export(args: argparse.Namespace) -> None:
     thresholds = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
     steps = int(load_checkpoint(checkpoint)["step"])
     report.write_sheet(args.models, thresholds, {"steps": steps})
+    write_sums(args.models)
     print(f"{args.models / 'detector.onnx'}: {steps} steps, thresholds {thresholds}")
 
 
