@@ -84,16 +84,17 @@ class Detector:
         self.max_upscale = max_upscale
         self._local = threading.local()
 
-    def detect(self, image: Image) -> list[Detection]:
+    def detect(self, image: Image, shrink: float = 1.0) -> list[Detection]:
         """Plate-like boxes in pixels of ``image``, clipped to it, best score first.
 
         Args:
             image: (H, W, 3) BGR uint8.
+            shrink: share of ``input_size`` to look at it with; models of fixed size ignore it.
 
         Raises:
             ModelError: the model failed on this picture.
         """
-        canvas, scale, left, top = self._letterbox(image)
+        canvas, scale, left, top = self._letterbox(image, shrink)
         try:
             rows = self._session.run([self._output], {self._input: canvas})[0]
         except Exception as error:
@@ -104,13 +105,15 @@ class Detector:
         """Run once on a grey picture so that the first real frame is not the slow one."""
         self.detect(np.full((height, width, 3), PAD_VALUE, np.uint8))
 
-    def _letterbox(self, image: Image) -> tuple[NDArray[np.float32], float, int, int]:
+    def _letterbox(
+        self, image: Image, shrink: float = 1.0
+    ) -> tuple[NDArray[np.float32], float, int, int]:
         """(1, 3, H, W) canvas, scale, and the left and top border in canvas pixels."""
         height, width = image.shape[:2]
         limit_h, limit_w = self.input_size
         scale = min(limit_h / height, limit_w / width)
         if self._fixed is None:
-            scale = min(scale, self.max_upscale)
+            scale = min(scale * shrink, self.max_upscale)
         new_h = max(1, min(limit_h, round(height * scale)))
         new_w = max(1, min(limit_w, round(width * scale)))
         shape = (limit_h, limit_w) if self._fixed else (_up(new_h), _up(new_w))

@@ -36,6 +36,8 @@ class Pass:
     frames: int = 0
     score: float = 0.0
     """Best detection score: lettering and lamps seldom look like a plate in any frame."""
+    widest: float = 0.0
+    """Widest box in pixels: what never came near enough to be read has not passed."""
     readings: list[Reading] = field(default_factory=list)
     fused: Fused | None = None
     first_seen: dict[str, int] = field(default_factory=dict)
@@ -144,6 +146,7 @@ class Pass:
         self.first_mono_ns = earlier.first_mono_ns
         self.frames += earlier.frames
         self.score = max(self.score, earlier.score)
+        self.widest = max(self.widest, earlier.widest)
         self.first_seen = {**self.first_seen, **earlier.first_seen}
         if earlier.picture_quality > self.picture_quality:
             self.plate_image, self.wide_image = earlier.plate_image, earlier.wide_image

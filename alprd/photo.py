@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import click
 import cv2
@@ -24,10 +24,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from alprd.errors import AlprdError, InputError
-from alprd.frames import Box, Frame, Image, PassEvent, PlateReading
+from alprd.frames import Box, Detection, Frame, Image, PassEvent, PlateReading
 from alprd.fuse import decode, fuse
 from alprd.models import ModelSet, shipped
 from alprd.ocr import crop
+from alprd.pictures import overlap
 from alprd.profiles import PROFILES, Profile, ReaderSettings
 from alprd.reader import CharacterReader, PlateDetector, RoadReader, load
 
@@ -49,16 +50,17 @@ class FoundPlate:
         return {**_reading_json(self.reading), "box": list(self.box)}
 
 
+class PhotoDetector(PlateDetector, Protocol):
+    """A detector that can look at a picture at another scale."""
+
+    def detect(self, image: Image, shrink: float = 1.0) -> list[Detection]: ...
+
+
 def read_image(
-    image: Image, detector: PlateDetector, ocr: CharacterReader, settings: ReaderSettings
+    image: Image, detector: PhotoDetector, ocr: CharacterReader, settings: ReaderSettings
 ) -> list[FoundPlate]:
     """Every plate of one picture, surest detection first."""
-    low, high = settings.aspect
-    found = [
-        d
-        for d in detector.detect(image)
-        if d.score >= settings.high_threshold and low <= d.box[2] / d.box[3] <= high
-    ]
+    found = _look(image, detector, settings)
     crops = [crop(image, d.box, widening) for d in found for widening in settings.widenings]
     results = iter(ocr.read(crops))
     plates: list[FoundPlate] = []
@@ -70,6 +72,28 @@ def read_image(
         reading = fused.reading if fused is not None and readable else _NO_READING
         plates.append(FoundPlate(reading, _whole(detection.box, image), detection.score))
     return plates
+
+
+def _look(image: Image, detector: PhotoDetector, settings: ReaderSettings) -> list[Detection]:
+    """Plates of a picture; where one is large, from two looks at different scale."""
+    low, high = settings.aspect
+
+    def plates(shrink: float) -> list[Detection]:
+        return [
+            d
+            for d in detector.detect(image, shrink)
+            if d.score >= settings.high_threshold and low <= d.box[2] / d.box[3] <= high
+        ]
+
+    found = plates(1.0)
+    if settings.second_look is None:
+        return found
+    limit = settings.second_look * max(image.shape[:2])
+    if not any(d.box[2] > limit for d in found):
+        return found
+    large = [d for d in plates(settings.second_scale) if d.box[2] > limit]
+    small = [d for d in found if all(overlap(d.box, o.box) < 0.3 for o in large)]
+    return sorted(large + small, key=lambda d: -d.score)
 
 
 def read_video(
@@ -191,7 +215,7 @@ class _Job:
         self.errors = 0
         self._models, self._threads = models, threads
         self._profile, self._json, self._draw = profile, json_out, draw
-        self._loaded: dict[Profile, tuple[PlateDetector, CharacterReader]] = {}
+        self._loaded: dict[Profile, tuple[PhotoDetector, CharacterReader]] = {}
         self._stderr = Console(stderr=True, highlight=False)
         self._table = Table("file", "plate", "stacked", "state", "confidence", "sure", "box / time")
         self._warm = False
@@ -224,7 +248,7 @@ class _Job:
     def _settings(self, default: Profile) -> ReaderSettings:
         return PROFILES[self._profile or default]
 
-    def _pair(self, settings: ReaderSettings) -> tuple[PlateDetector, CharacterReader]:
+    def _pair(self, settings: ReaderSettings) -> tuple[PhotoDetector, CharacterReader]:
         if settings.profile not in self._loaded:
             self._loaded[settings.profile] = load(self._models, settings, threads=self._threads)
         return self._loaded[settings.profile]

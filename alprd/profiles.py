@@ -14,12 +14,12 @@ from typing import Final, Literal
 Profile = Literal["road", "photo"]
 
 
-_LOOK_ALIKES: Final = "8B5S2ZDQG6"
+_LOOK_ALIKES: Final = "8B5S2ZDQG6HMNW"
 """Characters that the wrong and sure texts of the validation crops were mistaken for."""
 
 
 def _floors() -> Mapping[str, float]:
-    return MappingProxyType(dict.fromkeys(_LOOK_ALIKES, 0.95))
+    return MappingProxyType(dict.fromkeys(_LOOK_ALIKES, 0.96))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,18 @@ class ReaderSettings:
     continue a track; the detector is run with it."""
     low_threshold: float = 0.15
     """Boxes above this may continue a track that is already there."""
-    high_threshold: float = 0.35
+    high_threshold: float = 0.40
     """Boxes above this may begin a track, or are plates of a photograph."""
-    aspect: tuple[float, float] = (0.8, 7.0)
-    """Width over height of a plate, seen at an angle."""
+    aspect: tuple[float, float] = (0.8, 3.0)
+    """Width over height. American plates are 2:1 and narrower at an angle (seen on validation:
+    1.06 to 2.9 with loose boxes); what is longer on a road is a sign or a badge."""
+    max_width_share: float = 0.30
+    """Widest plate as a share of the frame's width: nearer than that nobody drives."""
+
+    second_look: float | None = None
+    """A photograph with a plate wider than this share of its longer side is looked at again at
+    ``second_scale``: the detector draws loose boxes around plates that fill its input."""
+    second_scale: float = 0.6
 
     # Tracking
     max_missed_s: float = 0.4
@@ -48,7 +56,7 @@ class ReaderSettings:
     max_tracks: int = 32
     confirm_frames: int = 3
     """Boxes that make a track a plate pass that counts, even if never read."""
-    pass_score: float = 0.60
+    pass_score: float = 0.65
     """Detection score that a pass must reach in some frame to be told or counted."""
     stitch_s: float = 1.5
     """A lost pass waits this long for its plate to reappear before it is final."""
@@ -85,15 +93,15 @@ class ReaderSettings:
     """A plate that stays in view is read again this often, to notice a change of vehicle."""
 
     # Fusion
-    temper: float = 0.3
+    temper: float = 0.25
     """Exponent of the effective number of frames: 1 takes them as independent, which frames of
     one plate under one light are not; 0 would average them."""
     smoothing: float = 0.02
     """Share of each reading's distribution spread evenly, so one frame cannot veto the rest."""
-    char_floor: float = 0.90
+    char_floor: float = 0.92
     char_floors: Mapping[str, float] = field(default_factory=_floors)
     """Floors of single characters where they differ from ``char_floor``."""
-    region_floor: float = 0.80
+    region_floor: float = 0.85
     stacked_floor: float = 0.60
     read_floor: float = 0.40
     """A character below this makes the text unusable: lettering, badges, blur."""
@@ -121,11 +129,14 @@ PHOTO: Final = ReaderSettings(
     profile="photo",
     input_size=(640, 640),
     max_upscale=2.0,
-    high_threshold=0.40,
+    high_threshold=0.50,
     min_width=12.0,
-    widenings=(0.0, 0.03, 0.07),
+    widenings=(0.02, 0.05, 0.09),
     temper=0.0,  # crops of one picture share every fault of it: no surer than their average
     read_floor=0.0,
     edge=0.0,
+    aspect=(0.8, 7.0),
+    max_width_share=1.0,
+    second_look=0.16,
 )
 PROFILES: Final[Mapping[Profile, ReaderSettings]] = MappingProxyType({"road": ROAD, "photo": PHOTO})

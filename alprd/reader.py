@@ -92,7 +92,8 @@ class RoadReader:
         events: list[PassEvent] = []
         if self._tracker.tracks or self._motion.differs(frame.image, now):
             boxes = self._detector.detect(frame.image)
-            step = self._tracker.update([d for d in boxes if self._plate_like(d)], now)
+            width = frame.image.shape[1]
+            step = self._tracker.update([d for d in boxes if self._plate_like(d, width)], now)
             self._follow(step, now)
             candidates = [
                 candidate
@@ -115,9 +116,10 @@ class RoadReader:
 
     # Following
 
-    def _plate_like(self, detection: Detection) -> bool:
+    def _plate_like(self, detection: Detection, width: int) -> bool:
         low, high = self._settings.aspect
-        return low <= detection.box[2] / detection.box[3] <= high
+        _, _, w, h = detection.box
+        return low <= w / h <= high and w <= self._settings.max_width_share * width
 
     def _follow(self, step: Step, now: int) -> None:
         self._lose(step.lost)
@@ -125,6 +127,7 @@ class RoadReader:
             pass_ = self._passes.setdefault(track.number, Pass(now, now, detection.box))
             pass_.frames += 1
             pass_.score = max(pass_.score, detection.score)
+            pass_.widest = max(pass_.widest, detection.box[2])
             pass_.last_mono_ns, pass_.box = now, detection.box
 
     def _expected(self, now: int) -> list[Box]:
@@ -259,7 +262,8 @@ class RoadReader:
         elif pass_.score >= self._settings.pass_score:
             # Never told early, so nobody has asked yet whether the plate was told before.
             known = reading is not None and self._told_already(pass_, reading)
-            seen = reading is not None or pass_.frames >= self._settings.confirm_frames
+            near = pass_.widest >= self._settings.min_width
+            seen = reading is not None or (near and pass_.frames >= self._settings.confirm_frames)
             if seen and not known:
                 events.append(pass_.event("final", self.camera))
         pass_.let_pictures_go()

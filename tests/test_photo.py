@@ -14,8 +14,12 @@ from click.testing import CliRunner, Result
 from vision_world import blank, draw_plate, write_detector, write_ocr
 
 from alprd import models as model_files
+from alprd.detect import Detector
 from alprd.errors import InputError, ModelError
-from alprd.photo import load_picture, read_command
+from alprd.frames import Detection, Image
+from alprd.ocr import PlateReader
+from alprd.photo import load_picture, read_command, read_image
+from alprd.profiles import PHOTO
 
 SHIPPED = all((model_files.FOLDER / name).is_file() for name in model_files.NAMES)
 
@@ -146,6 +150,26 @@ def test_video_gives_one_line_a_pass(pair: Path, tmp_path: Path) -> None:
     assert (line["video"], line["plate"]) == ("drive.avi", "ABC123")
     assert line["start_s"] == pytest.approx(0.0, abs=0.1)
     assert line["end_s"] == pytest.approx(44 / 15, abs=0.1)
+
+
+def test_large_plate_is_looked_at_twice(pair: Path) -> None:
+    looks: list[float] = []
+
+    class Counting(Detector):
+        def detect(self, image: Image, shrink: float = 1.0) -> list[Detection]:
+            looks.append(shrink)
+            return super().detect(image, shrink)
+
+    detector = Counting(pair / "detector.onnx", input_size=PHOTO.input_size)
+    ocr = PlateReader(pair / "ocr.onnx", pair / "ocr.yaml")
+    for width, wanted in ((80, [1.0]), (320, [1.0, PHOTO.second_scale])):
+        looks.clear()
+        image = blank()
+        draw_plate(image, "ABC123", 100, 100, width)
+        (found,) = read_image(image, detector, ocr, PHOTO)
+        assert looks == wanted
+        assert found.reading.text == "ABC123"
+        assert np.abs(np.subtract(found.box, (100, 100, width, width // 2))).max() <= 4
 
 
 def test_profiles_can_be_chosen(pair: Path, tmp_path: Path) -> None:

@@ -140,8 +140,8 @@ def test_sharpness_falls_with_motion_blur() -> None:
 
 @given(texts, st.integers(2, 6))
 def test_agreeing_frames_give_their_text_surer(text: str, frames: int) -> None:
-    one = fuse([reading(text, 1, prob=0.9)], (), ROAD)
-    many = fuse([reading(text, i, prob=0.9) for i in range(frames)], (), ROAD)
+    one = fuse([reading(text, 1, prob=0.95)], (), ROAD)
+    many = fuse([reading(text, i, prob=0.95) for i in range(frames)], (), ROAD)
     assert one is not None
     assert many is not None
     assert many.reading.text == text
