@@ -34,8 +34,9 @@ from alprd.wire import Person
 
 IDLE: Final = timedelta(minutes=30)
 LONGEST: Final = timedelta(hours=12)
-COOKIE: Final = "alprd_session"
-FORM_COOKIE: Final = "alprd_form"
+# Cookies ignore ports: the in-car page on the same host must have other names.
+COOKIE: Final = "alprd_central_session"
+FORM_COOKIE: Final = "alprd_central_form"
 _HERE: Final = Path(__file__).parent
 _HEADERS: Final = {
     "content-security-policy": (

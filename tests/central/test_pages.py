@@ -12,6 +12,8 @@ import pytest
 from central_world import AGENCY, PASSWORD, Car, Server, add_person, make_read, run, session_row
 
 from alprd import wire
+from alprd.central import app
+from alprd.mdt import security
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_sign_on_counts_sign_off(browser: httpx.Client, stocked: Server) -> None
     assert "reads held" in page.text
     assert "Ida Example" in page.text
     assert "QWX739" not in page.text
-    cookie = next(c for c in browser.cookies.jar if c.name == "alprd_session")
+    cookie = next(c for c in browser.cookies.jar if c.name == "alprd_central_session")
     assert cookie.has_nonstandard_attr("HttpOnly")
     assert cookie.get_nonstandard_attr("SameSite") == "strict"
     assert browser.post("/sign-off", data={"csrf": "guess"}).status_code == 403
@@ -65,6 +67,16 @@ def test_sign_on_counts_sign_off(browser: httpx.Client, stocked: Server) -> None
     assert browser.post("/sign-off", data={"csrf": found[1]}).url.path == "/sign-on"
     assert browser.get("/").url.path == "/sign-on"
     run(stocked.home, "audit", "verify")
+
+
+def test_cookies_are_not_those_of_the_in_car_page(browser: httpx.Client) -> None:
+    """Cookies ignore ports: both pages may be open on one host, with a session each."""
+    browser.get("/sign-on")
+    names = set(browser.cookies)
+    sign_on(browser, "dana")
+    names |= set(browser.cookies)
+    assert names == {app.COOKIE, app.FORM_COOKIE}
+    assert names.isdisjoint({security.SESSION_COOKIE, security.FORM_COOKIE})
 
 
 def test_refused_sign_ons(browser: httpx.Client) -> None:
