@@ -82,6 +82,11 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def _same(sent: str, kept: str) -> bool:
+    """Compare form tokens in constant time; ``compare_digest`` takes no str beyond ASCII."""
+    return hmac.compare_digest(sent.encode("utf-8", "replace"), kept.encode("utf-8", "replace"))
+
+
 class Pages:
     """The page handlers of one agency."""
 
@@ -184,7 +189,7 @@ class Pages:
         """Name and password against a session cookie."""
         form = await request.form(max_files=0, max_fields=5)
         sent, kept = str(form.get("csrf", "")), request.cookies.get(FORM_COOKIE, "")
-        if not kept or not hmac.compare_digest(sent, kept):
+        if not kept or not _same(sent, kept):
             return self._form("The form was too old. Please try again.", 403)
         person_id, password = str(form.get("person", ""))[:64], str(form.get("password", ""))
         try:
@@ -213,7 +218,7 @@ class Pages:
         form = await request.form(max_files=0, max_fields=5)
         if session is None:
             return RedirectResponse("/sign-on", 303)
-        if not hmac.compare_digest(str(form.get("csrf", "")), session.csrf):
+        if not _same(str(form.get("csrf", "")), session.csrf):
             return PlainTextResponse("The form was not from this session.", 403)
         await run_in_threadpool(self._close, session)
         answer = RedirectResponse("/sign-on", 303)
