@@ -10,7 +10,7 @@ OUT ?= drives/seed-$(SEED)
 DEMO_EXTRAS := central
 TEST_EXTRAS := dev
 
-.PHONY: help demo test test-slow lint format system fixtures drive training evaluate clean
+.PHONY: help demo test test-slow lint types format system fixtures drive training evaluate clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -37,10 +37,12 @@ demo: $(VENV)/.demo ## a whole patrol on this machine, then the scorecard (DEMO_
 system: ## install what tests need from the system, when allowed to (Debian)
 	sh tools/system-packages.sh
 
-test: $(VENV)/.test system ## lint, types and every test but the slow ones
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+types: $(VENV)/.test ## mypy --strict; training too where PyTorch is installed
 	$(BIN)/mypy
+	@if $(BIN)/python -c 'import torch' 2>/dev/null; then $(BIN)/mypy -p training; \
+	 else echo 'types of training/ are not checked: make training installs PyTorch'; fi
+
+test: $(VENV)/.test system lint ## lint, types and every test but the slow ones
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m 'not slow' $(TEST_ARGS)
 	$(BIN)/coverage combine --quiet
@@ -49,10 +51,9 @@ test: $(VENV)/.test system ## lint, types and every test but the slow ones
 test-slow: $(VENV)/.test system ## the tests that `make test` leaves out
 	$(BIN)/python -m pytest -m slow $(TEST_ARGS)
 
-lint: $(VENV)/.test ## ruff and mypy only
+lint: $(VENV)/.test types ## ruff and mypy only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 format: $(VENV)/.test ## rewrite the code to the house style
 	$(BIN)/ruff format .

@@ -49,20 +49,23 @@ main.add_command(enrol_command, "enrol")
     show_default=True,
 )
 @click.option("--witness-fd", type=int, hidden=True, help="descriptor told of every commit")
-@click.option("--check", is_flag=True, help="check the configuration and end")
+@click.option("--check", is_flag=True, help="say what is wrong, start nothing")
 def run_command(config_file: Path, witness_fd: int | None, check: bool) -> None:
     """Run the vehicle daemon (what systemd starts)."""
     config = configuration.load(config_file)
+    from alprd import daemon  # heavy: models and web server
+
     if check:
-        click.echo(f"{config_file}: {len(config.camera)} camera(s), valid")
-        return
+        doubts = daemon.check(config)
+        for doubt in doubts:
+            click.echo(f"{config_file}: {doubt}", err=True)
+        click.echo(f"{config_file}: valid, {len(config.camera)} camera(s)")
+        sys.exit(1 if doubts else 0)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # Libraries below log addresses and queries; only our own lines are known to hold no plate.
     for noisy in ("httpx", "httpcore", "urllib3", "tuf", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    from alprd.daemon import run  # heavy: models and web server
-
-    run(config, witness_fd=witness_fd)
+    daemon.run(config, witness_fd=witness_fd)
 
 
 @main.command("status")

@@ -111,8 +111,14 @@ def load(path: Path) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         problems = []
-        for item in error.errors(include_url=False, include_input=False):
+        found = error.errors(include_url=False, include_input=False)
+        for item in found:
             where = item["loc"]
+            inner = any(
+                len(o["loc"]) > len(where) and o["loc"][: len(where)] == where for o in found
+            )
+            if inner:  # a table counts as missing because something in it is wrong
+                continue
             line = _line_of(text, where)
             unknown = item["type"] == "extra_forbidden"
             problems.append(

@@ -143,15 +143,17 @@ class Daemon:
         self._purge()  # before anything collects: a car off for 60 days destroys at boot
         self.sessions.recover()
         self._load_last_lists()
-        self.gps.start()
-        for camera in self.cameras:
-            camera.start()
+        # The page first: an address that cannot be used must end the start before any thread
+        # of a device runs.
         page = serve_in_thread(
             create_app(self._mdt_context()), self._config.mdt.host, self._config.mdt.port
         )
         if self._config.mdt.run_file is not None:
             told = {"host": self._config.mdt.host, "port": page.port, "pid": os.getpid()}
             write_secret(self._config.mdt.run_file, json.dumps(told).encode())
+        self.gps.start()
+        for camera in self.cameras:
+            camera.start()
         supervisor = Supervisor(self._table())
         log.info("started: %d camera(s), page on port %d", len(self.cameras), page.port)
         notify("READY=1")
@@ -371,6 +373,23 @@ def run(config: Config, *, witness_fd: int | None = None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
         daemon.run()
+
+
+def check(config: Config) -> list[str]:
+    """What a start of the daemon would stumble over, without starting it (``run --check``).
+
+    Raises:
+        ConfigError: a camera or GPS source of an unknown kind, or the like.
+    """
+    GpsConfig(config.gps.source, baud=config.gps.baud)
+    doubts = []
+    for section in config.camera:
+        settings = _camera(section, config).config
+        if settings.kind != "url" and not settings.path.exists():
+            doubts.append(f"camera {section.name}: {settings.path} is not there")
+    if not (config.state_dir / "trust" / "identity.json").exists():
+        doubts.append(f"state_dir {config.state_dir}: this car is not enrolled (alprd enrol)")
+    return doubts
 
 
 def _camera(section: CameraSection, config: Config) -> Camera:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alprd.config import load
+from alprd.daemon import check
 from alprd.errors import ConfigError
 
 SHIPPED = Path(__file__).resolve().parent.parent / "config" / "alprd.toml"
@@ -48,6 +49,27 @@ def test_a_wrong_value_names_its_line(tmp_path: Path, old: str, new: str, words:
         load(path)
     assert words in caught.value.message
     assert f"{path}:{line}:" in caught.value.message
+
+
+def test_one_mistake_is_told_once(tmp_path: Path) -> None:
+    path, _ = variant(tmp_path, "rotate = 0", "rotat = 0")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.message.count("\n") == 0
+
+
+def test_check_names_what_a_start_would_stumble_over(tmp_path: Path) -> None:
+    path = tmp_path / "alprd.toml"
+    source = tmp_path / "none.mp4"
+    path.write_text(
+        f'state_dir = "{tmp_path}"\n[[camera]]\nname = "a"\nsource = "file:{source}"\n'
+        '[gps]\nsource = "/dev/none"\n'
+    )
+    doubts = check(load(path))
+    assert len(doubts) == 2 and "none.mp4" in doubts[0] and "enrolled" in doubts[1]
+    path.write_text(path.read_text().replace("file:", "gopher:"))
+    with pytest.raises(ConfigError, match="unknown kind"):
+        check(load(path))
 
 
 def test_two_cameras_of_one_name_are_refused(tmp_path: Path) -> None:

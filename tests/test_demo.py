@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import os
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,3 +160,28 @@ def test_every_file_of_the_car_is_for_its_owner_only(played: Played) -> None:
     for path in (played.home / "car").rglob("*"):
         if not path.is_symlink():
             assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_demo_that_is_told_to_end_takes_everything_with_it(tmp_path: Path) -> None:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "alprd.cli", "demo"],
+        env=os.environ | {"TMPDIR": str(scratch)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + 120
+        while not (logs := list(scratch.glob("alprd-demo-*/central.log"))):
+            assert demo.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+        assert logs
+        demo.terminate()
+        assert demo.wait(60) == 128 + 15
+    finally:
+        demo.kill()
+        demo.wait()
+    assert list(scratch.iterdir()) == []
+    held = subprocess.run(["pgrep", "-f", str(scratch)], capture_output=True, check=False)
+    assert held.stdout == b"", "a program of the demo still runs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
@@ -100,6 +101,24 @@ def end_reasons(home: Home) -> list[str]:
     return [json.loads(row)["end_reason"] for (row,) in rows]
 
 
+def a_busy_port_is_refused(home: Home) -> int:
+    """Exit code of a daemon whose page's port is taken: an error with a remedy, no crash."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = home.config.read_text()
+        home.config.write_text(text.replace("port = 0", f"port = {port}"))
+        done = subprocess.run(
+            program("alprd.cli", "run", "--config", str(home.config)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        home.config.write_text(text)
+    assert str(port) in done.stderr and "remedy" in done.stderr, done.stderr
+    return done.returncode
+
+
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as opened:
@@ -165,6 +184,8 @@ def test_kill_in_mid_drive_loses_no_committed_read(tmp_path: Path, stack: ExitSt
     again.end(signal.SIGTERM)
     assert again.process.returncode == 0, (home.root / "daemon.log").read_text()
     assert end_reasons(home) == ["power_lost", "stopped"]  # SIGTERM ends a session truthfully
+    assert a_busy_port_is_refused(home) == 2
+
     after = status(home)
     assert after["committed"] == before["committed"] == after["receipted"]
     assert after["sessions_open"] == 0

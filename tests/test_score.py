@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from alprd.demo.score import Scorecard, ShownAlert, StoredRead, Truth, score
+from alprd.demo.score import Scorecard, ShownAlert, StoredRead, Truth, load_truth, score
+from alprd.errors import InputError
 
 ZERO = datetime(2026, 7, 14, 15, 0, tzinfo=UTC)
 
@@ -80,6 +83,25 @@ def test_every_broken_promise_is_seen(changes: dict[str, Any], figure: str, valu
     result = card(**changes)
     assert getattr(result, figure) == value
     assert not result.held
+
+
+def test_what_did_not_hold_is_said() -> None:
+    assert card().broken() == []
+    assert card(alerts=[]).broken() == ["0 of 1 expected alerts came"]
+    assert card(received=1).broken() == ["lost is 1, not 0"]
+
+
+@pytest.mark.parametrize("missing", ["front.mp4", "gps.nmea", "hotlist.csv", "truth.json"])
+def test_a_drive_that_is_not_whole_is_refused_by_name(tmp_path: Path, missing: str) -> None:
+    plain = truth().model_dump(mode="json")
+    plain["cameras"] = [{"id": "front", "file": "front.mp4", "fps": 15}]
+    for name in ("front.mp4", "gps.nmea", "hotlist.csv", "suppression.csv"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "truth.json").write_text(json.dumps(plain))
+    assert load_truth(tmp_path).cameras[0].file == "front.mp4"
+    (tmp_path / missing).unlink()
+    with pytest.raises(InputError, match=missing):
+        load_truth(tmp_path)
 
 
 def test_wrong_reads_and_their_sureness() -> None:

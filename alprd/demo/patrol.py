@@ -45,6 +45,7 @@ from alprd.demo.home import (
 )
 from alprd.demo.page import PageClient
 from alprd.demo.score import Scorecard, StoredRead, Truth, load_truth, score
+from alprd.errors import InputError
 
 LEAD_S: Final = 9.0
 """The parked car before the drive: the clock needs five agreeing fixes over four seconds."""
@@ -131,7 +132,7 @@ class Patrol:
     """One demo, from an empty home to the scorecard.
 
     Args:
-        drive: folder with ``truth.json``.
+        drive: the drive's folder, and ``truth``, what it says.
         home: where everything lives meanwhile.
         console: where people watch.
         open_browser: show both pages in the user's browser.
@@ -139,10 +140,17 @@ class Patrol:
     """
 
     def __init__(
-        self, drive: Path, home: Home, console: Console, *, open_browser: bool, keep: bool
+        self,
+        drive: Path,
+        truth: Truth,
+        home: Home,
+        console: Console,
+        *,
+        open_browser: bool,
+        keep: bool,
     ) -> None:
         self._drive = drive
-        self._truth: Truth = load_truth(drive)
+        self._truth = truth
         self._home = home
         self._console = console
         self._open_browser = open_browser
@@ -246,8 +254,10 @@ class Patrol:
     def _show_addresses(self) -> None:
         home = self._home
         table = Table(show_header=False, box=None, padding=(0, 2))
-        table.add_row("In-car page", self.car_page, f"{DEPUTY}  {home.deputy_password}")
-        table.add_row("Central", self.central_page, f"{INVESTIGATOR}  {home.staff_password}")
+        table.add_row("In-car page", self.car_page)
+        table.add_row("", f"{DEPUTY}  {home.deputy_password}")
+        table.add_row("Central", self.central_page)
+        table.add_row("", f"{INVESTIGATOR}  {home.staff_password}")
         self._console.print(table)
         self._console.print("[dim]Every plate, person and place in this demo is invented.[/]")
         if self._open_browser:
@@ -345,7 +355,7 @@ def print_scorecard(card: Scorecard, console: Console) -> None:
     console.print(
         "[bold green]Every promise held.[/]"
         if card.held
-        else "[bold red]A promise of the demo did not hold.[/]"
+        else f"[bold red]Did not hold:[/] {'; '.join(card.broken())}"
     )
 
 
@@ -365,10 +375,19 @@ def run_demo(
         home_dir: keep everything there instead of in a folder that is destroyed at the end.
     """
     console = Console()
+    truth = load_truth(drive)
+    if json_file is not None and not json_file.parent.is_dir():
+        raise InputError(
+            f"--json {json_file}: there is no folder {json_file.parent}", remedy="make it first"
+        )
+    # A demo that is told to end must take its programs and its throw-away keys with it.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     root = home_dir or Path(tempfile.mkdtemp(prefix="alprd-demo-"))
-    home = make_home(root)
-    patrol = Patrol(drive, home, console, open_browser=open_browser, keep=keep)
+    patrol: Patrol | None = None
     try:
+        home = make_home(root)
+        patrol = Patrol(drive, truth, home, console, open_browser=open_browser, keep=keep)
         card = patrol.run()
         print_scorecard(card, console)
         if json_file is not None:
@@ -381,6 +400,11 @@ def run_demo(
                 threading.Event().wait()
         return 0 if card.held else 1
     finally:
-        patrol.close()
+        if patrol is not None:
+            patrol.close()
         if home_dir is None:
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)

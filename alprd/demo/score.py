@@ -68,18 +68,22 @@ class Truth(_Open):
 
 
 def load_truth(folder: Path) -> Truth:
-    """The truth of a drive folder.
+    """The truth of a drive folder, all of whose files can be read.
 
     Raises:
-        InputError: it is missing or does not fit.
+        InputError: a file is missing or does not fit.
     """
     path = folder / "truth.json"
     try:
-        return Truth.model_validate_json(path.read_bytes())
+        truth = Truth.model_validate_json(path.read_bytes())
+        for name in (truth.gps, truth.hotlist, truth.suppression, *(c.file for c in truth.cameras)):
+            with (folder / name).open("rb") as part:
+                part.read(1)
+        return truth
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror}",
-            remedy="give a folder made by `make drive SEED=N OUT=DIR`",
+            f"{error.filename or path}: {error.strerror}",
+            remedy="give a whole folder made by `make drive SEED=N OUT=DIR`",
         ) from error
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
@@ -134,6 +138,23 @@ class Scorecard:
         nothing = self.lost == self.duplicated == self.left_in_car == self.suppressed_leaked == 0
         alerts = self.alerts_right == self.alerts_expected > 0 and self.alerts_false == 0
         return nothing and alerts
+
+    def broken(self) -> list[str]:
+        """The promises that did not hold, in words."""
+        said = [
+            f"{name} is {value}, not 0"
+            for name, value in (
+                ("lost", self.lost),
+                ("duplicated", self.duplicated),
+                ("left in car", self.left_in_car),
+                ("suppressed leaked", self.suppressed_leaked),
+                ("false alerts", self.alerts_false),
+            )
+            if value
+        ]
+        if self.alerts_right != self.alerts_expected or not self.alerts_expected:
+            said.append(f"{self.alerts_right} of {self.alerts_expected} expected alerts came")
+        return said
 
     def as_json(self) -> dict[str, Any]:
         """Keys as the issue's readers expect them."""
