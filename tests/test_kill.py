@@ -78,6 +78,9 @@ class Car:
         return len(self.witnessed)
 
     def end(self, number: signal.Signals) -> None:
+        """Signal it, wait, hear its last words; nothing the second time."""
+        if self._pipe.closed:
+            return
         if self.process.poll() is None:
             self.process.send_signal(number)
             self.process.wait(20)
