@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,11 @@ from alprd.mdt import security
 
 @pytest.fixture(scope="module")
 def stocked(server: Server, car: Car) -> Server:
-    row = session_row(queued=2)
+    lists = [
+        wire.Database(source=source, bundle=bundle, supplied_at=datetime(2026, 11, 20, tzinfo=UTC))
+        for source, bundle in (("LPDF", "20261120T120000Z.abcdef"), ("bolo", "20261119T120000Z.01"))
+    ]
+    row = session_row(queued=2, databases=tuple(lists))
     car.send_reads(make_read(session=row.id), make_read(session=row.id))
     report = wire.SessionReport(agency=AGENCY, vehicle=car.name, rows=(row,))
     assert car.post("/v1/sessions", "sessions", report).status_code == 200
@@ -142,3 +147,36 @@ def test_pages_in_a_browser(stocked: Server, tmp_path: Path) -> None:
         page.get_by_role("heading", name="Sign on").wait_for()
         running.close()
     assert faults == []
+
+
+def test_whole_public_log_can_be_seen_and_printed(stocked: Server) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no browser; install with apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    widths = """() => {
+      const box = document.querySelector('.scroll');
+      box.scrollLeft = 10000;
+      const last = box.querySelector('th:last-child').getBoundingClientRect();
+      return {page: document.documentElement.scrollWidth, box: box.clientWidth,
+              table: box.scrollWidth, last: last.right, overflow: getComputedStyle(box).overflowX};
+    }"""
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = running.new_page(viewport={"width": 1280 - 15, "height": 800})  # less a scroll bar
+        page.goto(f"{stocked.page_url}/public/log")
+        wide = page.evaluate(widths)
+        page.set_viewport_size({"width": 800, "height": 800})
+        narrow = page.evaluate(widths)
+        page.set_viewport_size({"width": 979, "height": 740})  # letter, landscape, less margins
+        page.emulate_media(media="print")
+        printed = page.evaluate(widths)
+        running.close()
+    assert wide["table"] == wide["box"], "every column is on the screen"
+    assert narrow["table"] > narrow["box"]
+    assert narrow["page"] == 800, "the box scrolls, not the page"
+    assert narrow["last"] <= 800, "and its end can be reached"
+    assert printed["overflow"] == "visible", "nothing is cut on paper"
+    assert printed["page"] == 979
+    assert printed["last"] <= 979
