@@ -150,7 +150,14 @@ def import_hotlist(
     """
     now = central.clock()
     if supplied_at > now:
-        raise RefusedError("list is supplied in the future", reason="list_from_future")
+        raise RefusedError(
+            f"list {list_id} is supplied in the future: {supplied_at:%Y-%m-%dT%H:%M:%SZ}, "
+            f"but this server's clock says {now:%Y-%m-%dT%H:%M:%SZ}",
+            reason="list_from_future",
+            remedy="give --supplied-at the time at which the supplier made the list, with its "
+            "zone (local time is not UTC: 2026-01-31T10:00:00-06:00); if the time is right, set "
+            "this server's clock",
+        )
     key = central.keystore.purpose_key("list entries")
     report = ImportReport(list_id)
     entries: dict[str, tuple[int, HotlistEntry]] = {}

@@ -193,6 +193,23 @@ def test_older_list_and_unusable_file_are_refused(
     assert b"SUS9911" in gzip.decompress(opened(stocked, "hotlist-lpdf.bin"))
 
 
+def test_list_of_the_future_is_refused_with_a_remedy(
+    server: Server, stocked: Car, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(HOTLIST)
+    soon = (datetime.now(UTC) + timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    done = run(
+        server.home, "lists", "import", str(path), "--list", "lpdf", "--source", "LPDF",
+        "--supplied-at", soon, "--by", "s", check=False,
+    )  # fmt: skip
+    assert done.returncode == 6
+    assert soon in done.stderr
+    remedy = done.stderr.partition("remedy: ")[2]
+    assert "--supplied-at" in remedy
+    assert "clock" in remedy
+
+
 @pytest.fixture
 def clocked(tmp_path: Path) -> Iterator[tuple[Path, list[datetime]]]:
     yield make_home(tmp_path / "home"), [datetime.now(UTC)]
