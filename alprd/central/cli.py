@@ -8,8 +8,10 @@ import logging
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 import click
+from pydantic import ValidationError
 
 import alprd
 from alprd.central import (
@@ -47,6 +49,28 @@ def main() -> None:
     """Central storage of alprd: the agency's own store of reads."""
 
 
+_ALLOWED: Final = {
+    "agency": (
+        "--agency",
+        "a machine name of 1 to 64 letters, digits, '.', '_' or '-' that begins with a letter or "
+        "digit, such as becker-county; the full name goes in --name",
+    ),
+    "agency_name": ("--name", "1 to 200 characters"),
+    "timezone": ("--timezone", "an IANA time zone, such as America/Chicago"),
+}
+
+
+def _refused_settings(error: ValidationError) -> InputError:
+    """The first setting that cannot be, by the option that gave it."""
+    first = error.errors(include_url=False)[0]
+    place = str(first["loc"][0])
+    option, allowed = _ALLOWED.get(place, (place, ""))
+    return InputError(
+        f"{option}: {first['input']!r} is not allowed",
+        remedy=f"give {allowed}" if allowed else first["msg"],
+    )
+
+
 @main.command()
 @HOME
 @click.option("--agency", required=True, help="Machine name of the agency.")
@@ -74,6 +98,9 @@ def init(
     """Make an agency ready: settings, keys, databases, certificates, first publication."""
     try:
         first = date.fromisoformat(intake_from) if intake_from else None
+    except ValueError as error:
+        raise InputError("--intake-from: not an ISO date", remedy="write 2026-01-31") from error
+    try:
         policy = config.default_policy(policy_version, adopted_by)
         settings = config.CentralConfig(
             agency=agency,
@@ -82,8 +109,8 @@ def init(
             hosts=("localhost", "127.0.0.1", *hosts),
             policy=policy.model_copy(update={"retention_hours": retention_hours}),
         )
-    except ValueError as error:
-        raise InputError(f"settings: {error}") from error
+    except ValidationError as error:
+        raise _refused_settings(error) from error
     initialise(home, settings, intake_from=first)
     with Central(home) as central:
         publish.create_repository(central)

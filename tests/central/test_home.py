@@ -57,6 +57,31 @@ def test_without_the_true_agency_key_nothing_opens(tmp_path: Path) -> None:
     assert "agency key" in run(home, "status", check=False).stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--agency", "Bad Name!", "letters, digits"),
+        ("--agency", "", "letters, digits"),
+        ("--name", "", "1 to 200 characters"),
+        ("--timezone", "Mars/Olympus", "America/Chicago"),
+        ("--intake-from", "yesterday", "2026-01-31"),
+    ],
+)
+def test_init_names_the_option_it_cannot_use(
+    tmp_path: Path, option: str, value: str, allowed: str
+) -> None:
+    home = tmp_path / "home"
+    given = {"--agency": "becker", "--name": "Becker County (test)", option: value}
+    flags = [part for pair in given.items() for part in pair]
+    done = run(home, "init", *flags, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {option}: ")
+    assert allowed in done.stderr.partition("remedy: ")[2]
+    assert "pydantic" not in done.stderr
+    assert "http" not in done.stderr
+    assert not home.exists()
+
+
 def test_missing_or_foreign_settings_are_named(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     assert "init" in run(tmp_path / "nowhere", "status", check=False).stderr
