@@ -7,7 +7,8 @@ Own CSV format of a hotlist, UTF-8 with this header line::
 ``category`` is a public-log column, which also gives the alert's priority; ``state`` a USPS code
 or empty; ``type`` passenger, truck, trailer, motorcycle or empty; ``entered`` an ISO date or time
 or empty; ``text`` what the alert says. A line that cannot be used is reported by number and
-reason, never by its plate. The suppression list has the columns ``plate,state``.
+reason, never by its plate. The suppression list has the columns ``plate,state``. Both formats are
+described in ``docs/hotlist-format.md``.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ PRIORITY: Final[dict[Category, Literal["high", "medium", "low"]]] = {
 COLUMNS: Final = ("plate", "state", "type", "category", "source", "entered", "text")
 _JUNK: Final = frozenset({"TEST", "NONE", "NULL", "UNKNOWN", "NOPLATE", "XXX", "XXXX"})
 _MAX_TEXT: Final = 200
+_MAX_REASONS: Final = 10
 _PADDED_TO: Final = 65_536
 """The sealed suppression list grows in these steps, so that its size tells no count."""
 
@@ -80,7 +82,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
         if tuple(header[: len(columns)]) != columns:
             raise InputError(
                 f"list {path}: line 1 is not the header of this format",
-                remedy=f"begin the file with {','.join(columns)}",
+                remedy=f"begin the file with {','.join(columns)} (see docs/hotlist-format.md)",
             )
         for values in reader:
             if values:
@@ -133,6 +135,15 @@ def _entry(fields: dict[str, str], key: bytes) -> HotlistEntry:
         raise ValueError("plate has characters that no plate has") from None
 
 
+def _reasons(rejected: list[tuple[int, str]]) -> str:
+    """Why no line could be used; enough lines to see the pattern, for a list may have millions."""
+    if not rejected:
+        return ": no line follows the header"
+    lines = [f"\n  line {line}: {reason}" for line, reason in rejected[:_MAX_REASONS]]
+    more = len(rejected) - len(lines)
+    return "".join([*lines, f"\n  and {more} more lines" if more else ""])
+
+
 def import_hotlist(
     central: Central,
     path: Path,
@@ -171,7 +182,10 @@ def import_hotlist(
         else:
             entries[entry.id] = (line, entry)
     if not entries:
-        raise InputError(f"list {path} holds no usable entry", remedy="see its format in the docs")
+        raise InputError(
+            f"list {path} holds no usable entry{_reasons(report.rejected)}",
+            remedy="write it as docs/hotlist-format.md says",
+        )
     counts = Counter(entry.category for _, entry in entries.values())
     lines = [entry.model_dump_json().encode() for _, entry in entries.values()]
     tag = mac(key, b"\n".join(sorted(lines))).hex()[:6]

@@ -193,6 +193,24 @@ def test_older_list_and_unusable_file_are_refused(
     assert b"SUS9911" in gzip.decompress(opened(stocked, "hotlist-lpdf.bin"))
 
 
+def test_list_without_a_usable_line_says_why(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    base = ("lists", "import", str(path), "--list", "x", "--source", "LPDF", "--by", "s")
+    head = HOTLIST.splitlines()[0]
+    path.write_text(f"{head}\nBAD001,QQ,,stolen,LPDF,,\n" + "BAD003,MN,,wanted,LPDF,,\n" * 12)
+    done = run(server.home, *base, "--supplied-at", "2026-11-01", check=False)
+    assert done.returncode == 1
+    assert "\n  line 2: unknown state\n  line 3: category is no column" in done.stderr
+    assert "line 11: " in done.stderr
+    assert "line 12: " not in done.stderr
+    assert "and 3 more lines" in done.stderr
+    assert "docs/hotlist-format.md" in done.stderr
+    assert "BAD" not in done.stderr
+    path.write_text(f"{head}\n")
+    done = run(server.home, *base, "--supplied-at", "2026-11-01", check=False)
+    assert "no line follows the header" in done.stderr
+
+
 def test_list_of_the_future_is_refused_with_a_remedy(
     server: Server, stocked: Car, tmp_path: Path
 ) -> None:
