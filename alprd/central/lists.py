@@ -18,6 +18,7 @@ import gzip
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ COLUMNS: Final = ("plate", "state", "type", "category", "source", "entered", "te
 _JUNK: Final = frozenset({"TEST", "NONE", "NULL", "UNKNOWN", "NOPLATE", "XXX", "XXXX"})
 _MAX_TEXT: Final = 200
 _MAX_REASONS: Final = 10
+_LIST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""``alprd.records.Name``; it becomes part of a file name."""
 _PADDED_TO: Final = 65_536
 """The sealed suppression list grows in these steps, so that its size tells no count."""
 
@@ -159,6 +162,12 @@ def import_hotlist(
         InputError: the file as a whole cannot be used, or no line of it.
         RefusedError: older than the list in use, or from the future.
     """
+    if not _LIST_ID.fullmatch(list_id):
+        raise InputError(
+            f"--list: {list_id!r} is not allowed",
+            remedy="give a machine name of 1 to 64 letters, digits, '.', '_' or '-' that begins "
+            "with a letter or digit, such as lpdf",
+        )
     now = central.clock()
     if supplied_at > now:
         raise RefusedError(

@@ -211,6 +211,19 @@ def test_list_without_a_usable_line_says_why(server: Server, tmp_path: Path) -> 
     assert "no line follows the header" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["Bad Name!", "", "../keys", "x" * 65, "lpdf\n"])
+def test_impossible_name_of_a_list_is_refused(server: Server, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(HOTLIST)
+    done = run(
+        server.home, "lists", "import", str(path), "--list", name, "--source", "LPDF",
+        "--supplied-at", "2026-11-01", "--by", "s", check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --list: ")
+    assert "letters, digits" in done.stderr
+
+
 def test_list_of_the_future_is_refused_with_a_remedy(
     server: Server, stocked: Car, tmp_path: Path
 ) -> None:
