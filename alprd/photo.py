@@ -176,7 +176,8 @@ def read_paths(
             ``ms`` is detection + OCR of that picture without decoding, after a warm-up. A video
             gives one line a pass: ``{"video", "start_s", "end_s", "plate", "stacked", "region",
             "confidence", "sure"}``.
-        draw: folder for annotated pictures.
+        draw: folder for annotated pictures, which keep their place under the folder given in
+            ``paths``; a name that is taken gets a number.
         threads: threads of one inference.
         models: other models than the shipped ones.
 
@@ -184,10 +185,13 @@ def read_paths(
         Exit code: 0, or 1 if a file could not be read (the others still are).
 
     Raises:
+        InputError: ``draw`` holds one of the files to read; nothing is read then.
         ModelError: the models cannot be loaded.
     """
-    job = _Job(models or shipped(), profile, threads, json_out, draw)
     files, failed = _collect(paths)
+    if draw is not None:
+        _keep_apart(draw, files)
+    job = _Job(models or shipped(), profile, threads, json_out, draw, files)
     for error in failed:
         job.complain(error)
     with job.progress(len(files)) as advance:
@@ -211,8 +215,12 @@ class _Job:
         threads: int,
         json_out: bool,
         draw: Path | None,
+        files: dict[Path, Path],
     ) -> None:
         self.errors = 0
+        self._names = files
+        # Nothing here may be written: the inputs, and what this run has drawn.
+        self._taken = {file.resolve() for file in files} if draw is not None else set()
         self._models, self._threads = models, threads
         self._profile, self._json, self._draw = profile, json_out, draw
         self._loaded: dict[Profile, tuple[PhotoDetector, CharacterReader]] = {}
@@ -278,7 +286,7 @@ class _Job:
             self._table.add_row(path.name, "-", "", "", "", "", "no plate found")
         if self._draw is not None:
             _draw(image, plates)
-            self._save(f"{path.stem}.jpg", image)
+            self._save(self._names[path].with_suffix(""), image)
 
     def _read_video(self, path: Path) -> None:
         settings = self._settings("road")
@@ -294,7 +302,8 @@ class _Job:
             self._row(path, reading, f"{start} - {end} s")
             if self._draw is not None and wide is not None:
                 _label(wide, reading, (4, wide.shape[0] - 8))
-                self._save(f"{path.stem}-{number:04d}.jpg", wide)
+                name = self._names[path]
+                self._save(name.with_name(f"{path.stem}-{number:04d}"), wide)
 
     def _row(self, path: Path, reading: PlateReading, where: str) -> None:
         self._table.add_row(
@@ -307,13 +316,20 @@ class _Job:
             where,
         )
 
-    def _save(self, name: str, image: Image) -> None:
+    def _save(self, name: Path, image: Image) -> None:
+        """Write ``image`` as ``name`` (without suffix) under the folder for drawn pictures."""
         assert self._draw is not None  # noqa: S101 - callers ask first; for the type checker
-        target = self._draw / name
+        target = self._draw / f"{name}.jpg"
+        number = 2
+        while target.resolve() in self._taken:
+            target = self._draw / f"{name}-{number}.jpg"
+            number += 1
+        self._taken.add(target.resolve())
         done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
         if not done:
             raise InputError(f"{target} cannot be encoded as JPEG")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data.tobytes())
         except OSError as error:
             raise InputError(f"{target} cannot be written: {error.strerror}") from error
@@ -371,9 +387,12 @@ def read_command(
     click.get_current_context().exit(code)
 
 
-def _collect(paths: Iterable[Path]) -> tuple[list[Path], list[InputError]]:
-    """Files to read, folders searched through by name, and what cannot be read at all."""
-    files: list[Path] = []
+def _collect(paths: Iterable[Path]) -> tuple[dict[Path, Path], list[InputError]]:
+    """Files to read, folders searched through by name, and what cannot be read at all.
+
+    Each file comes with its place under the folder that was given, or its bare name.
+    """
+    files: dict[Path, Path] = {}
     failed: list[InputError] = []
     for path in paths:
         if path.is_dir():
@@ -382,12 +401,24 @@ def _collect(paths: Iterable[Path]) -> tuple[list[Path], list[InputError]]:
             )
             if not inside:
                 failed.append(InputError(f"folder {path} holds no photograph or video"))
-            files += inside
+            for file in inside:
+                files.setdefault(file, file.relative_to(path))
         elif path.exists():
-            files.append(path)
+            files.setdefault(path, Path(path.name))
         else:
             failed.append(InputError(f"{path} does not exist", remedy="check the path"))
     return files, failed
+
+
+def _keep_apart(draw: Path, files: Iterable[Path]) -> None:
+    """Refuse a folder for drawn pictures where they could land on a photograph."""
+    folder = draw.resolve()
+    for file in files:
+        if folder in file.resolve().parents:
+            raise InputError(
+                f"--draw {draw} holds {file}, which is to be read and must not be drawn over",
+                remedy="give --draw a folder of its own, apart from the photographs",
+            )
 
 
 def _finals(events: Iterable[PassEvent]) -> Iterator[tuple[Image | None, PassEvent]]:

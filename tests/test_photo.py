@@ -113,6 +113,36 @@ def test_annotated_pictures_are_written(pair: Path, tmp_path: Path) -> None:
     assert isinstance(read(pair, "--draw", blocked / "x", path).exception, InputError)
 
 
+def test_drawing_never_touches_a_photograph(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = picture(tmp_path / "own", "x.jpg", "ABC123")
+    before = path.read_bytes()
+    monkeypatch.chdir(path.parent)
+    for arguments in (["."], ["x.jpg"], [str(path)], [str(tmp_path)]):
+        result = read(pair, "--json", "--draw", ".", *arguments)
+        assert isinstance(result.exception, InputError)
+        assert "x.jpg" in result.exception.message
+        assert "--draw" in result.exception.remedy
+        assert result.stdout == ""
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "x.jpg").symlink_to(path)
+    assert read(pair, "--draw", tmp_path / "drawn", "x.jpg").exit_code == 0
+    assert (tmp_path / "drawn" / "x-2.jpg").is_file()
+    assert path.read_bytes() == before
+
+
+def test_drawn_pictures_keep_distinct_names(pair: Path, tmp_path: Path) -> None:
+    for name in ("a/x.jpg", "b/x.jpg", "b/x.png"):
+        picture(tmp_path / "sub", name, "ABC123")
+    sub, drawn, flat = tmp_path / "sub", tmp_path / "drawn", tmp_path / "flat"
+    assert read(pair, "--draw", drawn, sub).exit_code == 0
+    names = sorted(str(p.relative_to(drawn)) for p in drawn.rglob("*.jpg"))
+    assert names == ["a/x.jpg", "b/x-2.jpg", "b/x.jpg"]
+    assert read(pair, "--draw", flat, sub / "a" / "x.jpg", sub / "b" / "x.jpg").exit_code == 0
+    assert sorted(p.name for p in flat.iterdir()) == ["x-2.jpg", "x.jpg"]
+
+
 def test_exif_orientation_turns_the_boxes_too(pair: Path, tmp_path: Path) -> None:
     upright = blank()
     draw_plate(upright, "ABC123", 200, 120, 160)
