@@ -97,14 +97,14 @@ def test_refused_sign_ons(browser: httpx.Client) -> None:
 def test_foreign_form_tokens_are_refused(browser: httpx.Client, token: str) -> None:
     who = {"person": "dana", "password": PASSWORD}
     for kept in (b"abc", "é".encode(), b"\xe8"):
-        head = {"cookie": app.FORM_COOKIE.encode() + b"=" + kept}
+        head = {b"cookie": app.FORM_COOKIE.encode() + b"=" + kept}
         answer = httpx.post(
             f"{browser.base_url}/sign-on", data={"csrf": token, **who}, headers=head
         )
         assert answer.status_code == 403, kept
     raw = b"csrf=%E9&person=dana"  # not UTF-8
-    head = {"cookie": f"{app.FORM_COOKIE}=abc", "content-type": "application/x-www-form-urlencoded"}
-    assert httpx.post(f"{browser.base_url}/sign-on", content=raw, headers=head).status_code == 403
+    form = {"cookie": f"{app.FORM_COOKIE}=abc", "content-type": "application/x-www-form-urlencoded"}
+    assert httpx.post(f"{browser.base_url}/sign-on", content=raw, headers=form).status_code == 403
     assert sign_on(browser, "dana").url.path == "/"
     assert browser.post("/sign-off", data={"csrf": token}).status_code == 403
     assert browser.get("/").url.path == "/"  # still signed on
