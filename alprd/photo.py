@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from alprd.errors import AlprdError, InputError
 from alprd.frames import Box, Detection, Frame, Image, PassEvent, PlateReading
@@ -283,7 +284,7 @@ class _Job:
             x, y, w, h = plate.box
             self._row(path, plate.reading, f"{w} x {h} at {x}, {y}")
         if not plates:
-            self._table.add_row(path.name, "-", "", "", "", "", "no plate found")
+            self._table.add_row(Text(path.name), "-", "", "", "", "", "no plate found")
         if self._draw is not None:
             _draw(image, plates)
             self._save(self._names[path].with_suffix(""), image)
@@ -307,7 +308,7 @@ class _Job:
 
     def _row(self, path: Path, reading: PlateReading, where: str) -> None:
         self._table.add_row(
-            path.name,
+            Text(path.name),  # as it is: a name may look like markup
             reading.text or "-",
             reading.stacked,
             reading.region or "",

@@ -101,6 +101,19 @@ def test_table_for_people(pair: Path, tmp_path: Path) -> None:
     assert "confidence" in result.stdout
 
 
+def test_names_that_look_like_markup_are_shown_whole(pair: Path, tmp_path: Path) -> None:
+    found = picture(tmp_path, "[red]car.png", "ABC123")
+    result = read(pair, found)
+    assert result.exit_code == 0
+    assert "[red]car.png" in result.stdout
+    if not SHIPPED:
+        return
+    assert cv2.imwrite(str(tmp_path / "[b].png"), blank())
+    result = CliRunner().invoke(read_command, [str(tmp_path / "[b].png")])
+    assert "[b].png" in result.stdout
+    assert "no plate" in result.stdout
+
+
 def test_annotated_pictures_are_written(pair: Path, tmp_path: Path) -> None:
     path = picture(tmp_path, "car.png", "ABC123")
     before = path.read_bytes()
