@@ -30,12 +30,14 @@ from alprd.fuse import decode, fuse
 from alprd.models import ModelSet, shipped
 from alprd.ocr import crop
 from alprd.pictures import overlap
-from alprd.profiles import PROFILES, Profile, ReaderSettings
+from alprd.profiles import PROFILES, ROAD, Profile, ReaderSettings
 from alprd.reader import CharacterReader, PlateDetector, RoadReader, load
 
 PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 VIDEOS: Final = frozenset({".mp4", ".m4v", ".mkv", ".avi", ".mov", ".ts", ".webm", ".mjpeg"})
 _NO_READING: Final = PlateReading("", "", (), None, 0.0, 0.0, False)
+_SAME_PLATE: Final = 0.3
+"""Two boxes that share more of the smaller one than this are one plate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class PhotoDetector(PlateDetector, Protocol):
 def read_image(
     image: Image, detector: PhotoDetector, ocr: CharacterReader, settings: ReaderSettings
 ) -> list[FoundPlate]:
-    """Every plate of one picture, surest detection first."""
+    """Every plate of one picture, surest detection first, each once (:func:`join_fragments`)."""
     found = _look(image, detector, settings)
     crops = [crop(image, d.box, widening) for d in found for widening in settings.widenings]
     results = iter(ocr.read(crops))
@@ -72,7 +74,56 @@ def read_image(
         readable = fused is not None and detection.box[2] >= settings.min_width
         reading = fused.reading if fused is not None and readable else _NO_READING
         plates.append(FoundPlate(reading, _whole(detection.box, image), detection.score))
-    return plates
+    return join_fragments(plates)
+
+
+def join_fragments(plates: Sequence[FoundPlate]) -> list[FoundPlate]:
+    """One plate where boxes overlap, in the given order; never sure of what may be a part.
+
+    Of overlapping boxes the one with the most readable characters stays, then the widest. It is
+    not sure if another one saw characters that it lacks, or if a wider one touches it.
+    """
+
+    def rank(plate: FoundPlate) -> tuple[int, int, float]:
+        reading = plate.reading
+        readable = reading.confidence >= ROAD.read_floor
+        return len(reading.text) if readable else 0, plate.box[2], reading.confidence
+
+    kept: list[FoundPlate] = []
+    for plate in sorted(plates, key=rank, reverse=True):
+        if not any(_same_plate(plate, other) for other in kept):
+            kept.append(plate)
+    return [_doubted(plate, plates) for plate in plates if any(plate is k for k in kept)]
+
+
+def _same_plate(a: FoundPlate, b: FoundPlate) -> bool:
+    shared = _shared(a.box, b.box)
+    if shared == 0:
+        return False
+    short, long = sorted((a.reading.text, b.reading.text), key=len)
+    return shared > _SAME_PLATE or (short != "" and short in long)
+
+
+def _doubted(plate: FoundPlate, others: Iterable[FoundPlate]) -> FoundPlate:
+    """``plate``, not sure if one of ``others`` shows that it may be a part of a plate."""
+    text = plate.reading.text
+    for other in others:
+        shared, seen = _shared(plate.box, other.box), other.reading
+        if shared == 0 or (seen.text and seen.text in text):
+            continue
+        wider = other.box[2] > plate.box[2]
+        lacking = bool(seen.text) and seen.confidence >= ROAD.read_floor
+        if wider or (lacking and shared > _SAME_PLATE):
+            reading = dataclasses.replace(plate.reading, sure=False)
+            return dataclasses.replace(plate, reading=reading)
+    return plate
+
+
+def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """Intersection over the smaller box, 0…1."""
+    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(0, w) * max(0, h) / min(a[2] * a[3], b[2] * b[3])
 
 
 def _look(image: Image, detector: PhotoDetector, settings: ReaderSettings) -> list[Detection]:

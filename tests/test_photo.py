@@ -16,9 +16,9 @@ from vision_world import blank, draw_plate, write_detector, write_ocr
 from alprd import models as model_files
 from alprd.detect import Detector
 from alprd.errors import InputError, ModelError
-from alprd.frames import Detection, Image
+from alprd.frames import Detection, Image, PlateReading
 from alprd.ocr import PlateReader
-from alprd.photo import load_picture, read_command, read_image
+from alprd.photo import FoundPlate, join_fragments, load_picture, read_command, read_image
 from alprd.profiles import PHOTO
 
 SHIPPED = all((model_files.FOLDER / name).is_file() for name in model_files.NAMES)
@@ -213,6 +213,29 @@ def test_large_plate_is_looked_at_twice(pair: Path) -> None:
         assert looks == wanted
         assert found.reading.text == "ABC123"
         assert np.abs(np.subtract(found.box, (100, 100, width, width // 2))).max() <= 4
+
+
+def plate(text: str, x: int, width: int, *, sure: bool = True, prob: float = 0.97) -> FoundPlate:
+    return FoundPlate(PlateReading(text, "", (), "WA", 0.9, prob, sure), (x, 50, width, 100), 0.9)
+
+
+def told(*plates: FoundPlate) -> list[tuple[str, bool]]:
+    return [(p.reading.text, p.reading.sure) for p in join_fragments(plates)]
+
+
+def test_fragments_of_a_plate_are_one_plate_and_never_sure() -> None:
+    left, right, whole = plate("AAT58", 0, 120), plate("T5827", 60, 110), plate("AAT5827", 0, 200)
+    assert told(left, right) == [("AAT58", False)]
+    assert told(left, whole, right) == [("AAT5827", True)]
+    # Boxes that share less, but one text holds the other.
+    assert told(plate("27", 190, 60), whole) == [("AAT5827", True)]
+    # A blurred wider box is no better reading, yet it tells that this may be a part.
+    assert told(plate("XXXXXXXX", 0, 200, sure=False, prob=0.2), left) == [("AAT58", False)]
+    # A part beside a wider plate, and plates that do not touch.
+    assert told(whole, plate("ZZZ111", 190, 100)) == [("AAT5827", True), ("ZZZ111", False)]
+    assert told(whole, plate("AAT58", 300, 120)) == [("AAT5827", True), ("AAT58", True)]
+    # A loose box around the same text.
+    assert told(plate("AAT5827", 10, 180), whole) == [("AAT5827", True)]
 
 
 def test_profiles_can_be_chosen(pair: Path, tmp_path: Path) -> None:
