@@ -275,6 +275,13 @@ def import_suppression(
         else:
             plates.add((plate, state))
     report.entries = len(plates)
+    if replace and (report.rejected or not plates):
+        # A request never lapses silently (R-460.5-b6): a damaged file must not drop any.
+        raise InputError(
+            f"{path} cannot replace the protected plates: {len(report.rejected)} line(s) cannot "
+            f"be used, {len(plates)} can",
+            remedy="mend the file, or import it without --replace, which only adds",
+        )
     with central.database.write() as tx:
         if not replace:
             plates |= _suppressed(central, tx)
