@@ -4,4 +4,11 @@
 own storage. The vehicle never imports ``alprd.central`` (held by ``tests/test_imports.py``).
 """
 
+import os
+
+# ONNX Runtime's wheels report usage to their maker and leave a session file in the temporary
+# folder; nothing leaves a patrol car but to its own central. Read when the library loads, so it
+# is set before anything else of this package.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 __version__ = "0.1.0"
