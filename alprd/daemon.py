@@ -73,7 +73,6 @@ class Daemon:
         self._control = threading.RLock()
         self._collecting = threading.Event()
         self._actor: Actor | None = None
-        self._fault: EndReason | None = None
         self._no_frame_since: float | None = None
         self._last_frame_at: datetime | None = None
         self._purged_at = -PURGE_EVERY_S
@@ -227,8 +226,6 @@ class Daemon:
             databases=targets.matcher.databases(),
         )
         self._actor = actor
-        self._purpose = purpose
-        self._fault = None
         self._collecting.set()
 
     def stop_collecting(
