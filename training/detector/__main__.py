@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     pools.add_argument("--frames", type=int, default=1_500)
 
     training = commands.add_parser("train", parents=[work, data], help="train or go on")
-    training.add_argument("--steps", type=int, default=16_000, help="counted from the first start")
-    training.add_argument("--cooldown", type=int, default=3_000, help="last steps, rate falling")
+    training.add_argument("--minutes", type=float, default=120, help="in all, resumed or not")
+    training.add_argument("--cooldown", type=float, default=0.5, help="share with falling rate")
     training.add_argument("--batch", type=int, default=16)
     training.add_argument("--rate", type=float, default=1.5e-3)
     training.add_argument("--seed", type=int, default=1)
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         elif args.command == "train":
             schedule = Schedule(
-                steps=args.steps,
+                minutes=args.minutes,
                 cooldown=args.cooldown,
                 batch=args.batch,
                 rate=args.rate,

@@ -86,7 +86,7 @@ def random_window(
         # Zoom so that one plate gets a width drawn from what the camera will show.
         k = int(rng.integers(len(widths)))
         largest = 0.95 * ow if rng.random() < 0.15 else min(260, 0.7 * ow)
-        smallest = 0.5 * largest if largest > 0.8 * ow else 14
+        smallest = 0.5 * largest if largest > 0.8 * ow else 12
         goal = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
         s = float(np.clip(goal / max(widths[k], 4.0), 0.7 * fit, max(2.2, fit)))
         sx, sy = s * aspect, s / aspect

@@ -21,9 +21,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from training.backbone import Lite0, LiteBlock, LiteConv
 from training.detector.network import (
     MAX_LOG_SIZE,
     STRIDES,
+    TAPS,
     ConvBlock,
     Head,
     PlateDetector,
@@ -71,7 +73,9 @@ class _Graph:
         self.nodes.append(helper.make_node("Split", [x, sizes], outs, outs[0], axis=axis))
         return outs
 
-    def conv(self, x: str, weight: torch.Tensor, bias: torch.Tensor, stride: int) -> str:
+    def conv(
+        self, x: str, weight: torch.Tensor, bias: torch.Tensor, stride: int, group: int = 1
+    ) -> str:
         k = weight.shape[-1]
         return self.op(
             "Conv",
@@ -81,7 +85,32 @@ class _Graph:
             kernel_shape=[k, k],
             strides=[stride, stride],
             pads=[k // 2] * 4,
+            group=group,
         )
+
+    def lite(self, x: str, layer: LiteConv) -> str:
+        """A convolution of the backbone with its ReLU6."""
+        conv = layer.conv
+        assert conv.bias is not None
+        y = self.conv(x, conv.weight, conv.bias, conv.stride[0], conv.groups)
+        if not layer.act:
+            return y
+        low, high = (self.const(np.asarray(v, np.float32)) for v in (0, 6))
+        return self.op("Clip", y, low, high)
+
+    def backbone(self, x: str, net: Lite0, taps: tuple[int, ...]) -> list[str]:
+        """Outputs of the blocks ``taps``."""
+        found = []
+        x = self.lite(x, net.stem)
+        for number, block in enumerate(net.blocks):
+            assert isinstance(block, LiteBlock)
+            y = x
+            for layer in block.layers():
+                y = self.lite(y, layer)
+            x = self.op("Add", x, y) if block.skip else y
+            if number in taps:
+                found.append(x)
+        return found
 
     def block(self, x: str, block: ConvBlock) -> str:
         """A convolution with its batch normalisation folded in."""
@@ -166,11 +195,13 @@ def build(model: PlateDetector, *, half: bool = True) -> onnx.ModelProto:
     model = model.eval()
     g = _Graph(half)
     with torch.no_grad():
-        f8 = g.stage(g.block(g.block("images", model.s2), model.s4), model.s8)
-        f16 = g.stage(f8, model.s16)
+        f4, f8, f16 = g.backbone("images", model.backbone, TAPS)
         f32 = g.stage(f16, model.s32)
-        f16 = g.block(g.op("Add", f16, g.double(g.block(f32, model.lateral32))), model.fuse16)
-        f8 = g.block(g.op("Add", f8, g.double(g.block(f16, model.lateral16))), model.fuse8)
+        f16 = g.op("Add", g.block(f16, model.lateral16), g.double(g.block(f32, model.lateral32)))
+        f16 = g.block(g.op("Relu", f16), model.fuse16)
+        f8 = g.op("Add", g.block(f8, model.lateral8), g.block(f4, model.detail))
+        f8 = g.op("Add", f8, g.double(g.block(f16, model.down16)))
+        f8 = g.block(g.op("Relu", f8), model.fuse8)
         box8, score8 = g.head(f8, model.head8, STRIDES[0])
         box16, score16 = g.head(f16, model.head16, STRIDES[1])
     boxes = g.op("Transpose", g.op("Concat", box8, box16, axis=2), perm=[0, 2, 1])

@@ -32,7 +32,7 @@ class Mix:
     cover: float = 0.25
     scatter: float = 0.1
     lettering: float = 0.25
-    rendered: float = 0.25
+    rendered: float = 0.1
 
 
 @dataclass(frozen=True)

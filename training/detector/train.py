@@ -1,7 +1,8 @@
 """Training on the CPU: resumable, seeded, with an exponential moving average of the weights.
 
-The learning rate rises, stays, and falls linearly over the last ``cooldown`` steps, so that a
-run can be continued from any checkpoint with a later end.
+The learning rate rises, stays, and falls linearly over the last ``cooldown`` of the run. The run
+is counted in minutes of training, not steps, so that it ends when it must on any machine; it can
+be continued from any checkpoint with more minutes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -24,29 +25,30 @@ from training.detector.loss import Targets, detection_loss
 from training.detector.network import NetworkConfig, PlateDetector, decode
 from training.detector.scenes import Batch, Mix, Scenes
 
+NO_END = 1 << 40
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train; steps count from the first run's start."""
+    """How long and how fast to train; minutes count from the first run's start."""
 
-    steps: int = 20_000
+    minutes: float = 120
     batch: int = 16
     rate: float = 1.5e-3
-    warmup: int = 300
-    cooldown: int = 3_000
+    # The backbone knows much already and is changed more carefully.
+    backbone_share: float = 0.3
+    warmup: int = 200
+    cooldown: float = 0.5
     weight_decay: float = 0.03
     seed: int = 1
-    checkpoint_every: int = 250
+    checkpoint_every: int = 100
     workers: int = 1
-    # From here on the first convolution is fixed: its maps are the largest, and with its
-    # normalisation it took a quarter of every step's time.
-    freeze_stem_at: int = 2_500
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of ``step``."""
+    def rate_at(self, step: int, spent: float) -> float:
+        """Learning rate of ``step`` after ``spent`` minutes, as a share of the peak."""
         up = min(1.0, (step + 1) / self.warmup)
-        down = min(1.0, (self.steps - step) / max(1, self.cooldown))
-        return self.rate * up * max(down, 0.01)
+        down = min(1.0, (1 - spent / self.minutes) / max(1e-6, self.cooldown))
+        return up * max(down, 0.01)
 
 
 class MovingAverage:
@@ -77,13 +79,22 @@ def build_photos(data: Path, work: Path) -> None:
 
 
 def optimiser_of(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW; no decay on biases and normalisation."""
-    heavy = [p for p in model.parameters() if p.ndim > 1]
-    light = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": heavy, "weight_decay": schedule.weight_decay},
-        {"params": light, "weight_decay": 0.0},
-    ]
+    """AdamW; no decay on biases and normalisation, a lower rate for the backbone.
+
+    Each group's ``share`` is its part of the schedule's rate.
+    """
+    groups: list[dict[str, Any]] = []
+    for below, share in ((False, 1.0), (True, schedule.backbone_share)):
+        mine = [
+            p
+            for name, p in model.named_parameters()
+            if p.requires_grad and name.startswith("backbone.") == below
+        ]
+        heavy = [p for p in mine if p.ndim > 1]
+        light = [p for p in mine if p.ndim <= 1]
+        decay = 0.0 if below else schedule.weight_decay
+        groups.append({"params": heavy, "weight_decay": decay, "share": share})
+        groups.append({"params": light, "weight_decay": 0.0, "share": share})
     return torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.99))
 
 
@@ -104,15 +115,9 @@ def load_average(path: Path) -> PlateDetector:
     return model.eval()
 
 
-def freeze_stem(model: PlateDetector, average: MovingAverage) -> None:
-    """Fix the first convolution at its averaged weights."""
-    model.s2.load_state_dict(average.model.s2.state_dict())
-    model.s2.freeze()
-
-
 def _loader(work: Path, schedule: Schedule, start: int, mix: Mix, strict: bool) -> Iterator[Batch]:
     keep = store.STRICT_PREFIXES if strict else ()
-    scenes = Scenes(work, schedule.batch, start, schedule.steps, schedule.seed, mix, keep)
+    scenes = Scenes(work, schedule.batch, start, NO_END, schedule.seed, mix, keep)
     loader: DataLoader[Batch] = DataLoader(
         scenes,
         batch_size=None,
@@ -149,11 +154,8 @@ def train(
     torch.set_num_threads(threads)
     torch.manual_seed(schedule.seed)
     build_photos(data, work)
-    model = PlateDetector(config)
     last = work / "last.pt"
-    start = 0
-    optimiser = optimiser_of(model, schedule)
-    average = MovingAverage(model)
+    step, spent = 0, 0.0
     if last.exists():
         state = load_checkpoint(last)
         model = PlateDetector(NetworkConfig(**state["config"]))
@@ -162,41 +164,43 @@ def train(
         average.model.load_state_dict(state["average"])
         optimiser = optimiser_of(model, schedule)
         optimiser.load_state_dict(state["optimiser"])
-        start = int(state["step"])
+        step, spent = int(state["step"]), float(state["minutes"])
+    else:
+        model = PlateDetector(config)
+        model.backbone.load_imagenet()
+        average = MovingAverage(model)
+        optimiser = optimiser_of(model, schedule)
     model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    if start >= schedule.freeze_stem_at:
-        freeze_stem(model, average)
     running, mark = 0.0, time.monotonic()
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress, (work / "log.jsonl").open("a") as log:
-        task = progress.add_task("train", total=schedule.steps, completed=start, note="")
-        batches = _loader(work, schedule, start, mix or Mix(), strict)
-        for step, batch in enumerate(batches, start):
+        task = progress.add_task("train", total=schedule.minutes, completed=int(spent))
+        batches = _loader(work, schedule, step, mix or Mix(), strict)
+        began = time.monotonic() - 60 * spent
+        while spent < schedule.minutes:
+            batch = next(batches)
+            share = schedule.rate_at(step, spent)
             for group in optimiser.param_groups:
-                group["lr"] = schedule.rate_at(step)
-            if step == schedule.freeze_stem_at:
-                freeze_stem(model, average)
+                group["lr"] = schedule.rate * group["share"] * share
             loss, note = step_loss(model, batch)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 10.0)
             optimiser.step()
             average.update(model, step)
+            step += 1
+            spent = (time.monotonic() - began) / 60
             running += float(loss.detach())
-            progress.update(task, completed=step + 1, note=note)
-            if (step + 1) % 50 == 0:
+            progress.update(task, completed=spent, description=f"step {step} {note}")
+            if step % 50 == 0:
                 speed = 50 * schedule.batch / (time.monotonic() - mark)
-                row = {"step": step + 1, "loss": running / 50, "note": note, "pictures_s": speed}
-                log.write(json.dumps(row) + "\n")
+                row = {"step": step, "minutes": spent, "loss": running / 50, "note": note}
+                log.write(json.dumps(row | {"pictures_s": speed}) + "\n")
                 log.flush()
                 running, mark = 0.0, time.monotonic()
-            if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
-                save(last, model, average, optimiser, step + 1)
+            if step % schedule.checkpoint_every == 0:
+                save(last, model, average, optimiser, step, spent)
+        save(last, model, average, optimiser, step, spent)
     return last
 
 
@@ -206,6 +210,7 @@ def save(
     average: MovingAverage,
     optimiser: torch.optim.Optimizer,
     step: int,
+    minutes: float,
 ) -> None:
     """Write a checkpoint; the old one stays until the new one is complete."""
     part = path.with_suffix(".part")
@@ -216,6 +221,7 @@ def save(
             "average": average.model.state_dict(),
             "optimiser": optimiser.state_dict(),
             "step": step,
+            "minutes": minutes,
         },
         part,
     )

@@ -39,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--rate", type=float, default=1.2e-3)
     train.add_argument("--threads", type=int, default=1)
     train.add_argument(
+        "--start", type=Path, help="an ocr.onnx of this network to go on from, without a checkpoint"
+    )
+    train.add_argument(
         "--without",
         action="append",
         default=[],
@@ -80,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
                     threads=options.threads,
                     seed=options.seed,
                     without=tuple(options.without),
+                    start=options.start,
                 ),
                 data=options.data,
             )

@@ -135,9 +135,9 @@ def _code(image: Image, rng: np.random.Generator, hard: float) -> Image:
     return image
 
 
-def to_input(crop: Image) -> Image:
-    """Resize to the network's input as fast-plate-ocr does (linear, aspect not kept)."""
-    return np.asarray(resized(crop, WIDTH, HEIGHT), np.uint8)
+def to_input(crop: Image, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Image:
+    """Resize to a network's input as fast-plate-ocr does (linear, aspect not kept)."""
+    return np.asarray(resized(crop, size[1], size[0]), np.uint8)
 
 
 def crop_box(
@@ -172,14 +172,20 @@ def crop_box(
 
 
 def photograph(
-    plate: Image, surroundings: Image, rng: np.random.Generator, *, hard: float
+    plate: Image,
+    surroundings: Image,
+    rng: np.random.Generator,
+    *,
+    hard: float,
+    size: tuple[int, int] = (HEIGHT, WIDTH),
 ) -> Image:
-    """One crop (64, 128, 3) of `plate` as photographed in front of `surroundings`.
+    """One crop of `plate` as photographed in front of `surroundings`.
 
     Args:
         plate: a flat frontal plate, RGB.
         surroundings: any RGB picture, stretched behind the plate.
         hard: 0 (clean, near, frontal) to 1 (small, tilted, blurred, dark).
+        size: (height, width) of the crop.
     """
     longest = 150 + 110 * (1 - hard) * rng.random()
     width = float(np.exp(rng.uniform(np.log(150 - 112 * hard), np.log(longest))))
@@ -188,7 +194,7 @@ def photograph(
     corners = _pose(rng, width, height, hard)
     margin = 0.3 * np.array([width, height])
     low, high = corners.min(0) - margin, corners.max(0) + margin
-    size = np.maximum(8, np.ceil((high - low) * scale)).astype(int)
+    extent = np.maximum(8, np.ceil((high - low) * scale)).astype(int)
     source = plate
     if plate.shape[1] > 1.6 * width * scale:
         source = resized(plate, int(width * scale * 1.2), int(height * scale * 1.2), cv2.INTER_AREA)
@@ -196,23 +202,23 @@ def photograph(
     target = ((corners - low) * scale).astype(np.float32)
     flat = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)
     matrix = cv2.getPerspectiveTransform(flat, target)
-    canvas = resized(surroundings, int(size[0]), int(size[1]))
+    canvas = resized(surroundings, int(extent[0]), int(extent[1]))
     cv2.warpPerspective(
         source,
         matrix,
-        (int(size[0]), int(size[1])),
+        (int(extent[0]), int(extent[1])),
         dst=canvas,
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_TRANSPARENT,
     )
     if scale != 1.0:
-        canvas = resized(canvas, int(size[0] / scale), int(size[1] / scale), cv2.INTER_AREA)
+        canvas = resized(canvas, int(extent[0] / scale), int(extent[1] / scale), cv2.INTER_AREA)
     picture = _light(canvas.astype(np.float32), rng, hard)
     picture = _optics(picture, rng, width, hard)
     picture = _sensor(picture, rng, hard)
     coded = _code(np.clip(picture, 0, 255).astype(np.uint8), rng, hard)
     (x0, y0), (x1, y1) = corners.min(0) - low, corners.max(0) - low
-    return to_input(crop_box(coded, (float(x0), float(y0), float(x1), float(y1)), rng))
+    return to_input(crop_box(coded, (float(x0), float(y0), float(x1), float(y1)), rng), size)
 
 
 def relight(crop: Image, rng: np.random.Generator, *, hard: float) -> Image:

@@ -30,7 +30,7 @@ from training.ocr.labels import (
     us_crops,
     us_text,
 )
-from training.ocr.layout import PLATE_SLOTS
+from training.ocr.layout import HEIGHT, PLATE_SLOTS, WIDTH
 
 FLOORS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 SEED = 20_261_122
@@ -60,9 +60,10 @@ class Figures:
 
 
 def load_inputs(
-    samples: list[Sample], widen: float = 0.0
+    samples: list[Sample], widen: float = 0.0, size: tuple[int, int] = (HEIGHT, WIDTH)
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """Network inputs and targets; boxes of whole photographs are widened by `widen` a side."""
+    """Network inputs of `size` (height, width) and targets; boxes of whole photographs are widened
+    by `widen` a side."""
     images: list[Image] = []
     for sample in samples:
         image = read_rgb(sample.path)
@@ -72,7 +73,7 @@ def load_inputs(
             dx, dy = (x1 - x0) * widen, (y1 - y0) * widen
             box = ((x0 - dx) * w, (y0 - dy) * h, (x1 + dx) * w, (y1 + dy) * h)
             image = degrade.crop_box(image, box)
-        images.append(degrade.to_input(image))
+        images.append(degrade.to_input(image, size))
     targets = [encode(s.text, s.stacked, s.region) for s in samples]
     return np.stack(images), np.stack(targets)
 

@@ -104,6 +104,15 @@ def us_crops(data: Path, split: Split) -> list[Sample]:
     return found
 
 
+def us_states(data: Path, split: Split) -> list[Sample]:
+    """All crops of `us-crops` with their state, also those whose text is in doubt (no text)."""
+    return [
+        Sample(data / "us-crops" / row["file"], "", "", state_of_folder(row["file"].split("/")[0]))
+        for row in _rows(data / "us-crops" / "labels.csv")
+        if row["split"] == split
+    ]
+
+
 def us_text(data: Path, split: Split, *, strict: bool = False) -> list[Sample]:
     """Crops of US plates on vehicles, with a margin of about 8 % a side."""
     return [

@@ -34,6 +34,7 @@ from training.ocr.labels import (
     us_crops,
     us_text,
 )
+from training.ocr.layout import HEIGHT, WIDTH
 
 SHARD = 1000
 # Shards kept of each kind, and the order of work: rendered plates come twice as often.
@@ -46,12 +47,14 @@ Made = tuple[Image, NDArray[np.int8]]
 
 @dataclass
 class Sources:
-    """What the pool is made of; `surroundings` are patches of photographs without a plate."""
+    """What the pool is made of; `surroundings` are patches of photographs without a plate, `size`
+    the (height, width) of the crops."""
 
     fonts: FontPool
     crops: list[Sample]
     street: list[Sample]
     surroundings: list[Image]
+    size: tuple[int, int] = (HEIGHT, WIDTH)
 
     @classmethod
     def load(cls, data: Path, *, strict: bool, rng: np.random.Generator) -> Sources:
@@ -103,6 +106,11 @@ def _surroundings(sources: Sources, rng: np.random.Generator) -> Image:
     return sources.surroundings[int(rng.integers(len(sources.surroundings)))]
 
 
+def _photograph(plate: Image, sources: Sources, rng: np.random.Generator) -> Image:
+    behind = _surroundings(sources, rng)
+    return degrade.photograph(plate, behind, rng, hard=_hard(rng), size=sources.size)
+
+
 def make_rendered(sources: Sources, rng: np.random.Generator) -> Iterator[Made]:
     """A rendered plate, photographed three times."""
     weights = None if rng.random() < 0.5 else {**_flat_weights(), **REGION_WEIGHTS}
@@ -110,7 +118,7 @@ def make_rendered(sources: Sources, rng: np.random.Generator) -> Iterator[Made]:
     plate = render(spec, rng, fonts=sources.fonts, wear=bool(rng.random() < 0.85)).image
     target = encode(spec.text, spec.stacked, spec.region)
     for _ in range(3):
-        yield degrade.photograph(plate, _surroundings(sources, rng), rng, hard=_hard(rng)), target
+        yield _photograph(plate, sources, rng), target
 
 
 def _flat_weights() -> dict[str, float]:
@@ -127,14 +135,11 @@ def make_crops(sources: Sources, rng: np.random.Generator) -> Iterator[Made]:
             h, w = image.shape[:2]
             side = rng.uniform(-0.035, 0.035, 4)
             box = (side[0] * w, side[1] * h, w * (1 + side[2]), h * (1 + side[3]))
-            yield (
-                degrade.to_input(degrade.relight(degrade.crop_box(image, box), rng, hard=0.35)),
-                target,
-            )
+            near = degrade.relight(degrade.crop_box(image, box), rng, hard=0.35)
+            yield degrade.to_input(near, sources.size), target
         else:
             wide = resized(image, 256, 128)
-            made = degrade.photograph(wide, _surroundings(sources, rng), rng, hard=_hard(rng))
-            yield made, target
+            yield _photograph(wide, sources, rng), target
 
 
 def make_street(sources: Sources, rng: np.random.Generator) -> Iterator[Made]:
@@ -150,10 +155,8 @@ def make_street(sources: Sources, rng: np.random.Generator) -> Iterator[Made]:
         box = (x0 * w, y0 * h, x1 * w, y1 * h)
     for _ in range(4):
         turned = _turn(image, box, rng) if rng.random() < 0.6 else image
-        yield (
-            degrade.to_input(degrade.relight(degrade.crop_box(turned, box, rng), rng, hard=0.7)),
-            target,
-        )
+        seen = degrade.relight(degrade.crop_box(turned, box, rng), rng, hard=0.7)
+        yield degrade.to_input(seen, sources.size), target
 
 
 def _turn(image: Image, box: tuple[float, float, float, float], rng: np.random.Generator) -> Image:
@@ -182,7 +185,7 @@ def make_negative(sources: Sources, rng: np.random.Generator) -> Iterator[Made]:
         area = image[y : y + mask.shape[0], x : x + mask.shape[1]]
         share = mask[..., None].astype(np.float32) / 255
         area[:] = (area * (1 - share) + rng.uniform(0, 255, 3) * share).astype(np.uint8)
-    yield degrade.photograph(image, _surroundings(sources, rng), rng, hard=_hard(rng)), target
+    yield _photograph(image, sources, rng), target
 
 
 MAKERS: dict[str, Callable[[Sources, np.random.Generator], Iterator[Made]]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from training.ocr.labels import IGNORE, REGIONS, us_crops, us_text
 from training.ocr.layout import HEIGHT, PAD, PLATE_SLOTS, STACKED_SLOTS, WIDTH
 from training.ocr.network import Logits, PlateReader
+from training.ocr.warm import load_shipped
 
 # Share of each kind in a batch; the first trials had 48 rendered, 56 crops, 24 street.
 MIX = {"rendered": 0.38, "crops": 0.40, "street": 0.18, "negative": 0.04}
@@ -36,7 +37,8 @@ CHECKPOINT_SECONDS, EVALUATE_SECONDS, RESCAN_SECONDS = 150.0, 420.0, 45.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation."""
+    """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation, and
+    the `ocr.onnx` to start from (None: from chance)."""
 
     minutes: float = 90
     batch: int = 128
@@ -44,13 +46,25 @@ class Plan:
     threads: int = 1
     seed: int = 13
     without: tuple[str, ...] = ()
+    start: Path | None = None
 
 
 class Pool:
-    """Random batches from the shards in a folder; looks for new shards now and then."""
+    """Random batches from the shards in a folder; looks for new shards now and then.
 
-    def __init__(self, folder: Path, without: tuple[str, ...], seed: int) -> None:
-        self.folder = folder
+    `mix` is the share of each kind in a batch, `size` the (height, width) of the crops.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        without: tuple[str, ...],
+        seed: int,
+        *,
+        mix: Mapping[str, float] = MIX,
+        size: tuple[int, int] = (HEIGHT, WIDTH),
+    ) -> None:
+        self.folder, self.mix, self.size = folder, mix, size
         self.rng = np.random.default_rng(seed)
         self.without = without
         self.scanned = 0.0
@@ -67,7 +81,7 @@ class Pool:
         self.shards = {}
         for targets in sorted(self.folder.glob("*.targets.npy")):
             kind = targets.name.split("-")[0]
-            if kind in self.without:
+            if kind in self.without or kind not in self.mix:
                 continue
             images = targets.with_name(targets.name.replace("targets", "images"))
             # A shard replaced between the two reads would pair wrong labels: check the clock.
@@ -81,12 +95,12 @@ class Pool:
             )
 
     def batch(self, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-        """Images (size, 64, 128, 3) and targets (size, 13)."""
+        """Images (size, height, width, 3) and targets (size, 13)."""
         if time.monotonic() - self.scanned > RESCAN_SECONDS:
             self.scan()
-        kinds = [kind for kind in MIX if kind in self.shards]
-        shares = np.array([MIX[kind] for kind in kinds])
-        images = np.empty((size, HEIGHT, WIDTH, 3), np.uint8)
+        kinds = [kind for kind in self.mix if kind in self.shards]
+        shares = np.array([self.mix[kind] for kind in kinds])
+        images = np.empty((size, *self.size, 3), np.uint8)
         targets = np.empty((size, PLATE_SLOTS + STACKED_SLOTS + 1), np.int8)
         for row, kind in enumerate(self.rng.choice(len(kinds), size, p=shares / shares.sum())):
             shards = self.shards[kinds[int(kind)]]
@@ -101,7 +115,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
     `images` float (N, H, W, 3) 0-255. Small affine, gain, offset, grey, channel order, polarity.
     """
-    n = images.shape[0]
+    n, height, width, _ = images.shape
 
     def normal(scale: float, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator) * scale
@@ -112,10 +126,10 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0] = 1 + normal(0.025, n)
     theta[:, 1, 1] = 1 + normal(0.025, n)
-    theta[:, 0, 1] = normal(0.02, n) * HEIGHT / WIDTH
-    theta[:, 1, 0] = normal(0.02, n) * WIDTH / HEIGHT
+    theta[:, 0, 1] = normal(0.02, n) * height / width
+    theta[:, 1, 0] = normal(0.02, n) * width / height
     theta[:, :, 2] = normal(0.02, n, 2)
-    grid = F.affine_grid(theta, [n, 3, HEIGHT, WIDTH], align_corners=False)
+    grid = F.affine_grid(theta, [n, 3, height, width], align_corners=False)
     x = images.permute(0, 3, 1, 2).contiguous()
     x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     # Changed in place and only where drawn: on a processor this is a sixth of a step otherwise.
@@ -129,8 +143,9 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
-def loss_of(logits: Logits, targets: Tensor) -> Tensor:
-    """Sum over the outputs of the cross entropy of labelled places, and the columns' CTC loss."""
+def loss_of(logits: Logits, targets: Tensor, columns: float = COLUMNS_SHARE) -> Tensor:
+    """Sum over the outputs of the cross entropy of labelled places, and `columns` times the
+    columns' CTC loss."""
     plate, stacked = targets[:, :PLATE_SLOTS], targets[:, PLATE_SLOTS:-1]
     loss = F.cross_entropy(
         logits.plate.float().flatten(0, 1), plate.flatten(), label_smoothing=SMOOTHING
@@ -139,15 +154,16 @@ def loss_of(logits: Logits, targets: Tensor) -> Tensor:
         loss = loss + STACKED_SHARE * F.cross_entropy(
             logits.stacked.float().flatten(0, 1), stacked.flatten(), ignore_index=IGNORE
         )
-    lengths = (plate != PAD).sum(1)
-    loss = loss + COLUMNS_SHARE * F.ctc_loss(
-        logits.columns.float().log_softmax(-1),
-        plate,
-        torch.full_like(lengths, logits.columns.shape[0]),
-        lengths,
-        blank=PAD,
-        zero_infinity=True,
-    )
+    if columns:
+        lengths = (plate != PAD).sum(1)
+        loss = loss + columns * F.ctc_loss(
+            logits.columns.float().log_softmax(-1),
+            plate,
+            torch.full_like(lengths, logits.columns.shape[0]),
+            lengths,
+            blank=PAD,
+            zero_infinity=True,
+        )
     if (targets[:, -1] != IGNORE).any():
         loss = loss + REGION_SHARE * F.cross_entropy(
             logits.region.float(), targets[:, -1], ignore_index=IGNORE, label_smoothing=0.02
@@ -171,7 +187,8 @@ class Averaged:
                     self.state[key].copy_(value)
 
 
-def _rate(progress: float, step: int, peak: float) -> float:
+def cosine(progress: float, step: int, peak: float) -> float:
+    """Learning rate: 200 steps of rise, then half a cosine over the run (`progress` 0-1)."""
     warm = min(1.0, (step + 1) / 200)
     return peak * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
@@ -241,9 +258,14 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
         optimiser.load_state_dict(state["optimiser"])
         step, spent = int(state["step"]), float(state["spent"])
     pool = Pool(work / "pool", plan.without, plan.seed + step)
+    if step == 0 and plan.start is not None:
+        load_shipped(model, plan.start, pool.batch(512)[0])
+        averaged = Averaged(model)
     generator = torch.Generator().manual_seed(plan.seed + step)
     shadow = PlateReader(len(REGIONS))
     total = 60 * plan.minutes
+    # The columns' scores are not in a shipped file, and a trunk that reads needs no such help.
+    ctc = 0.0 if plan.start is not None else COLUMNS_SHARE
     saved = evaluated = spent
 
     def checkpoint() -> None:
@@ -255,7 +277,7 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
                 "optimiser": optimiser.state_dict(),
                 "step": step,
                 "spent": spent,
-                "plan": {k: v for k, v in asdict(plan).items() if k != "without"},
+                "plan": {k: v for k, v in asdict(plan).items() if k not in ("without", "start")},
             },
         )
 
@@ -266,13 +288,13 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
         while spent < total:
             begun = time.monotonic()
             for group in optimiser.param_groups:
-                group["lr"] = _rate(spent / total, step, plan.rate)
+                group["lr"] = cosine(spent / total, step, plan.rate)
             images, targets = pool.batch(plan.batch)
             model.train()
             inputs = augment(torch.from_numpy(images).float(), generator)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = model(inputs)
-            loss = loss_of(logits, torch.from_numpy(targets.astype(np.int64)))
+            loss = loss_of(logits, torch.from_numpy(targets.astype(np.int64)), ctc)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 2.0)

@@ -1,0 +1,1 @@
+"""Training of the state classifier: which jurisdiction issued the plate of a crop."""

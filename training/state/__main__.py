@@ -1,0 +1,98 @@
+"""Commands of the state classifier's training: `python -m training.state pool|train|export`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+MODELS = Path(__file__).parents[2] / "alprd" / "models"
+# A crop is 2.25 times as large as the reader's, and text does not matter: fewer will do.
+KINDS = {"rendered": 24, "crops": 40, "street": 8}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.state", description=__doc__)
+    parser.add_argument("--seed", type=int, default=17)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--data", type=Path, default=Path("../shared/data"))
+        sub.add_argument("--work", type=Path, default=Path("../train/state"))
+        sub.add_argument(
+            "--strict-licences",
+            action="store_true",
+            help="leave out sources whose licence cannot be traced to the photographers",
+        )
+        return sub
+
+    pool = command("pool", "render and degrade crops into the pool until stopped")
+    pool.add_argument("--minutes", type=float, help="stop after this long")
+    train = command("train", "train on the pool; goes on from the last checkpoint")
+    train.add_argument("--minutes", type=float, default=60, help="in all, resumed or not")
+    train.add_argument("--batch", type=int, default=64)
+    train.add_argument("--rate", type=float, default=2e-3)
+    train.add_argument("--threads", type=int, default=1)
+    train.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=("rendered", "crops", "street"),
+        help="ablation: leave a kind out (repeatable)",
+    )
+    export = command("export", "write the checkpoint's ONNX, configuration and SHA-256")
+    export.add_argument("--out", type=Path, default=MODELS)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "pool":
+            from training.ocr.labels import us_states
+            from training.ocr.pool import Sources, fill
+            from training.state.network import HEIGHT, WIDTH
+
+            rng = np.random.default_rng(options.seed)
+            sources = Sources.load(options.data, strict=options.strict_licences, rng=rng)
+            crops = [] if options.strict_licences else us_states(options.data, "train")
+            sources = replace(sources, crops=crops, size=(HEIGHT, WIDTH))
+            kinds = {k: n for k, n in KINDS.items() if k != "crops" or crops}
+            folder = options.work / "pool"
+            made = fill(folder, sources, options.seed, minutes=options.minutes, kinds=kinds)
+            print(f"{made} shards written")
+        elif options.command == "train":
+            from training.state.train import Plan, train
+
+            train(
+                options.work,
+                Plan(
+                    minutes=options.minutes,
+                    batch=options.batch,
+                    rate=options.rate,
+                    threads=options.threads,
+                    seed=options.seed,
+                    without=tuple(options.without),
+                ),
+                data=options.data,
+            )
+        else:
+            from training.state.export import export
+
+            print(export(options.work, options.out))
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the last checkpoint and all whole shards are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

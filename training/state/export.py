@@ -1,0 +1,94 @@
+"""Write the shipped files: `state.onnx`, `state.yaml` and their lines in `SHA256SUMS`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import onnxslim
+import torch
+import yaml
+
+from alprd.models import write_sums
+from training.ocr.export import OPSET, TOLERANCE, halve
+from training.ocr.labels import REGIONS
+from training.state.network import HEIGHT, WIDTH, Exported, StateClassifier
+
+
+def load(work: Path) -> dict[str, Any]:
+    """The last checkpoint of a working folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = work / "checkpoint.pt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `python -m training.state train` first")
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    return state
+
+
+def export(work: Path, out: Path) -> str:
+    """Export the averaged weights of the last checkpoint of `work` into `out`.
+
+    The written graph is run beside the network on random pictures, alone and in a batch.
+
+    Returns:
+        a line that says what was written.
+
+    Raises:
+        FileNotFoundError: no checkpoint.
+        ValueError: graph and network disagree; nothing is then replaced.
+    """
+    state = load(work)
+    classifier = StateClassifier(len(REGIONS))
+    classifier.load_state_dict(state["averaged"])
+    model = Exported(classifier).eval()
+    example = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8)
+    out.mkdir(parents=True, exist_ok=True)
+    raw = out / "state.raw.onnx.tmp"
+    with warnings.catch_warnings():
+        # The TorchScript exporter is deprecated but needs no further package.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (example,),
+            str(raw),
+            input_names=["input"],
+            output_names=["region"],
+            dynamic_axes={"input": {0: "batch"}, "region": {0: "batch"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    slim = onnxslim.slim(onnx.load(str(raw)))
+    raw.unlink()
+    halve(slim)
+    slim.metadata_props.add(key="steps", value=str(state["step"]))
+    data = slim.SerializeToString()
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    for n in (1, 5):
+        images = np.random.default_rng(n).integers(0, 256, (n, HEIGHT, WIDTH, 3), np.uint8)
+        with torch.no_grad():
+            expected = model(torch.from_numpy(images)).numpy()
+        worst = float(np.abs(session.run(["region"], {"input": images})[0] - expected).max())
+        if worst > TOLERANCE:
+            raise ValueError(f"the exported graph differs from the network by {worst:.1e}")
+    temporary = out / "state.onnx.tmp"
+    temporary.write_bytes(data)
+    os.replace(temporary, out / "state.onnx")  # noqa: PTH105 - one atomic step
+    sheet = {"img_height": HEIGHT, "img_width": WIDTH, "plate_regions": list(REGIONS)}
+    (out / "state.yaml").write_text(
+        "# Read beside state.onnx; written by `python -m training.state export`.\n"
+        + yaml.safe_dump(sheet, sort_keys=False, default_flow_style=None, width=98),
+        encoding="utf-8",
+    )
+    write_sums(out)
+    minutes = state["spent"] / 60
+    return (
+        f"state.onnx: {len(data) / 1e6:.2f} MB, step {state['step']}, {minutes:.0f} min of training"
+    )
