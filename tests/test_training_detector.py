@@ -28,7 +28,7 @@ from training.detector.train import Schedule, optimiser_of, step_loss  # noqa: E
 MODELS = Path(__file__).resolve().parents[1] / "alprd" / "models"
 MODEL = MODELS / "detector.onnx"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-TINY = NetworkConfig(c2=8, c4=8, c8=8, c16=8, c32=8, n8=1, n16=1, n32=1, head=8)
+TINY = NetworkConfig(c8=8, c16=8, c32=8, head=8)
 
 
 def _session(path: Path) -> ort.InferenceSession:
@@ -135,6 +135,7 @@ def test_finds_rendered_plates_on_a_drawn_car() -> None:
 def test_export_equals_torch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = PlateDetector(TINY)
+    model.backbone.load_imagenet()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
@@ -170,6 +171,7 @@ def test_export_equals_torch(tmp_path: Path) -> None:
 
 def test_assignment_gives_every_plate_a_cell_and_ignores_regions() -> None:
     model = PlateDetector(TINY).eval()
+    model.backbone.load_imagenet()
     with torch.no_grad():
         boxes, logits, cells = decode(model(torch.rand(1, 3, 128, 128)))
     # A plate of 10x5 px that contains no cell centre, a large one, and a region to ignore.
@@ -185,7 +187,8 @@ def test_assignment_gives_every_plate_a_cell_and_ignores_regions() -> None:
 def test_a_small_network_learns_one_picture() -> None:
     torch.manual_seed(1)
     torch.set_num_threads(1)
-    model = PlateDetector(NetworkConfig(c2=8, c4=16, c8=16, c16=16, c32=16, head=16)).train()
+    model = PlateDetector(NetworkConfig(c8=16, c16=16, c32=16, head=16)).train()
+    model.backbone.load_imagenet()
     picture = np.full((2, 96, 96, 3), 70, np.uint8)
     picture[0, 40:56, 30:62] = 230
     picture[1, 20:36, 50:82] = 230

@@ -61,9 +61,7 @@ class LiteConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[N, cin, H, W]`` to ``[N, cout, H / stride, W / stride]``."""
         y: Tensor = self.conv(x)
-        if self.act:
-            y = F.relu6(y, inplace=True)
-        return y
+        return torch.as_tensor(F.relu6(y, inplace=True)) if self.act else y
 
 
 class LiteBlock(nn.Module):
