@@ -5,7 +5,8 @@ YAML plate configuration). That class turns the output into one string; here the
 themselves are needed, to fuse several frames of a track, so its session is asked directly.
 
 Outputs used: the plate head (N, slots, classes), and where the model has them ``region``
-(N, regions) and ``stacked`` (N, places, classes). Probabilities are brought to one alphabet,
+(N, regions) and ``stacked`` (N, places, classes). A state classifier (:mod:`alprd.issuer`), where
+there is one, is asked for the region instead. Probabilities are brought to one alphabet,
 :data:`ALPHABET`, whatever the order in the model.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from alprd.errors import ModelError
 from alprd.frames import Box, Image
+from alprd.issuer import IssuerReader
 from alprd.models import check_providers, session_options
 from alprd.records import STATES
 
@@ -43,7 +45,8 @@ class OcrResult:
     """What the network said about one crop.
 
     ``plate`` (slots, 37) and ``stacked`` (places, 37) are distributions over :data:`ALPHABET`,
-    left to right, empty places last. ``region`` is a distribution over ``PlateReader.regions``.
+    left to right, empty places last. ``region`` is a distribution over ``PlateReader.regions``,
+    None where nobody was asked.
     """
 
     plate: Probabilities
@@ -59,6 +62,7 @@ class PlateReader:
         config_path: its fast-plate-ocr plate configuration (YAML).
         threads: threads of one inference.
         providers: ONNX Runtime execution providers, by preference.
+        issuer: tells the region in place of the OCR.
 
     Raises:
         ModelError: a file is missing or unusable, or the outputs are not probabilities.
@@ -74,6 +78,7 @@ class PlateReader:
         *,
         threads: int = 1,
         providers: Sequence[str] = ("CPUExecutionProvider",),
+        issuer: IssuerReader | None = None,
     ) -> None:
         wanted = check_providers(providers)
         try:
@@ -98,7 +103,8 @@ class PlateReader:
         self._input = self._session.get_inputs()[0].name
         self._plate_output = recognizer.plate_output_name
         self._outputs = [self._plate_output]
-        if recognizer.has_region_head:
+        self._issuer = issuer
+        if recognizer.has_region_head and issuer is None:
             self._outputs.append("region")
         if "stacked" in recognizer.output_names:
             self._outputs.append("stacked")
@@ -106,13 +112,19 @@ class PlateReader:
         self.regions = tuple(
             label if label in STATES else None for label in self.config.plate_regions or ()
         )
+        if issuer is not None:
+            self.regions = issuer.regions
         self._check(model_path)
 
-    def read(self, crops: Sequence[Image]) -> list[OcrResult]:
+    def read(
+        self, crops: Sequence[Image], issuers: Sequence[bool] | None = None
+    ) -> list[OcrResult]:
         """Probabilities for each crop, in order.
 
         Args:
             crops: BGR uint8 pictures of one plate each, any size; see :func:`crop`.
+            issuers: for which of them to ask the state classifier (None: all). Without one every
+                crop's region comes with its text.
 
         Raises:
             ModelError: the model failed on these pictures.
@@ -121,6 +133,11 @@ class PlateReader:
         for start in range(0, len(crops), MAX_BATCH):
             batch = np.stack([self._prepare(image) for image in crops[start : start + MAX_BATCH]])
             results.extend(self._run(batch))
+        if self._issuer is None:
+            return results
+        asked = [n for n in range(len(crops)) if issuers is None or issuers[n]]
+        for n, region in zip(asked, self._issuer.read([crops[n] for n in asked]), strict=True):
+            results[n] = replace(results[n], region=region)
         return results
 
     def _prepare(self, image: Image) -> NDArray[np.uint8]:

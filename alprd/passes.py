@@ -46,6 +46,9 @@ class Pass:
     ocr_mono_ns: int = 0
     best_read: float = 0.0
     """Quality of the best crop that was read."""
+    issuer_runs: int = 0
+    best_issuer: float = 0.0
+    """Quality of the best crop whose state was asked for."""
     told: PlateReading | None = None
     """The reading of the last event."""
     final: bool = False

@@ -87,6 +87,9 @@ class ReaderSettings:
     max_readings: int = 16
     """OCR runs for one pass; beyond them only a better crop or ``recheck_s`` brings another."""
     max_ocr_per_frame: int = 4
+    issuer_readings: int = 3
+    """The state classifier is asked for so many readings of a pass, then for better crops only:
+    it costs as much as the OCR, and a state does not change from frame to frame."""
     retry_s: float = 0.25
     """A plate that is not sure yet is read again after this long, better crop or not."""
     recheck_s: float = 2.0

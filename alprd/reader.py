@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from alprd.detect import Detector
 from alprd.frames import Box, Detection, Frame, Image, PassEvent, PlateReading
 from alprd.fuse import Reading, decode
+from alprd.issuer import IssuerReader
 from alprd.models import ModelSet
 from alprd.ocr import OcrResult, PlateReader, crop
 from alprd.passes import Pass
@@ -41,7 +42,9 @@ class CharacterReader(Protocol):
     @property
     def regions(self) -> tuple[str | None, ...]: ...
 
-    def read(self, crops: Sequence[Image]) -> list[OcrResult]: ...
+    def read(
+        self, crops: Sequence[Image], issuers: Sequence[bool] | None = None
+    ) -> list[OcrResult]: ...
 
 
 @dataclass(slots=True)
@@ -195,7 +198,13 @@ class RoadReader:
         crops = [
             crop(frame.image, c.box, widening) for c in chosen for widening in settings.widenings
         ]
-        results = iter(self._ocr.read(crops))
+        # The first of a candidate's crops is enough to tell the state from.
+        issuers = [
+            number == 0 and self._asks_issuer(c)
+            for c in chosen
+            for number in range(len(settings.widenings))
+        ]
+        results = iter(self._ocr.read(crops, issuers))
         events: list[PassEvent] = []
         for candidate in chosen:
             pass_ = self._passes[candidate.track]
@@ -209,12 +218,21 @@ class RoadReader:
             pass_.ocr_runs += 1
             pass_.ocr_mono_ns = frame.mono_ns
             pass_.best_read = max(pass_.best_read, candidate.quality)
+            if fresh[0].region is not None:
+                pass_.issuer_runs += 1
+                pass_.best_issuer = max(pass_.best_issuer, candidate.quality)
             pass_.take(fresh, regions, settings)
             pass_.keep_pictures(
                 frame.image, frame.mono_ns, candidate.box, candidate.quality, others, settings
             )
             events += self._tell(pass_)
         return events
+
+    def _asks_issuer(self, candidate: _Candidate) -> bool:
+        """Whether the state classifier could add something to what the pass knows."""
+        pass_, settings = self._passes[candidate.track], self._settings
+        few = pass_.issuer_runs < settings.issuer_readings
+        return few or candidate.quality >= settings.better * pass_.best_issuer
 
     def _split(self, candidate: _Candidate, moved: list[Reading], now: int) -> list[PassEvent]:
         """End the pass of a track on which another vehicle has appeared, and begin one for it."""
@@ -280,7 +298,7 @@ class RoadReader:
 def load(
     models: ModelSet, settings: ReaderSettings, *, threads: int = 1
 ) -> tuple[Detector, PlateReader]:
-    """The pair of models as ``settings`` wants them; both may be shared between readers.
+    """The models as ``settings`` wants them; both may be shared between readers.
 
     OpenCV is held to the same number of threads: its pool would spread a 0.5 ms resize over
     cores that the other camera is using.
@@ -296,7 +314,10 @@ def load(
         threshold=settings.mask_threshold,
         max_upscale=settings.max_upscale,
     )
-    return detector, PlateReader(models.ocr, models.ocr_config, threads=threads)
+    issuer = None
+    if models.state is not None and models.state_config is not None:
+        issuer = IssuerReader(models.state, models.state_config, threads=threads)
+    return detector, PlateReader(models.ocr, models.ocr_config, threads=threads, issuer=issuer)
 
 
 class _Motion:

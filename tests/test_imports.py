@@ -15,7 +15,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"crypto", "config", "workers", "ledger", "process"}),
     frozenset({"wire"}),
     frozenset({"audit", "frames", "models", "profiles"}),
-    frozenset({"clock", "sources", "detect", "ocr", "hotlist", "roster", "trust", "database"}),
+    frozenset({"clock", "sources", "detect", "issuer", "hotlist", "roster", "trust", "database"}),
+    frozenset({"ocr"}),
     frozenset(
         {
             "capture",

@@ -131,9 +131,11 @@ def test_stationary_plate_costs_few_readings(ocr: PlateReader) -> None:
         regions = ocr.regions
         crops = 0
 
-        def read(self, crops: Sequence[Image]) -> list[OcrResult]:
+        def read(
+            self, crops: Sequence[Image], issuers: Sequence[bool] | None = None
+        ) -> list[OcrResult]:
             self.crops += len(crops)
-            return ocr.read(crops)
+            return ocr.read(crops, issuers)
 
     counting = Counting()
     drive = Drive(RoadReader("front", RedBoxDetector(), counting, ROAD))

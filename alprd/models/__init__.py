@@ -1,8 +1,8 @@
 """The models that ship with the package: where they lie, and that they are whole.
 
-The folder holds ``detector.onnx`` with ``detector.yaml``, ``ocr.onnx`` with ``ocr.yaml``, their
-cards, and ``SHA256SUMS`` (``sha256sum`` format; ``python -m alprd.models`` rewrites it after a
-training run). The sums catch a torn copy or a half-applied update before a deputy relies on it;
+The folder holds ``detector.onnx`` with ``detector.yaml``, ``ocr.onnx`` with ``ocr.yaml``, the
+state classifier ``state.onnx`` with ``state.yaml``, their cards, and ``SHA256SUMS`` (``sha256sum``
+format; ``python -m alprd.models`` rewrites it after a training run). The sums catch a torn copy or a half-applied update before a deputy relies on it;
 they are no defence against someone who can write the folder, which the package signature is for.
 Nothing is ever downloaded at run time: patrol cars have no internet.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,17 +22,26 @@ from alprd.errors import ModelError
 
 FOLDER: Final = Path(__file__).resolve().parent
 SUMS: Final = "SHA256SUMS"
-NAMES: Final = ("detector.onnx", "detector.yaml", "ocr.onnx", "ocr.yaml")
+NAMES: Final = (
+    "detector.onnx",
+    "detector.yaml",
+    "ocr.onnx",
+    "ocr.yaml",
+    "state.onnx",
+    "state.yaml",
+)
 _LINE: Final = re.compile(r"^([0-9a-f]{64}) [ *](\S+)$")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSet:
-    """The files of one pair of models."""
+    """The files of one set of models; without a state classifier the OCR tells the region."""
 
     detector: Path
     ocr: Path
     ocr_config: Path
+    state: Path | None = None
+    state_config: Path | None = None
 
 
 def shipped(folder: Path = FOLDER, *, verify: bool = True) -> ModelSet:
@@ -53,6 +62,9 @@ def shipped(folder: Path = FOLDER, *, verify: bool = True) -> ModelSet:
                 remedy="install the package again, or name a folder that holds "
                 "detector.onnx, ocr.onnx and ocr.yaml",
             )
+    state, sheet = folder / "state.onnx", folder / "state.yaml"
+    if state.is_file() and sheet.is_file():
+        models = replace(models, state=state, state_config=sheet)
     if verify:
         check_sums(folder)
     return models
