@@ -2,8 +2,9 @@
 
 The folder holds ``detector.onnx`` with ``detector.yaml``, ``ocr.onnx`` with ``ocr.yaml``, the
 state classifier ``state.onnx`` with ``state.yaml``, their cards, and ``SHA256SUMS`` (``sha256sum``
-format; ``python -m alprd.models`` rewrites it after a training run). The sums catch a torn copy or a half-applied update before a deputy relies on it;
-they are no defence against someone who can write the folder, which the package signature is for.
+format; ``python -m alprd.models`` rewrites it after a training run). The sums catch a torn copy or
+a half-applied update before a deputy relies on it; they are no defence against someone who can
+write the folder, which the package signature is for.
 Nothing is ever downloaded at run time: patrol cars have no internet.
 """
 
