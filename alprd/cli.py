@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -11,7 +12,8 @@ import click
 
 from alprd import __version__
 from alprd import config as configuration
-from alprd.errors import AlprdError
+from alprd.choice import choose, describe, models_command
+from alprd.errors import AlprdError, ModelError
 from alprd.photo import read_command
 from alprd.trust import enrol_command
 
@@ -38,6 +40,7 @@ def main() -> None:
 
 main.add_command(read_command, "read")
 main.add_command(enrol_command, "enrol")
+main.add_command(models_command, "models")
 
 
 @main.command("run")
@@ -60,6 +63,9 @@ def run_command(config_file: Path, witness_fd: int | None, check: bool) -> None:
         for doubt in doubts:
             click.echo(f"{config_file}: {doubt}", err=True)
         click.echo(f"{config_file}: valid, {len(config.camera)} camera(s)")
+        with contextlib.suppress(ModelError):  # told above, among the doubts
+            for line in describe(config, choose(config, fetch=False)):
+                click.echo(f"  {line}")
         sys.exit(1 if doubts else 0)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # Libraries below log addresses and queries; only our own lines are known to hold no plate.

@@ -10,12 +10,30 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from alprd.errors import ConfigError
-from alprd.records import Closed, Name
+from alprd.records import Closed, Digest, Name
+
+SHIPPED: Final = "shipped"
+PROVIDERS: Final = MappingProxyType(
+    {
+        "cpu": "CPUExecutionProvider",
+        "openvino": "OpenVINOExecutionProvider",
+        "cuda": "CUDAExecutionProvider",
+        "tensorrt": "TensorrtExecutionProvider",
+    }
+)
+"""Short names of ONNX Runtime's execution providers."""
 
 
 class CameraSection(Closed):
@@ -56,13 +74,77 @@ class MdtSection(Closed):
     """Where the bound address is written, as JSON (port 0 lets the system choose)."""
 
 
+class ModelSection(Closed):
+    """What ``[detector]`` and ``[ocr]`` share: which model, and its pin."""
+
+    model: str = SHIPPED
+    """``shipped``, the path of an ONNX file, or a name of the public hub."""
+    sha256: Digest | None = None
+
+    @property
+    def kind(self) -> Literal["shipped", "file", "hub"]:
+        """Which of the three ways names the model; a path has a ``/`` or ends in ``.onnx``."""
+        if self.model == SHIPPED:
+            return "shipped"
+        return "file" if "/" in self.model or self.model.endswith(".onnx") else "hub"
+
+    def _want_pin(self, key: str, pin: str | None) -> None:
+        if self.kind == "hub" and pin is None:
+            raise ValueError(
+                f"{key} is required with the hub name {self.model!r}: fetch the file on a machine "
+                "you trust ('alprd models' tells its address) and take the sum with sha256sum"
+            )
+
+    @field_validator("model")
+    @classmethod
+    def _named(cls, model: str) -> str:
+        if "/" not in model and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", model):
+            raise ValueError(f"{model!r} is neither {SHIPPED!r}, nor a path, nor a hub name")
+        return model
+
+
+class DetectorSection(ModelSection):
+    """``[detector]``: what finds plates; hub names are those of open-image-models."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> DetectorSection:
+        self._want_pin("sha256", self.sha256)
+        return self
+
+
+class OcrSection(ModelSection):
+    """``[ocr]``: what reads them; hub names are those of fast-plate-ocr."""
+
+    config: Path | None = None
+    """The plate configuration of a model given by its path; without it, the ``.yaml`` beside."""
+    config_sha256: Digest | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> OcrSection:
+        self._want_pin("sha256", self.sha256)
+        self._want_pin("config_sha256", self.config_sha256)
+        if self.config is not None and self.kind != "file":
+            raise ValueError("config goes with the path of a model; others bring their own")
+        return self
+
+
 class ReaderSection(Closed):
     """``[reader]``: recognition; the shipped models by default."""
 
     profile: Literal["road", "photo"] = "road"
     threads: Annotated[int, Field(ge=1, le=16)] = 1
+    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("CPUExecutionProvider",)
+    """Where the models run, by preference; short names become ONNX Runtime's."""
     models: Path | None = None
     """A folder of one's own with ``detector.onnx``, ``ocr.onnx`` and ``ocr.yaml``."""
+
+    @field_validator("providers")
+    @classmethod
+    def _providers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        full = tuple(provider(name) for name in names)
+        if len(set(full)) != len(full):
+            raise ValueError("a provider is named twice")
+        return full
 
 
 class ReplaySection(Closed):
@@ -80,6 +162,8 @@ class Config(Closed):
     gps: GpsSection
     dock: DockSection = DockSection()
     mdt: MdtSection = MdtSection()
+    detector: DetectorSection = DetectorSection()
+    ocr: OcrSection = OcrSection()
     reader: ReaderSection = ReaderSection()
     replay: ReplaySection = ReplaySection()
 
@@ -90,6 +174,30 @@ class Config(Closed):
         if len(set(names)) != len(names):
             raise ValueError("two cameras have one name")
         return cameras
+
+    @field_validator("reader")
+    @classmethod
+    def _one_choice(cls, reader: ReaderSection, info: ValidationInfo) -> ReaderSection:
+        for name in ("detector", "ocr"):
+            section = info.data.get(name)  # absent if it was refused itself
+            if reader.models is not None and section is not None and section.kind != "shipped":
+                raise ValueError(
+                    f"models names a folder with a pair, and [{name}] model another file: "
+                    "leave one of them out"
+                )
+        return reader
+
+
+def provider(name: str) -> str:
+    """ONNX Runtime's name of an execution provider, from that or a short name.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    full = PROVIDERS.get(name.lower(), name)
+    if not re.fullmatch(r"[A-Za-z]\w*ExecutionProvider", full):
+        raise ValueError(f"{name!r} is no execution provider; use {', '.join(PROVIDERS)}")
+    return full
 
 
 def load(path: Path) -> Config:
@@ -133,8 +241,9 @@ def load(path: Path) -> Config:
 def _line_of(text: str, where: tuple[Any, ...]) -> int:
     """The line that a pydantic error location speaks of: its key within its table."""
     table = next((str(part) for part in where if isinstance(part, str)), "")
-    index = next((part for part in where if isinstance(part, int)), 0)
-    key = str(where[-1])
+    # A number after the table counts tables of that name; a later one counts within a list.
+    index = where[1] if len(where) > 1 and isinstance(where[1], int) else 0
+    key = next(part for part in reversed(where) if isinstance(part, str))
     start = 1
     seen = -1
     inside = len(where) == 1

@@ -24,17 +24,18 @@ from typing import Final, TextIO
 from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON, Actor, Event
 from alprd.capture import Camera, CameraConfig
+from alprd.choice import choose
 from alprd.clock import DisciplinedClock, PositionTrack
 from alprd.collect import Collector
 from alprd.config import CameraSection, Config
 from alprd.crypto import key_id, write_secret
-from alprd.errors import AlprdError, RefusedError
+from alprd.errors import AlprdError, ModelError, RefusedError
 from alprd.gps import GpsConfig, GpsReceiver
 from alprd.lanes import Lane
 from alprd.mark import PurgeClock, TimeMark
 from alprd.mdt.app import MdtContext, create_app, serve_in_thread
 from alprd.mdt.status import CameraState, CarStatus, ListState
-from alprd.models import shipped
+from alprd.models import check_providers
 from alprd.permits import PermitBook, check_policy
 from alprd.process import harden, lock_state, notify
 from alprd.profiles import PROFILES
@@ -125,12 +126,14 @@ class Daemon:
 
     def _make_lanes(self) -> list[Lane]:
         section = self._config.reader
-        models = shipped() if section.models is None else shipped(section.models, verify=False)
+        settings = PROFILES[section.profile]
+        # One pair for all cameras: a second one costs 26 MB and makes nothing faster.
+        detector, ocr = load(
+            choose(self._config), settings, threads=section.threads, providers=section.providers
+        )
         lanes = []
         for camera in self.cameras:
-            # A detector for each camera: it keeps buffers of its own.
-            detector, ocr = load(models, PROFILES[section.profile], threads=section.threads)
-            reader = RoadReader(camera.config.name, detector, ocr, PROFILES[section.profile])
+            reader = RoadReader(camera.config.name, detector, ocr, settings)
             lanes.append(Lane(camera, reader, self.collector, self._collecting))
         return lanes
 
@@ -386,6 +389,11 @@ def check(config: Config) -> list[str]:
             doubts.append(f"camera {section.name}: {settings.path} is not there")
     if not (config.state_dir / "trust" / "identity.json").exists():
         doubts.append(f"state_dir {config.state_dir}: this car is not enrolled (alprd enrol)")
+    try:
+        choose(config, fetch=False)
+        check_providers(config.reader.providers)
+    except ModelError as error:
+        doubts.append(f"{error.message} ({error.remedy})")
     return doubts
 
 

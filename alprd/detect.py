@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from alprd.errors import ModelError
 from alprd.frames import Detection, Image
-from alprd.models import check_providers, session_options
+from alprd.models import check_in_use, check_providers, session_options
 
 STRIDE: Final = 32
 """Free input sides are multiples of this, the coarsest grid of the network."""
@@ -44,7 +44,8 @@ class Detector:
         providers: ONNX Runtime execution providers, by preference.
 
     Raises:
-        ModelError: the file is missing, is no ONNX model, or has another layout.
+        ModelError: the file is missing, is no ONNX model, or has another layout; or a provider
+            is missing or did not start.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Detector:
         path = Path(model_path)
         if not path.is_file():
             raise ModelError(
-                f"detector model {path} is missing", remedy="check detector.model in the config"
+                f"detector model {path} is missing", remedy="check [detector] model in the config"
             )
         try:
             self._session = ort.InferenceSession(
@@ -75,6 +76,7 @@ class Detector:
                 f"detector model {path} cannot be loaded: {type(error).__name__}",
                 remedy="use an ONNX export of a plate detector",
             ) from error
+        check_in_use(self._session, providers)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._fixed = _fixed_size(self._session, path)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from alprd.errors import ModelError
 from alprd.frames import Box, Image
 from alprd.issuer import IssuerReader
-from alprd.models import check_providers, session_options
+from alprd.models import check_in_use, check_providers, session_options
 from alprd.records import STATES
 
 CHARACTERS: Final = string.digits + string.ascii_uppercase
@@ -65,7 +65,8 @@ class PlateReader:
         issuer: tells the region in place of the OCR.
 
     Raises:
-        ModelError: a file is missing or unusable, or the outputs are not probabilities.
+        ModelError: a file is missing or unusable, the outputs are not probabilities, or a
+            provider is missing or did not start.
     """
 
     regions: tuple[str | None, ...]
@@ -91,7 +92,7 @@ class PlateReader:
         except FileNotFoundError as error:
             raise ModelError(
                 f"OCR model {model_path} or its configuration {config_path} is missing",
-                remedy="check ocr.model in the config",
+                remedy="check [ocr] model and config in the config",
             ) from error
         except Exception as error:
             raise ModelError(
@@ -100,6 +101,7 @@ class PlateReader:
             ) from error
         self.config = recognizer.config
         self._session = recognizer.model
+        check_in_use(self._session, wanted)
         self._input = self._session.get_inputs()[0].name
         self._plate_output = recognizer.plate_output_name
         self._outputs = [self._plate_output]

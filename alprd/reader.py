@@ -296,7 +296,11 @@ class RoadReader:
 
 
 def load(
-    models: ModelSet, settings: ReaderSettings, *, threads: int = 1
+    models: ModelSet,
+    settings: ReaderSettings,
+    *,
+    threads: int = 1,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
 ) -> tuple[Detector, PlateReader]:
     """The models as ``settings`` wants them; both may be shared between readers.
 
@@ -304,7 +308,7 @@ def load(
     cores that the other camera is using.
 
     Raises:
-        ModelError: a file is missing or of another layout.
+        ModelError: a file is missing or of another layout, or a provider is missing.
     """
     cv2.setNumThreads(threads)
     detector = Detector(
@@ -313,11 +317,17 @@ def load(
         threads=threads,
         threshold=settings.mask_threshold,
         max_upscale=settings.max_upscale,
+        providers=providers,
     )
     issuer = None
     if models.state is not None and models.state_config is not None:
-        issuer = IssuerReader(models.state, models.state_config, threads=threads)
-    return detector, PlateReader(models.ocr, models.ocr_config, threads=threads, issuer=issuer)
+        issuer = IssuerReader(
+            models.state, models.state_config, threads=threads, providers=providers
+        )
+    ocr = PlateReader(
+        models.ocr, models.ocr_config, threads=threads, providers=providers, issuer=issuer
+    )
+    return detector, ocr
 
 
 class _Motion:

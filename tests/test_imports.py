@@ -15,8 +15,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"crypto", "config", "workers", "ledger", "process"}),
     frozenset({"wire"}),
     frozenset({"audit", "frames", "models", "profiles"}),
-    frozenset({"clock", "sources", "detect", "issuer", "hotlist", "roster", "trust", "database"}),
-    frozenset({"ocr"}),
+    frozenset(
+        {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
+    ),
+    frozenset({"ocr", "choice"}),
     frozenset(
         {
             "capture",

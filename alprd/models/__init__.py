@@ -5,7 +5,8 @@ state classifier ``state.onnx`` with ``state.yaml``, their cards, and ``SHA256SU
 format; ``python -m alprd.models`` rewrites it after a training run). The sums catch a torn copy or
 a half-applied update before a deputy relies on it; they are no defence against someone who can
 write the folder, which the package signature is for.
-Nothing is ever downloaded at run time: patrol cars have no internet.
+Patrol cars have no internet: nothing is downloaded unless the configuration names a model of a
+public hub (:mod:`alprd.hub`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ NAMES: Final = (
     "state.onnx",
     "state.yaml",
 )
+_PACKAGES: Final = {
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+    "CUDAExecutionProvider": "onnxruntime-gpu",
+    "TensorrtExecutionProvider": "onnxruntime-gpu",
+}
+"""Which package has a provider: all of them hold the module ``onnxruntime``, so one at a time."""
 _LINE: Final = re.compile(r"^([0-9a-f]{64}) [ *](\S+)$")
 
 
@@ -95,7 +102,7 @@ def check_sums(folder: Path = FOLDER) -> None:
         recorded[match[2]] = match[1]
     for name in NAMES:
         path = folder / name
-        if path.is_file() and recorded.get(name) != _digest(path):
+        if path.is_file() and recorded.get(name) != digest(path):
             raise ModelError(
                 f"model file {path} is not the one recorded in {SUMS}",
                 remedy="install the package again; after a training run of your own, record the "
@@ -107,7 +114,7 @@ def write_sums(folder: Path = FOLDER) -> Path:
     """Record the SHA-256 of the model files now in ``folder``; returns the list's path."""
     present = [folder / name for name in NAMES if (folder / name).is_file()]
     listing = folder / SUMS
-    listing.write_text("".join(f"{_digest(p)}  {p.name}\n" for p in present), encoding="ascii")
+    listing.write_text("".join(f"{digest(p)}  {p.name}\n" for p in present), encoding="ascii")
     return listing
 
 
@@ -134,16 +141,38 @@ def check_providers(providers: Sequence[str]) -> list[str]:
         ModelError: one is not in the installed build.
     """
     available = ort.get_available_providers()
-    missing = [name for name in providers if name not in available]
-    if missing:
-        raise ModelError(
-            f"execution provider {missing[0]} is not in the installed ONNX Runtime "
-            f"(it has: {', '.join(available)})",
-            remedy="install the onnxruntime build that has it, or configure CPUExecutionProvider",
-        )
+    for name in providers:
+        if name not in available:
+            package = _PACKAGES.get(name, "the onnxruntime build that has it")
+            raise ModelError(
+                f"[reader] providers: {name} is not in the installed ONNX Runtime "
+                f"(it has: {', '.join(available)})",
+                remedy=f'install {package} in place of onnxruntime, or set providers = ["cpu"]',
+            )
     return list(providers)
 
 
-def _digest(path: Path) -> str:
+def check_in_use(session: ort.InferenceSession, providers: Sequence[str]) -> None:
+    """Refuse a session that the runtime quietly moved to the processor.
+
+    That is what it does when a provider is built in but its libraries, driver or device are
+    missing; a car would then read at a fraction of the rate that it was set up for.
+
+    Raises:
+        ModelError: one of ``providers`` could not be started.
+    """
+    used = session.get_providers()
+    for name in providers:
+        if name not in used:
+            raise ModelError(
+                f"[reader] providers: {name} is built into the installed ONNX Runtime but could "
+                f"not be started (in use: {', '.join(used)})",
+                remedy="install its driver and libraries and let this user open its device, or "
+                'set providers = ["cpu"]',
+            )
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
