@@ -31,6 +31,10 @@ $(VENV)/.training: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[training]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
 demo: $(VENV)/.demo ## a whole patrol on this machine, then the scorecard (DEMO_ARGS=…)
 	$(BIN)/alprd demo $(DEMO_ARGS)
 
@@ -66,6 +70,10 @@ drive: $(VENV)/.test ## render another drive: make drive SEED=7 OUT=drives/seven
 	$(BIN)/python -m sim drive --seed $(SEED) --out $(OUT)
 
 training: $(VENV)/.training ## install what training needs (PyTorch for the CPU)
+
+.PHONY: bench-recognition
+bench-recognition: $(VENV)/.bench ## this reader beside fast-alpr, same frames (JSON=FILE)
+	$(BIN)/python -m bench recognition $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
 clean: ## remove what the targets made, but not the models and fixtures
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage* test-output

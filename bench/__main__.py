@@ -1,0 +1,29 @@
+"""``python -m bench COMMAND``: see :data:`COMMANDS`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+COMMANDS: Final = {
+    "recognition": "this reader beside fast-alpr on the same frames",
+}
+"""Name of a command, which is a module of this package with ``main(argv) -> exit code``."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code, 2 where there is no such command."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] not in COMMANDS:
+        lines = [f"  {name:<14}{what}" for name, what in COMMANDS.items()]
+        usage = "usage: python -m bench COMMAND [options]\n\n" + "\n".join(lines) + "\n"
+        asked = bool(words) and words[0] in {"-h", "--help"}
+        (sys.stdout if asked else sys.stderr).write(usage)
+        return 0 if asked else 2
+    code: int = importlib.import_module(f"bench.{words[0]}").main(words[1:])
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
