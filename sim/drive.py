@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing as mp
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 from av.bitstream import BitStreamFilterContext
+from numpy.typing import NDArray
 
 from sim import nmea
 from sim.camera import HEIGHT, WIDTH, Camera, patrol_cameras
@@ -34,6 +35,7 @@ DRIVE_CRF, FIXTURE_CRF = 26, 31
 """x264 quality: a drive as a good camera sends it; the fixture small enough for the repository."""
 LEAST_READABLE = 25
 """Readable plates that a drive of a minute must have."""
+U8 = NDArray[np.uint8]
 Progress = Callable[[str, int, int], None]
 """Called with (task, done, total)."""
 
@@ -141,14 +143,21 @@ def write_video(
 ) -> None:
     """Render and encode one camera's video (H.264, yuv420p, no metadata)."""
     renderer = FrameRenderer(world, cam)
+    encode(path, map(renderer.render, range(world.frames)), step, crf)
+
+
+def encode(
+    path: Path, pictures: Iterable[U8], step: Callable[[], None], crf: int = DRIVE_CRF
+) -> None:
+    """Write RGB pictures (HEIGHT, WIDTH, 3) as consecutive frames of a drive's video."""
     with av.open(str(path), "w", options={"fflags": "+bitexact", "movflags": "+faststart"}) as out:
         video = out.add_stream("libx264", rate=FPS, options=_X264 | {"crf": str(crf)})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         video.codec_context.flags |= 0x800000  # AV_CODEC_FLAG_BITEXACT
         # Supplemental information (NAL type 6) would name the encoder and all its settings.
         bare = BitStreamFilterContext("filter_units=remove_types=6", in_stream=video)
-        for index in range(world.frames):
-            frame = av.VideoFrame.from_ndarray(renderer.render(index), format="rgb24")
+        for index, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = index
             for packet in video.encode(frame):
                 out.mux(bare.filter(packet))

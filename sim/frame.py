@@ -34,7 +34,7 @@ FOCUS_FAR_M = 21.0
 
 
 @dataclass
-class _Kit:
+class Kit:
     """A vehicle's textures, made when it is first seen."""
 
     texture: Texture
@@ -48,8 +48,10 @@ class FrameRenderer:
     world: World
     camera: Camera
     show_plates: bool = True
-    _kits: dict[int, _Kit] = field(default_factory=dict)
-    _props: dict[int, list[Prop]] = field(default_factory=dict)
+    kits: dict[int, Kit] = field(default_factory=dict)
+    """By vehicle id; those that are given are not made."""
+    props: dict[int, list[Prop]] = field(default_factory=dict)
+    """By stretch of road; the same."""
 
     def __post_init__(self) -> None:
         w = self.world
@@ -59,13 +61,13 @@ class FrameRenderer:
         self._sensor = Sensor(stream(w.split, w.seed, "sensor", self.camera.name))
         self._fonts = plates.FontPool.load(w.split)
 
-    def _kit(self, v: Vehicle) -> _Kit:
-        kit = self._kits.get(v.id)
+    def _kit(self, v: Vehicle) -> Kit:
+        kit = self.kits.get(v.id)
         if kit is None:
             w = self.world
             texture = paint_body(v.body, stream(w.split, w.seed, "paint", v.id))
             plate = plate_picture(v.spec, w.split, w.seed, v.id, self._fonts)
-            kit = self._kits[v.id] = _Kit(texture, plate)
+            kit = self.kits[v.id] = Kit(texture, plate)
         return kit
 
     def render(self, index: int) -> U8:
@@ -116,9 +118,9 @@ class FrameRenderer:
         """What stands beside the road within sight, outside the tunnel."""
         w = self.world
         for chunk in range(int(ego // CHUNK_M), int((ego + FAR_M) // CHUNK_M) + 1):
-            if chunk not in self._props:
-                self._props[chunk] = props_of_chunk(w.split, w.seed, chunk)
-            for p in self._props[chunk]:
+            if chunk not in self.props:
+                self.props[chunk] = props_of_chunk(w.split, w.seed, chunk)
+            for p in self.props[chunk]:
                 if p.s - ego > 3 and not w.tunnel[0] - 3 < p.s < w.tunnel[1] + 3:
                     yield p
 

@@ -15,6 +15,10 @@ import numpy as np
 Split = Literal["train", "test"]
 """Which half of the simulator's world: ``train`` for training scenes, ``test`` for drives."""
 
+BENCH_SEEDS = range(770_000_000, 771_000_000)
+"""Seeds of the dense test drives that the benchmark renders (``sim.convoy``): no fixture, no test,
+no training run and no tuning uses one of them."""
+
 _SPLIT_KEY: dict[str, int] = {"train": 0x7261696E, "test": 0x74657374}
 
 

@@ -175,13 +175,15 @@ def passes(
                     seen.setdefault(vid, []).append((index, sight))
             step()
         for vid, frames in seen.items():
-            out[vid].append(_pass(cam, frames, position))
+            out[vid].append(judge(cam, frames, position))
     return out
 
 
-def _pass(
+def judge(
     cam: Camera, frames: list[tuple[int, Sight]], position: Callable[[float], tuple[float, float]]
 ) -> Pass:
+    """The pass made of the frames (number and sight, not empty) in which a plate was clear and at
+    least ``SEEN_PX`` wide."""
     best_i, best = max(frames, key=lambda f: f[1].width)
     run = longest = 0
     last = -2

@@ -181,7 +181,7 @@ def _schedule(seconds: float, rng: np.random.Generator) -> tuple[tuple[float, Li
     return tuple((k * seconds, light) for k, light in keys)
 
 
-def _spec(rng: np.random.Generator, taken: set[str], rear_only_ok: bool) -> plates.PlateSpec:
+def draw_spec(rng: np.random.Generator, taken: set[str], rear_only_ok: bool) -> plates.PlateSpec:
     """A car's plate that no other vehicle carries, whichever way its look-alikes are read."""
     while True:
         spec = plates.random_spec(rng, region_weights=REGION_WEIGHTS)
@@ -205,7 +205,7 @@ def fold(text: str) -> str:
     return text.translate(_FOLD)
 
 
-def _style(rng: np.random.Generator, plate_type: str) -> Style:
+def draw_style(rng: np.random.Generator, plate_type: str) -> Style:
     if plate_type == "truck":
         return "pickup"
     return STYLES[int(rng.choice(5, p=[0.30, 0.13, 0.30, 0.15, 0.12]))]
@@ -240,8 +240,8 @@ def build_world(seed: int, seconds: float, split: Split = "test") -> World:
     plans += _oncoming(t, ego, total, seconds, rng)
     vehicles = []
     for k, (path, tail, parked) in enumerate(plans):
-        spec = _spec(rng, taken, tail)
-        body = build_body(_style(rng, spec.plate_type), stream(split, seed, "body", k))
+        spec = draw_spec(rng, taken, tail)
+        body = build_body(draw_style(rng, spec.plate_type), stream(split, seed, "body", k))
         ends = ("tail",) if spec.region in REAR_ONLY else ("tail", "nose")
         vehicles.append(Vehicle(k + 1, body, spec, path, ends, parked))
     return World(split, seed, seconds, ego, tunnel, _schedule(seconds, rng), tuple(vehicles))
