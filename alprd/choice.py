@@ -48,6 +48,25 @@ def choose(config: Config, *, fetch: bool = True) -> ModelSet:
     return models
 
 
+def by_hand(
+    folder: Path | None = None, detector: Path | None = None, ocr: Path | None = None
+) -> ModelSet:
+    """The models of a command line: a folder's or the shipped ones, with single files replaced.
+
+    The YAML of ``ocr`` lies beside it.
+
+    Raises:
+        ModelError: a file is missing.
+    """
+    models = shipped() if folder is None else shipped(folder, verify=False)
+    if detector is not None:
+        models = dataclasses.replace(models, detector=_file("--detector", detector))
+    if ocr is not None:
+        yaml = _file("--ocr", ocr.with_suffix(".yaml"))
+        models = dataclasses.replace(models, ocr=_file("--ocr", ocr), ocr_config=yaml)
+    return models
+
+
 def describe(config: Config, models: ModelSet) -> list[str]:
     """One line for each file in use, with its SHA-256, and one for where they run."""
     rows = {
@@ -92,9 +111,9 @@ def _file(key: str, path: Path) -> Path:
     if not path.is_file():
         raise ModelError(
             f"{key}: {path} is not there",
-            remedy='name a file that this user may read, or set model = "shipped"'
-            if key != "[ocr] config"
-            else "put the YAML that came with the model there, or name it as config",
+            remedy="put the YAML that came with the model there, or name it as config"
+            if path.suffix == ".yaml"
+            else "check the path, and that this user may read it",
         )
     return path
 

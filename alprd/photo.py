@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from alprd.choice import by_hand
+from alprd.config import provider
 from alprd.errors import AlprdError, InputError
 from alprd.frames import Box, Detection, Frame, Image, PassEvent, PlateReading
 from alprd.fuse import decode, fuse
@@ -35,6 +37,7 @@ from alprd.reader import CharacterReader, PlateDetector, RoadReader, load
 
 PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 VIDEOS: Final = frozenset({".mp4", ".m4v", ".mkv", ".avi", ".mov", ".ts", ".webm", ".mjpeg"})
+CPU: Final = ("CPUExecutionProvider",)
 _NO_READING: Final = PlateReading("", "", (), None, 0.0, 0.0, False)
 _SAME_PLATE: Final = 0.3
 """Two boxes that share more of the smaller one than this are one plate."""
@@ -213,6 +216,7 @@ def read_paths(
     draw: Path | None = None,
     threads: int = 1,
     models: ModelSet | None = None,
+    providers: Sequence[str] = CPU,
 ) -> int:
     """Read every photograph and video of ``paths`` and print the plates.
 
@@ -232,6 +236,7 @@ def read_paths(
             ``paths``; a name that is taken gets a number.
         threads: threads of one inference.
         models: other models than the shipped ones.
+        providers: ONNX Runtime execution providers, by preference.
 
     Returns:
         Exit code: 0, or 1 if a file could not be read (the others still are).
@@ -243,11 +248,17 @@ def read_paths(
     files, failed = _collect(paths)
     if draw is not None:
         _keep_apart(draw, files)
-    job = _Job(models or shipped(), profile, threads, json_out, draw, files)
+    chosen = models or shipped()
+
+    def loader(settings: ReaderSettings) -> tuple[PhotoDetector, CharacterReader]:
+        return load(chosen, settings, threads=threads, providers=providers)
+
+    job = _Job(loader, profile, json_out, draw, files)
     for error in failed:
         job.complain(error)
     with job.progress(len(files)) as advance:
         for file in files:
+            job.ready(file)  # outside: models that cannot be loaded end the run, told once
             try:
                 job.read(file)
             except AlprdError as error:
@@ -262,9 +273,8 @@ class _Job:
 
     def __init__(
         self,
-        models: ModelSet,
+        loader: Callable[[ReaderSettings], tuple[PhotoDetector, CharacterReader]],
         profile: Profile | None,
-        threads: int,
         json_out: bool,
         draw: Path | None,
         files: dict[Path, Path],
@@ -273,7 +283,7 @@ class _Job:
         self._names = files
         # Nothing here may be written: the inputs, and what this run has drawn.
         self._taken = {file.resolve() for file in files} if draw is not None else set()
-        self._models, self._threads = models, threads
+        self._load = loader
         self._profile, self._json, self._draw = profile, json_out, draw
         self._loaded: dict[Profile, tuple[PhotoDetector, CharacterReader]] = {}
         self._stderr = Console(stderr=True, highlight=False)
@@ -284,6 +294,10 @@ class _Job:
                 draw.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"folder {draw} cannot be made: {error.strerror}") from error
+
+    def ready(self, path: Path) -> None:
+        """Load the models for this kind of file, if that has not been done yet."""
+        self._pair(self._settings("road" if path.suffix.lower() in VIDEOS else "photo"))
 
     def read(self, path: Path) -> None:
         if path.suffix.lower() in VIDEOS:
@@ -310,7 +324,7 @@ class _Job:
 
     def _pair(self, settings: ReaderSettings) -> tuple[PhotoDetector, CharacterReader]:
         if settings.profile not in self._loaded:
-            self._loaded[settings.profile] = load(self._models, settings, threads=self._threads)
+            self._loaded[settings.profile] = self._load(settings)
         return self._loaded[settings.profile]
 
     def _read_picture(self, path: Path) -> None:
@@ -403,6 +417,13 @@ class _Bar:
         self._progress.stop()
 
 
+def _providers(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(provider(name) for name in names) or CPU
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command("read")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
 @click.option("--json", "json_out", is_flag=True, help="JSON lines on standard output.")
@@ -420,6 +441,18 @@ class _Bar:
     "--models", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR",
     help="Folder with detector.onnx, ocr.onnx and ocr.yaml to use instead of the shipped ones.",
 )  # fmt: skip
+@click.option(
+    "--detector", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="ONNX file that finds the plates, in place of the shipped one.",
+)  # fmt: skip
+@click.option(
+    "--ocr", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="ONNX file that reads them, with its .yaml beside it.",
+)  # fmt: skip
+@click.option(
+    "--provider", "providers", multiple=True, metavar="NAME", callback=_providers,
+    help="Where the models run: cpu (default), openvino, cuda or tensorrt; several by preference.",
+)  # fmt: skip
 def read_command(
     paths: tuple[Path, ...],
     json_out: bool,
@@ -427,14 +460,22 @@ def read_command(
     draw: Path | None,
     threads: int,
     models: Path | None,
+    detector: Path | None,
+    ocr: Path | None,
+    providers: tuple[str, ...],
 ) -> None:
     """Read the plates of photographs, folders and videos.
 
     Exit code 1 if a file could not be read; the others still are.
     """
-    chosen = shipped(models, verify=False) if models is not None else None
     code = read_paths(
-        paths, profile=profile, json_out=json_out, draw=draw, threads=threads, models=chosen
+        paths,
+        profile=profile,
+        json_out=json_out,
+        draw=draw,
+        threads=threads,
+        models=by_hand(models, detector, ocr),
+        providers=providers,
     )
     click.get_current_context().exit(code)
 
