@@ -148,7 +148,7 @@ def test_export_equals_torch(tmp_path: Path) -> None:
             head.out.bias[4] = -2.0
     model.eval()
     path = tmp_path / "m.onnx"
-    digest = export.write(model, path, half=False)
+    digest = export.write(export.build(model, half=False), path)
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     x = torch.rand(2, 3, 96, 160)
     rows = np.asarray(_session(path).run(None, {"images": x.numpy()})[0])

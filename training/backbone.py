@@ -61,7 +61,7 @@ class LiteConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[N, cin, H, W]`` to ``[N, cout, H / stride, W / stride]``."""
         y: Tensor = self.conv(x)
-        return torch.as_tensor(F.relu6(y, inplace=True)) if self.act else y
+        return F.relu6(y, inplace=True) if self.act else y
 
 
 class LiteBlock(nn.Module):
@@ -77,7 +77,7 @@ class LiteBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[N, cin, H, W]`` to ``[N, cout, H / stride, W / stride]``."""
-        y = x if self.expand is None else self.expand(x)
+        y: Tensor = x if self.expand is None else self.expand(x)
         y = self.narrow(self.filter(y))
         return x + y if self.skip else y
 

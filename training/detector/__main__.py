@@ -13,9 +13,9 @@ from rich.progress import track
 
 from alprd.errors import AlprdError
 from alprd.models import write_sums
-from training.detector import export, pool, report
+from training.detector import export, pool, report, store
 from training.detector.drives import SEEDS, drive_frames
-from training.detector.evaluate import OnnxDetector, Tally
+from training.detector.evaluate import OnnxDetector, Tally, letterbox
 from training.detector.review import review
 from training.detector.train import Schedule, load_average, load_checkpoint, train
 
@@ -53,8 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "review", parents=[work, models], help="set doubtful labels aside with a trained detector"
     )
-    commands.add_parser(
+    out = commands.add_parser(
         "export", parents=[work, data, models], help="write detector.onnx and detector.yaml"
+    )
+    out.add_argument("--float", action="store_true", help="leave the convolutions in float32")
+    out.add_argument(
+        "--calibrate-every", type=int, default=20, help="every n-th training photograph"
     )
 
     check = commands.add_parser("evaluate", parents=[data, models], help="figures on detect/val")
@@ -66,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(args: argparse.Namespace) -> None:
     checkpoint = args.work / "last.pt"
-    export.write(load_average(checkpoint), args.models / "detector.onnx")
+    network = load_average(checkpoint)
+    pictures = list(store.read_split(args.data, "train"))[:: args.calibrate_every]
+    inputs = (letterbox(item.pixels, 384, 640, square=False)[0] for item in pictures)
+    graph = export.build(network) if args.float else export.quantised(network, inputs)
+    export.write(graph, args.models / "detector.onnx")
     _, tallies = report.measure(args.data, args.models, threads=args.threads, peer=False)
     thresholds = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
     steps = int(load_checkpoint(checkpoint)["step"])

@@ -12,6 +12,7 @@ the end-to-end detectors of open-image-models. Rows of a picture are in order of
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from training.detector.network import (
     PlateDetector,
     Residual,
 )
+from training.quantise import quantise
 
 OPSET = 17
 MAX_ROWS = 100
@@ -226,9 +228,20 @@ def build(model: PlateDetector, *, half: bool = True) -> onnx.ModelProto:
     return onnx_model
 
 
-def write(model: PlateDetector, path: Path, *, half: bool = True) -> str:
+def quantised(model: PlateDetector, pictures: Iterable[NDArray[np.float32]]) -> onnx.ModelProto:
+    """The network with its convolutions in 8 bits, calibrated on ``pictures`` ``[1, 3, H, W]``.
+
+    The last convolution of each head stays in float32: it gives sizes and scores themselves.
+    """
+    whole = build(model, half=False)
+    convolutions = [node.name for node in whole.graph.node if node.op_type == "Conv"]
+    heads = (convolutions[-3], convolutions[-1])
+    return quantise(whole, pictures, keep=heads)
+
+
+def write(model: onnx.ModelProto, path: Path) -> str:
     """Write the ONNX file; returns its SHA-256 in hex."""
-    data = build(model, half=half).SerializeToString(deterministic=True)
+    data = model.SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()

@@ -18,6 +18,7 @@ from training.ocr.labels import REGIONS
 from training.ocr.layout import ALPHABET, HEIGHT, PAD, PLATE_SLOTS, WIDTH
 from training.ocr.network import Exported, PlateReader
 from training.ocr.train import load
+from training.quantise import halve
 
 OPSET = 17
 OUTPUTS = ["plate", "region", "stacked"]
@@ -38,26 +39,6 @@ def config() -> dict[str, object]:
         "image_color_mode": "rgb",
         "plate_regions": list(REGIONS),
     }
-
-
-def halve(model: onnx.ModelProto, least: int = 256) -> None:
-    """Store weights of `least` values or more as float16, cast back as the session loads.
-
-    The file is half as large; the arithmetic stays float32, since the runtime folds the casts.
-    """
-    graph = model.graph
-    casts: list[onnx.NodeProto] = []
-    for tensor in graph.initializer:
-        array = onnx.numpy_helper.to_array(tensor)
-        if array.dtype != np.float32 or array.size < least:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
-        casts.append(
-            onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
-        )
-    for cast in casts:
-        graph.node.insert(0, cast)
 
 
 def export(work: Path, out: Path) -> str:

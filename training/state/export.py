@@ -15,8 +15,9 @@ import torch
 import yaml
 
 from alprd.models import write_sums
-from training.ocr.export import OPSET, TOLERANCE, halve
+from training.ocr.export import OPSET, TOLERANCE
 from training.ocr.labels import REGIONS
+from training.quantise import halve
 from training.state.network import HEIGHT, WIDTH, Exported, StateClassifier
 
 

@@ -26,7 +26,7 @@ class StateClassifier(nn.Module):
     The first `frozen` blocks of the backbone stay as published.
     """
 
-    def __init__(self, regions: int = 52, dropout: float = 0.3, frozen: int = 3) -> None:
+    def __init__(self, regions: int = 52, dropout: float = 0.3, frozen: int = 5) -> None:
         super().__init__()
         self.backbone = Lite0(DEPTH, frozen)
         self.widen = nn.Sequential(
