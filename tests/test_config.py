@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alprd.config import load
+from alprd.config import Config, load
 from alprd.daemon import check
 from alprd.errors import ConfigError
 
@@ -28,6 +30,11 @@ def test_the_shipped_file_is_valid_and_documents_every_key() -> None:
     config = load(SHIPPED)
     assert [camera.name for camera in config.camera] == ["front", "left"]
     assert config.gps.source == "/dev/alprd-gps"
+    text = SHIPPED.read_text()
+    for name, field in Config.model_fields.items():
+        section = get_args(field.annotation)[0] if name == "camera" else field.annotation
+        for key in getattr(section, "model_fields", ()):
+            assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), f"[{name}] {key}"
 
 
 @pytest.mark.parametrize(
