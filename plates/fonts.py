@@ -21,6 +21,9 @@ Split = Literal["train", "test"]
 Mask = NDArray[np.uint8]
 
 FONT_DIR = Path(__file__).parent / "fonts"
+# What the `display` faces are like; a design asks for a kind, never for a family.
+_SCRIPTS = frozenset({"kaushan-script", "lobster", "pacifico", "playball", "yellowtail"})
+_SLABS = frozenset({"alfa-slab-one", "rokkitt"})
 _GLYPH_SIZE = 150  # points; a capital is then about 105 px high, as large as a plate ever needs
 
 
@@ -43,6 +46,11 @@ class FontPool:
     words: tuple[Face, ...]
     display: tuple[Face, ...]
     families: frozenset[str] = field(default_factory=frozenset)
+
+    def of_kind(self, kind: str) -> tuple[Face, ...]:
+        """The faces for words of a `kind`: "plain", "script", "serif" or "slab". A split that has
+        no face of a kind gives the nearest one (slab for serif), so this is never empty."""
+        return _of_kind(self, kind)
 
     @classmethod
     def load(cls, split: Split) -> FontPool:
@@ -75,6 +83,18 @@ class FontPool:
             if use == "words":
                 display += faces
         return cls(split, tuple(serial), tuple(words), tuple(display), frozenset(families))
+
+
+@lru_cache(maxsize=64)
+def _of_kind(pool: FontPool, kind: str) -> tuple[Face, ...]:
+    if kind == "plain":
+        return pool.words
+    scripts = tuple(face for face in pool.display if face.family in _SCRIPTS)
+    slabs = tuple(face for face in pool.display if face.family in _SLABS)
+    serifs = tuple(face for face in pool.display if face.family not in _SCRIPTS | _SLABS)
+    if kind == "script":
+        return scripts or pool.display
+    return (serifs or slabs) if kind == "serif" else (slabs or serifs)
 
 
 def read_font_table() -> list[tuple[str, str, str]]:

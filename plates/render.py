@@ -9,21 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plates import trim
-from plates.designs import Design, designs, states
+from plates.designs import Design, designs, designs_of, states, words_of
 from plates.fonts import FontPool
-from plates.pixels import blur
-from plates.scenery import (
-    PAINTERS,
-    Canvas,
-    Colour,
-    blend,
-    emblem,
-    fade,
-    luminance,
-    random_colour,
-    rgb,
-)
+from plates.paint import Canvas, Colour, blend, fade, luminance, random_colour, rgb
+from plates.scenery import PAINTERS, emblem
 from plates.serial import draw_serial, random_lettering
+from plates.shapes import paint_scene
 from plates.spec import PlateSpec
 
 SIZE = (240, 480)  # 6 x 12 inches at 40 px an inch
@@ -74,7 +65,7 @@ def _random_design(spec: PlateSpec, rng: np.random.Generator) -> Design:
         ink=_hex(ink),
         word=name,
         word_ink=_hex(word_ink),
-        face=("plain", "plain", "plain", "serif")[int(rng.integers(4))],
+        face=("plain", "plain", "script", "serif", "slab")[int(rng.integers(5))],
         slogan=slogan.upper() if rng.random() < 0.4 else slogan,
         slogan_ink=_hex(word_ink if rng.random() < 0.6 else _opposite(rng, ground[-1])),
         word_at="top" if rng.random() < 0.75 else "bottom",
@@ -89,14 +80,29 @@ def _opposite(rng: np.random.Generator, ground: Colour) -> Colour:
     return random_colour(rng, 180, 255)
 
 
+def _variant(design: Design, rng: np.random.Generator) -> Design:
+    """The design of one plate: one coat, one wording, of those the table gives."""
+    if design.coats:
+        ground, ink = design.coats[int(rng.integers(len(design.coats)))].split("/")
+        design = replace(design, paint=(ground,), ink=ink, word_ink=ink, slogan_ink=ink)
+    word = words_of(design.word, design.region, rng)
+    slogan = words_of(design.slogan, design.region, rng)
+    return replace(design, word=word, slogan=slogan)
+
+
 def _background(
     design: Design, rng: np.random.Generator, size: tuple[int, int], *, free: bool
 ) -> Canvas:
     stops = [rgb(colour) for colour in design.paint]
     canvas = fade(size[0], size[1], stops, across=free and rng.random() < 0.2)
-    canvas += np.float32(1) * rng.normal(0, 7, 3).astype(np.float32)
-    for name in design.scene:
-        PAINTERS[name](canvas, rng)
+    paint_scene(canvas, design.scene, rng)
+    if design.edge:
+        paint_scene(canvas, [f"border {_ink(design, design.edge)} 0.02 0.014"], rng)
+    # Sheeting ages and cameras tint: every plate of a design has colours of its own.
+    canvas += rng.normal(0, 7, 3).astype(np.float32)
+    if rng.random() < 0.3:
+        grey = np.float32(rng.uniform(110, 200))
+        canvas += (grey - canvas) * np.float32(rng.beta(1.5, 5))
     if free and rng.random() < 0.25:
         PAINTERS["texture"](canvas, rng)
     if free and rng.random() < 0.12:
@@ -104,26 +110,56 @@ def _background(
     return canvas
 
 
+def _ink(design: Design, name: str) -> str:
+    return design.ink if name == "ink" else name or design.word_ink
+
+
 def _words(
     canvas: Canvas, design: Design, spec: PlateSpec, rng: np.random.Generator, fonts: FontPool
 ) -> None:
     h, w = canvas.shape[:2]
-    ink, slogan_ink = rgb(design.word_ink), rgb(design.slogan_ink)
-    size = int(h * rng.uniform(0.1, 0.17))
-    mask = trim.words(fonts, rng, design.word, design.face, size, int(w * 0.66))
+    strength = design.emboss * 0.8 if design.emboss > 0.6 else 0.0
+    share = design.word_h * float(rng.uniform(0.9, 1.1)) or float(rng.uniform(0.1, 0.16))
+    size, room = int(h * share), 2 * min(design.word_x, 1 - design.word_x)
+    mask = trim.words(fonts, rng, design.word, design.face, size, int(w * 0.72 * room))
     top_y, bottom_y = h * float(rng.uniform(0.03, 0.08)), h * float(rng.uniform(0.92, 0.97))
-    x = (w - mask.shape[1]) / 2
-    if rng.random() < 0.12:
-        x = w * 0.06
+    x = w * design.word_x - mask.shape[1] / 2
     y = top_y if design.word_at == "top" else bottom_y - mask.shape[0]
-    trim.put_text(canvas, mask, x, y, ink)
+    trim.put_text(canvas, mask, x, y, rgb(design.word_ink), emboss=strength)
+    for extra in design.extras:
+        _extra(canvas, extra, design, rng, fonts, strength)
     slogan = design.slogan or (_TYPE_WORDS[spec.plate_type] if rng.random() < 0.5 else "")
     if not slogan:
         return
-    face = "plain" if rng.random() < 0.75 else "serif"
-    small = trim.words(fonts, rng, slogan, face, int(h * rng.uniform(0.055, 0.1)), int(w * 0.8))
-    y = bottom_y - small.shape[0] if design.word_at == "top" else top_y
-    trim.put_text(canvas, small, (w - small.shape[1]) / 2, y, slogan_ink)
+    share = design.slogan_h * float(rng.uniform(0.9, 1.1)) or float(rng.uniform(0.06, 0.095))
+    small = trim.words(fonts, rng, slogan, design.slogan_face, int(h * share), int(w * 0.8))
+    below = (design.slogan_at or "bottom") == "bottom"
+    if not design.slogan_at:
+        below = design.word_at == "top"
+    elif design.slogan_at == design.word_at:  # under (or over) the name
+        step = mask.shape[0] * 1.12
+        top_y, bottom_y = top_y + step, bottom_y - step
+    y = bottom_y - small.shape[0] if below else top_y
+    x = (w - small.shape[1]) / 2
+    trim.put_text(canvas, small, x, y, rgb(design.slogan_ink), emboss=strength)
+
+
+def _extra(
+    canvas: Canvas,
+    extra: str,
+    design: Design,
+    rng: np.random.Generator,
+    fonts: FontPool,
+    strength: float,
+) -> None:
+    """One further text of a design: a year, a month, "EXPLORE"."""
+    h, w = canvas.shape[:2]
+    text, x, y, size, *more = extra.split("|")
+    text = words_of(text, design.region, rng)
+    face = more[1] if len(more) > 1 else "plain"
+    mask = trim.words(fonts, rng, text, face, max(6, int(float(size) * h)), int(0.5 * w))
+    at = float(x) * w - mask.shape[1] / 2, float(y) * h - mask.shape[0] / 2
+    trim.put_text(canvas, mask, *at, rgb(_ink(design, more[0] if more else "")), emboss=strength)
 
 
 def _number(
@@ -141,10 +177,15 @@ def _number(
     small = spec.plate_type == "motorcycle"
     if small:
         lettering = replace(lettering, height=lettering.height * 1.05)
-    ends = 0.17 if "emblem_left" in design.scene else 0.04
-    centre_y = (
-        float(rng.normal(0.54, 0.015)) if design.word_at == "top" else float(rng.normal(0.46, 0.02))
-    )
+    if design.serial_h and not free:
+        lettering = replace(lettering, height=design.serial_h * float(rng.uniform(0.95, 1.05)))
+    if design.era == "old":  # stamped: round strokes of one width
+        lettering = replace(lettering, rounding=max(lettering.rounding, float(rng.uniform(1.2, 3))))
+    ends = 0.17 if any(name.startswith("emblem") for name in design.scene) else 0.04
+    centre = design.serial_y or (0.54 if design.word_at == "top" else 0.46)
+    if design.word_at == "bottom" and (design.slogan or design.slogan_at) and not design.serial_y:
+        centre = 0.5
+    centre_y = float(rng.normal(centre, 0.013))
     mask, graphics, boxes = draw_serial(
         spec,
         rng,
@@ -154,33 +195,25 @@ def _number(
         centre_y,
         free=free,
         margin=max(ends, float(rng.uniform(0.025, 0.08))),
+        mark=design.mark,
     )
     ink = rgb(design.ink)
     if graphics.any():
-        blend(canvas, graphics, ink if rng.random() < 0.4 else random_colour(rng, 20, 220), 0.9)
+        colour = ink if rng.random() < 0.4 else random_colour(rng, 20, 220)
+        if design.mark:
+            colour = rgb(_ink(design, design.mark_ink or "ink"))
+        blend(canvas, graphics, colour, 0.9)
     strength = design.emboss * float(rng.uniform(0.5, 1.3))
     if strength > 0.1:
-        _emboss(canvas, mask, rng, strength)
+        trim.raise_up(canvas, mask, rng, strength)
     if free and rng.random() < 0.08:
         edge = np.asarray(cv2.dilate(mask, np.ones((5, 5), np.uint8)), np.uint8)
         blend(canvas, edge, _opposite(rng, ink), 0.9)
     blend(canvas, mask, ink, float(rng.uniform(0.88, 1.0)))
     if strength > 0.1:
-        _emboss(canvas, mask, rng, strength * 0.5)
+        trim.raise_up(canvas, mask, rng, strength * 0.5)
     xs0, ys0, xs1, ys1 = zip(*boxes, strict=True)
     return min(xs0), min(ys0), max(xs1), max(ys1)
-
-
-def _emboss(
-    canvas: Canvas, mask: NDArray[np.uint8], rng: np.random.Generator, strength: float
-) -> None:
-    """Light and shade on the flanks of raised characters, lit from a random side above."""
-    height = blur(mask, float(rng.uniform(2.0, 4.0))).astype(np.float32) / 255
-    dx = cv2.Sobel(height, cv2.CV_32F, 1, 0)
-    dy = cv2.Sobel(height, cv2.CV_32F, 0, 1)
-    angle = float(rng.uniform(-2.6, -0.5))
-    shade = dx * np.cos(angle) + dy * np.sin(angle)
-    canvas += shade[..., None] * np.float32(75 * strength)
 
 
 def render(
@@ -192,7 +225,15 @@ def render(
     new: no frame, sticker, dirt or snow.
     """
     free = spec.design not in designs()
-    design = _random_design(spec, rng) if free else designs()[spec.design]
+    own = designs_of(spec.region)
+    if not free:
+        design = designs()[spec.design]
+    elif rng.random() < 0.5:
+        # A random number on a known plate: what names the issuer stays, the lettering is free.
+        design = own[int(rng.integers(len(own)))]
+    else:
+        design = _random_design(spec, rng)
+    design = _variant(design, rng)
     size = MOTORCYCLE_SIZE if spec.plate_type == "motorcycle" else SIZE
     canvas = _background(design, rng, size, free=free)
     _words(canvas, design, spec, rng, fonts)
@@ -203,7 +244,7 @@ def render(
         if rng.random() < 0.8:
             trim.bolts(canvas, rng)
         trim.wear_off(canvas, rng, float(rng.beta(1.2, 2.5)))
-        if rng.random() < 0.35:
+        if rng.random() < (0.05 if design.era == "old" else 0.3):
             trim.frame(canvas, rng, fonts, box)
     image = np.clip(canvas, 0, 255).astype(np.uint8)
     return RenderedPlate(image, spec)

@@ -1,4 +1,4 @@
-"""Backgrounds of plates: colour fades and simple drawn scenes.
+"""Painters of simple scenes that vary from plate to plate; `plates/shapes.py` has the fixed ones.
 
 Every painter takes a canvas (float32, H x W x 3, RGB 0-255), changes it in place and draws all of
 its chance from the generator it is given.
@@ -6,62 +6,16 @@ its chance from the generator it is given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plates.paint import Canvas, Colour, blend, fill_polygon, random_colour
 from plates.pixels import blur, resized
 
-Canvas = NDArray[np.float32]
-Colour = tuple[float, float, float]
 Painter = Callable[[Canvas, np.random.Generator], None]
-
-
-def rgb(text: str) -> Colour:
-    """`#rrggbb` as three floats 0-255."""
-    return float(int(text[1:3], 16)), float(int(text[3:5], 16)), float(int(text[5:7], 16))
-
-
-def random_colour(rng: np.random.Generator, low: float, high: float) -> Colour:
-    """A colour whose luminance lies about in [low, high] (0-255)."""
-    colour = rng.uniform(0, 255, 3)
-    luminance = float(colour @ np.array([0.299, 0.587, 0.114])) + 1e-6
-    wanted = rng.uniform(low, high)
-    scaled = np.clip(colour * (wanted / luminance), 0, 255)
-    grey = np.full(3, wanted)
-    mix = rng.uniform(0.3, 1.0)
-    red, green, blue = (float(v) for v in scaled * mix + grey * (1 - mix))
-    return red, green, blue
-
-
-def luminance(colour: Colour) -> float:
-    """Rec. 601 luma of an RGB colour."""
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-
-
-def fade(height: int, width: int, colours: Sequence[Colour], *, across: bool = False) -> Canvas:
-    """A canvas that runs through `colours` from top to bottom (or from left to right)."""
-    length = width if across else height
-    stops = np.linspace(0, 1, max(2, len(colours)))
-    table = np.array(colours if len(colours) > 1 else [colours[0], colours[0]])
-    t = np.linspace(0, 1, length)
-    line = np.stack([np.interp(t, stops, table[:, c]) for c in range(3)], axis=1)
-    line = line.astype(np.float32)
-    if across:
-        return np.broadcast_to(line[None], (height, width, 3)).copy()
-    return np.broadcast_to(line[:, None], (height, width, 3)).copy()
-
-
-def blend(canvas: Canvas, mask: NDArray[np.uint8], colour: Colour, alpha: float) -> None:
-    """Lay `colour` over `canvas` where `mask` (0-255) is set."""
-    x, y, w, h = cv2.boundingRect(mask)  # most masks are small: touch only what they cover
-    if w == 0:
-        return
-    part = canvas[y : y + h, x : x + w]
-    share = mask[y : y + h, x : x + w].astype(np.float32)[..., None] * np.float32(alpha / 255)
-    part += (np.array(colour, np.float32) - part) * share
 
 
 def _shade(canvas: Canvas, rng: np.random.Generator, low: float, high: float) -> Colour:
@@ -72,9 +26,7 @@ def _shade(canvas: Canvas, rng: np.random.Generator, low: float, high: float) ->
 
 
 def _fill(canvas: Canvas, points: NDArray[np.int32], colour: Colour, alpha: float) -> None:
-    mask = np.zeros(canvas.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [points], 255, lineType=cv2.LINE_AA)
-    blend(canvas, blur(mask, 1.2), colour, alpha)
+    fill_polygon(canvas, points.astype(np.float64), colour, alpha)
 
 
 def _ridge(canvas: Canvas, heights: NDArray[np.float64], colour: Colour, alpha: float) -> None:

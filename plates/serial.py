@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from plates.designs import Token, parse_format
 from plates.fonts import FontPool, glyph
+from plates.marks import outline
 from plates.pixels import blur, resized
 from plates.spec import PlateSpec, format_of
 
 Mask = NDArray[np.uint8]
+# Silhouettes as high as the characters.
+_TALL = frozenset({"horse", "bear", "pine", "liberty", "palm", "flag"})
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Lettering:
 def random_lettering(rng: np.random.Generator, *, free: bool) -> Lettering:
     """A lettering near the common US one; with `free`, anything that plates were seen with."""
     return Lettering(
-        height=float(rng.uniform(0.36, 0.62) if free else rng.uniform(0.42, 0.53)),
+        height=float(rng.uniform(0.36, 0.62) if free else rng.uniform(0.43, 0.53)),
         squeeze=float(rng.uniform(0.75, 1.4) if free else rng.uniform(0.85, 1.2)),
         gap=float(rng.uniform(0.06, 0.34) if free else rng.uniform(0.09, 0.22)),
         pitch=bool(rng.random() < 0.6),
@@ -74,6 +77,7 @@ def draw_serial(
     *,
     free: bool,
     margin: float = 0.05,
+    mark: str = "",
 ) -> tuple[Mask, Mask, list[tuple[int, int, int, int]]]:
     """Set the number of `spec` on an empty plate.
 
@@ -81,6 +85,7 @@ def draw_serial(
         size: (height, width) of the plate in px.
         centre_y: centre of the characters, share of the plate's height.
         margin: left and right, share of the width.
+        mark: the silhouette of a `*`; "" draws one at random.
 
     Returns:
         coverage (H, W) of the number, coverage of its graphic separators, and the boxes
@@ -96,7 +101,7 @@ def draw_serial(
     cell_w = float(np.clip(cell_w, 0.32 * cell_h, 0.72 * cell_h))
     scale = cell_w / (reference.shape[1] / reference.shape[0] * cell_h)
     gap = lettering.gap * cell_h
-    separator = {"-": 0.5, " ": 0.45, "*": 0.85}
+    separator = {"-": 0.5, " ": 0.45, "*": 1.5 if mark in _TALL else 0.85, ".": 0.3}
     cells = _cells(spec, rng, free=free)
     stack_share = float(rng.uniform(0.36, 0.5))
     side_by_side = bool(len(spec.stacked) > 1 and rng.random() < 0.15)
@@ -139,6 +144,13 @@ def draw_serial(
             cv2.line(
                 mask, (int(x + w / 2 - half), int(y)), (int(x + w / 2 + half), int(y)), 255, thick
             )
+        elif kind == ".":
+            y, radius = top + cell_h * 0.52, max(2, round(cell_h * 0.06))
+            cv2.circle(mask, (round(x + w / 2), round(y)), radius, 255, -1, cv2.LINE_AA)
+        elif kind == "*" and mark:
+            reach = min(0.62 * w, 0.5 * cell_h) * float(rng.uniform(0.7, 1.05))
+            points = outline(mark) * reach + (x + w / 2, top + cell_h * 0.52)
+            cv2.fillPoly(graphics, [np.round(points).astype(np.int32)], 255, lineType=cv2.LINE_AA)
         elif kind == "*":
             _graphic(graphics, rng, x + w / 2, top + cell_h * 0.5, min(w, cell_h) * 0.45)
         x += w + gap * fit

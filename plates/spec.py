@@ -11,6 +11,7 @@ from plates.designs import (
     PLATE_TYPES,
     Design,
     designs,
+    designs_of,
     fill,
     format_regex,
     parse_format,
@@ -39,7 +40,7 @@ class PlateSpec:
     `text` are the full-size characters without separators (2-8 of A-Z, 0-9); `stacked` the small
     stacked or side letters (up to 3) that stand at `stacked_pos` ("left", "right", "middle", or ""
     where there are none); `region` a USPS code of the 50 states or DC; `plate_type` one of
-    `PLATE_TYPES`; `design` an id of `designs.toml`, or `<region>-any` for a random style.
+    `PLATE_TYPES`; `design` an id of `designs/*.toml`, or `<region>-any` for a random style.
     An empty `design` means the first design of the region and type.
     """
 
@@ -64,7 +65,7 @@ class PlateSpec:
         if not self.design:
             object.__setattr__(self, "design", _default_design(self.region, self.plate_type))
         elif self.design not in designs() and self.design != f"{self.region.lower()}-any":
-            raise ValueError(f"design {self.design!r} is unknown: see plates/designs.toml")
+            raise ValueError(f"design {self.design!r} is unknown: see plates/designs/")
 
 
 def _is_serial(text: str) -> bool:
@@ -134,6 +135,7 @@ def random_spec(
     region_weights: Mapping[str, float] | None = None,
     any_share: float = 0.0,
     vanity_share: float = 0.07,
+    old_share: float | None = None,
 ) -> PlateSpec:
     """A random plate in a format and design of its jurisdiction.
 
@@ -143,6 +145,8 @@ def random_spec(
         region_weights: relative weights by USPS code for that draw; None: all alike.
         any_share: share of plates in a random style and often a free format (for training).
         vanity_share: share of personal plates.
+        old_share: share of plates that only collections still have (era "old"); None: 0.3 where
+            `any_share` asks for training variety, else 0.03, as in traffic.
     """
     if region is None:
         codes = sorted(region_weights) if region_weights else sorted(states())
@@ -151,7 +155,10 @@ def random_spec(
     if region not in states():
         raise ValueError(f"region {region!r} is none of the 50 states or DC")
     skip = states()[region].skip
-    own = [d for d in designs().values() if d.region == region]
+    if old_share is None:
+        old_share = 0.3 if any_share > 0 else 0.03
+    era = "old" if rng.random() < old_share else "road"
+    own = [d for d in designs_of(region) if d.era == era] or list(designs_of(region))
     types = [t for t in PLATE_TYPES if any(d.plate_type == t for d in own)]
     shares = np.array([_TYPE_SHARE[t] for t in types])
     plate_type = types[int(rng.choice(len(types), p=shares / shares.sum()))]

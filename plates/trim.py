@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plates.fonts import FontPool, line
+from plates.paint import Canvas, Colour, blend, luminance, random_colour
 from plates.pixels import blur, resized
-from plates.scenery import Canvas, Colour, blend, luminance, random_colour
 
 _FRAME_WORDS = (
     "LAKES AUTO", "NORTHWOODS MOTORS", "PRAIRIE CHEVY", "OTTER TRUCK CENTER", "FORD", "TOYOTA",
@@ -20,30 +20,58 @@ Box = tuple[int, int, int, int]
 
 
 def put_text(
-    canvas: Canvas, mask: NDArray[np.uint8], x: float, y: float, colour: Colour, alpha: float = 1.0
+    canvas: Canvas,
+    mask: NDArray[np.uint8],
+    x: float,
+    y: float,
+    colour: Colour,
+    alpha: float = 1.0,
+    emboss: float = 0.0,
 ) -> None:
-    """Lay a text's coverage on the canvas with its upper left corner at (x, y); clips at edges."""
+    """Lay a text's coverage on the canvas with its upper left corner at (x, y); clips at edges.
+    `emboss` > 0 raises it, lit from above."""
     h, w = canvas.shape[:2]
     x0, y0 = round(x), round(y)
     left, top = max(0, x0), max(0, y0)
     right, bottom = min(w, x0 + mask.shape[1]), min(h, y0 + mask.shape[0])
     if right <= left or bottom <= top:
         return
-    blend(
-        canvas[top:bottom, left:right],
-        mask[top - y0 : bottom - y0, left - x0 : right - x0],
-        colour,
-        alpha,
-    )
+    part = canvas[top:bottom, left:right]
+    inside = mask[top - y0 : bottom - y0, left - x0 : right - x0]
+    blend(part, inside, colour, alpha)
+    if emboss > 0 and min(inside.shape) > 4:
+        height = np.asarray(blur(inside, 1.5), np.float32)
+        slope: NDArray[np.float32] = np.zeros(height.shape, np.float32)
+        slope[1:-1] = height[2:] - height[:-2]
+        canvas[top:bottom, left:right] += np.float32(0.5 * emboss) * slope[..., None]
+
+
+def raise_up(
+    canvas: Canvas, mask: NDArray[np.uint8], rng: np.random.Generator, strength: float
+) -> None:
+    """Light and shade on the flanks of raised characters, lit from a random side above."""
+    x, y, w, h = cv2.boundingRect(mask)
+    angle, sigma = float(rng.uniform(-2.6, -0.5)), float(rng.uniform(2.0, 4.0))
+    if w == 0:
+        return
+    top, left, bottom, right = max(0, y - 8), max(0, x - 8), y + h + 8, x + w + 8
+    height = blur(mask[top:bottom, left:right], sigma).astype(np.float32)
+    scale = 75 * strength / 255
+    across = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=scale * np.cos(angle))
+    down = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=scale * np.sin(angle))
+    canvas[top:bottom, left:right] += np.asarray(cv2.add(across, down), np.float32)[..., None]
 
 
 def words(
     fonts: FontPool, rng: np.random.Generator, text: str, face: str, height: int, max_width: int
 ) -> NDArray[np.uint8]:
-    """A word in a plain or display face, `height` px high, squeezed to `max_width` if longer."""
-    pool = fonts.words if face == "plain" else fonts.display
+    """A word in a face of the kind `face` (plain, script, serif, slab), `height` px high, squeezed
+    to `max_width` if longer."""
+    pool = fonts.of_kind(face)
     chosen = pool[int(rng.integers(len(pool)))]
-    spacing = int(rng.integers(0, 7)) if face == "plain" else 0
+    # Block letters stand apart on plates, now and then far apart; script letters join.
+    wide = height * (0.3 if face == "plain" else 0.15)
+    spacing = int(rng.uniform(0, 1) ** 2 * wide) if face != "script" else 0
     mask = line(chosen.path, text, height, spacing)
     if mask.shape[1] > max_width:
         mask = resized(mask, max_width, mask.shape[0], cv2.INTER_AREA)
@@ -126,20 +154,24 @@ def rim(canvas: Canvas, rng: np.random.Generator) -> None:
     """The raised edge of the sheet, as a light and a dark line."""
     h, w = canvas.shape[:2]
     inset = int(rng.integers(2, 7))
-    for offset, step in ((0, 24.0), (2, -28.0)):
-        mask = np.zeros((h, w), np.uint8)
-        cv2.rectangle(
-            mask, (inset + offset, inset + offset), (w - inset - offset, h - inset - offset), 255, 1
-        )
-        canvas += mask.astype(np.float32)[..., None] * np.float32(step / 255)
+    for a, step in ((inset, np.float32(24)), (inset + 2, np.float32(-28))):
+        for y in (a, h - a - 1):
+            canvas[y, a : w - a] += step
+        for x in (a, w - a - 1):
+            canvas[a : h - a, x] += step
 
 
 def frame(canvas: Canvas, rng: np.random.Generator, fonts: FontPool, serial: Box) -> None:
     """A dealer's frame around the plate; it never covers the number (`serial` = its box)."""
     h, w = canvas.shape[:2]
     _, y0, _, y1 = serial
-    top = int(min(rng.uniform(0.02, 0.2) * h, max(2, y0 - 4)))
-    bottom = int(min(rng.uniform(0.03, 0.2) * h, max(2, h - y1 - 4)))
+    # Most frames leave the state's name open; some cover half or all of it, above or below.
+    covers = rng.random(2) < 0.28
+    shares = [
+        float(rng.uniform(0.08, 0.2) if cover else rng.uniform(0.015, 0.07)) for cover in covers
+    ]
+    top = int(min(shares[0] * h, max(2, y0 - 4)))
+    bottom = int(min(shares[1] * h, max(2, h - y1 - 4)))
     side = int(rng.uniform(0.01, 0.035) * w)
     colour = random_colour(rng, 8, 50) if rng.random() < 0.65 else random_colour(rng, 120, 230)
     mask = np.zeros((h, w), np.uint8)

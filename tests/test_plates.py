@@ -20,8 +20,10 @@ from plates import (
     render,
     states,
 )
-from plates.designs import fill, format_regex, parse_format, stacked_place
+from plates.designs import designs_of, fill, format_regex, parse_format, stacked_place, words_of
 from plates.fonts import FONT_DIR, read_font_table
+from plates.marks import names, outline
+from plates.shapes import paint_scene
 from plates.spec import vanity
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +41,44 @@ def test_every_state_and_dc_has_a_design_and_a_name() -> None:
 def test_minnesota_has_every_plate_type() -> None:
     own = {design.plate_type for design in designs().values() if design.region == "MN"}
     assert own == set(PLATE_TYPES)
+
+
+def test_every_jurisdiction_has_designs_of_the_road_and_of_collections() -> None:
+    for region in states():
+        own = designs_of(region)
+        assert len(own) >= 4, region
+        assert len([d for d in own if d.era == "road" and d.plate_type == "passenger"]) >= 2, region
+        assert any(design.era == "old" for design in own), region
+
+
+def test_old_plates_are_rare_in_traffic_and_frequent_on_request() -> None:
+    def share(old_share: float | None) -> float:
+        rng = np.random.default_rng(4)
+        drawn = [random_spec(rng, region="MN", old_share=old_share) for _ in range(400)]
+        return sum(designs()[spec.design].era == "old" for spec in drawn) / len(drawn)
+
+    assert share(None) < 0.08
+    assert 0.4 < share(0.5) < 0.6
+
+
+def test_words_of_a_design_take_their_chances() -> None:
+    rng = np.random.default_rng(6)
+    seen = {words_of("IOWA {n:53-55}~{county}", "IA", rng) for _ in range(200)}
+    assert {"IOWA 53", "IOWA 54", "IOWA 55"} < seen
+    assert seen & set(states()["IA"].counties)
+    assert words_of("10,000 lakes", "MN", rng) == "10,000 lakes"
+
+
+def test_every_mark_of_a_design_is_drawn() -> None:
+    assert all(design.mark in names() | {""} for design in designs().values())
+    with pytest.raises(ValueError, match="unknown"):
+        outline("unicorn")
+
+
+def test_an_unknown_shape_is_refused() -> None:
+    canvas = np.zeros((240, 480, 3), np.float32)
+    with pytest.raises(ValueError, match="unknown"):
+        paint_scene(canvas, ["triangle #ffffff 0 1"], np.random.default_rng(1))
 
 
 @settings(max_examples=60)
@@ -78,7 +118,7 @@ def test_left_out_letters_stay_out_of_serials() -> None:
 
 def test_separators_are_no_part_of_the_text() -> None:
     spec = PlateSpec("ABC123", design="mn-lake")
-    assert format_of(spec) == "@@@-###"
+    assert format_of(spec) == "@@@*###"
 
 
 @given(seed=st.integers(0, 2**32 - 1))
