@@ -75,5 +75,9 @@ training: $(VENV)/.training ## install what training needs (PyTorch for the CPU)
 bench-recognition: $(VENV)/.bench ## this reader beside fast-alpr, same frames (JSON=FILE)
 	$(BIN)/python -m bench recognition $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+.PHONY: bench-drives
+bench-drives: $(VENV)/.test ## the road reader on 2,000 plates of rendered drives (BENCH_ARGS=…)
+	$(BIN)/python -m bench drives $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
 clean: ## remove what the targets made, but not the models and fixtures
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage* test-output

@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 COMMANDS: Final = {
+    "drives": "the whole road reader on thousands of plates of rendered test drives",
     "recognition": "this reader beside fast-alpr on the same frames",
 }
 """Name of a command, which is a module of this package with ``main(argv) -> exit code``."""

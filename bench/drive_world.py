@@ -6,6 +6,7 @@ written last, so a clip with a truth is whole, and rendering goes on where it wa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing as mp
 import queue
@@ -17,6 +18,8 @@ from typing import Any, Final
 
 import cv2
 
+import plates
+import sim
 from alprd.errors import InputError
 from alprd.frames import Box
 from sim.convoy import Convoy, ConvoyRenderer, Scene, build_convoy
@@ -72,6 +75,8 @@ class Clip:
     seed: int
     camera: str
     scenes: tuple[TrueScene, ...]
+    source: str
+    """Digest of the simulator that rendered it (:func:`source`)."""
 
     @property
     def name(self) -> str:
@@ -87,6 +92,20 @@ class Clip:
     def numbers(self) -> list[int]:
         """The camera's number of each frame of the video; the camera makes ``FPS`` a second."""
         return [s.first + k for s in self.scenes for k in range(s.frames)]
+
+
+def source() -> str:
+    """Digest of the code and tables that draw the pictures: clips of two are not one set."""
+    digest = hashlib.sha256()
+    for package in (sim, plates):
+        root = Path(package.__file__ or "").parent
+        for path in sorted([*root.rglob("*.py"), *root.rglob("*.toml")]):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+_source = source()
+"""Taken as the code is loaded: files that change later do not change what is running."""
 
 
 def place(work: Path, seed: int, number: int, scenes: int) -> tuple[Path, int, str]:
@@ -118,7 +137,7 @@ def load_clip(truth: Path) -> Clip:
             TrueScene(**{**scene, "plates": tuple(_plate(p) for p in scene["plates"])})
             for scene in raw["scenes"]
         )
-        clip = Clip(video, raw["seed"], raw["camera"], scenes)
+        clip = Clip(video, raw["seed"], raw["camera"], scenes, raw["source"])
         with video.open("rb") as part:
             part.read(1)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -168,6 +187,7 @@ def render_clip(truth: Path, seed: int, camera: str, scenes: int, step: Callable
         "seed": seed,
         "camera": camera,
         "fps": FPS,
+        "source": _source,
         "scenes": [_scene_document(convoy, scene) for scene in convoy.scenes],
     }
     half = truth.with_suffix(".part.json")
