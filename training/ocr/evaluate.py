@@ -83,7 +83,7 @@ def rendered_inputs(count: int, data: Path) -> tuple[NDArray[np.uint8], NDArray[
     val photographs."""
     rng = np.random.default_rng(SEED)
     fonts = FontPool.load("test")
-    surroundings = _val_surroundings(data, rng)
+    surroundings = val_surroundings(data, rng)
     images: list[Image] = []
     targets: list[NDArray[np.int8]] = []
     for _ in range(count):
@@ -95,7 +95,8 @@ def rendered_inputs(count: int, data: Path) -> tuple[NDArray[np.uint8], NDArray[
     return np.stack(images), np.stack(targets)
 
 
-def _val_surroundings(data: Path, rng: np.random.Generator) -> list[Image]:
+def val_surroundings(data: Path, rng: np.random.Generator) -> list[Image]:
+    """Upper parts of val photographs without a plate, to stand behind rendered ones."""
     found = sorted((data / "detect" / "val").glob("*.jpg")) or photographs(data)
     patches: list[Image] = []
     for path in found[:60]:

@@ -1,4 +1,4 @@
-"""Commands of the state classifier's training: `python -m training.state pool|train|export`."""
+"""Training of the state classifier: `python -m training.state pool|train|export|evaluate`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     export = command("export", "write the checkpoint's ONNX, configuration and SHA-256")
     export.add_argument("--out", type=Path, default=MODELS)
+    evaluate = command("evaluate", "tell the state of every val split and print the figures")
+    evaluate.add_argument("--models", type=Path, default=MODELS)
+    evaluate.add_argument("--rendered", type=int, default=1000, help="plates of unused type faces")
+    evaluate.add_argument("--json", action="store_true")
+    evaluate.add_argument("--card", type=Path, help="put the figures into this model card")
     return parser
 
 
@@ -81,10 +86,18 @@ def main(arguments: list[str] | None = None) -> int:
                 ),
                 data=options.data,
             )
-        else:
+        elif options.command == "export":
             from training.state.export import export
 
             print(export(options.work, options.out))
+        else:
+            from training.ocr.evaluate import write_card
+            from training.state.evaluate import report
+
+            text = report(options.models, options.data, options.rendered, as_json=options.json)
+            print(text)
+            if options.card is not None:
+                write_card(options.card, text)
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
