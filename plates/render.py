@@ -12,6 +12,7 @@ from plates import trim
 from plates.designs import Design, designs, designs_of, states, words_of
 from plates.fonts import FontPool
 from plates.paint import Canvas, Colour, blend, fade, luminance, random_colour, rgb
+from plates.pixels import resized
 from plates.scenery import PAINTERS, emblem
 from plates.serial import draw_serial, random_lettering
 from plates.shapes import paint_scene
@@ -121,7 +122,13 @@ def _words(
     strength = design.emboss * 0.8 if design.emboss > 0.6 else 0.0
     share = design.word_h * float(rng.uniform(0.9, 1.1)) or float(rng.uniform(0.1, 0.16))
     size, room = int(h * share), 2 * min(design.word_x, 1 - design.word_x)
-    mask = trim.words(fonts, rng, design.word, design.face, size, int(w * 0.72 * room))
+    limit = int(w * 0.72 * room)
+    mask = trim.words(fonts, rng, design.word, design.face, size, limit)
+    if design.era == "old":  # the block letters of stamped plates are wide and heavy
+        wide = max(mask.shape[1], min(limit, int(mask.shape[1] * rng.uniform(1.0, 1.6))))
+        mask = resized(mask, wide, mask.shape[0])
+        if rng.random() < 0.5:
+            mask = np.asarray(cv2.dilate(mask, np.ones((2, 2), np.uint8)), np.uint8)
     top_y, bottom_y = h * float(rng.uniform(0.03, 0.08)), h * float(rng.uniform(0.92, 0.97))
     x = w * design.word_x - mask.shape[1] / 2
     y = top_y if design.word_at == "top" else bottom_y - mask.shape[0]

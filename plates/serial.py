@@ -148,7 +148,8 @@ def draw_serial(
             y, radius = top + cell_h * 0.52, max(2, round(cell_h * 0.06))
             cv2.circle(mask, (round(x + w / 2), round(y)), radius, 255, -1, cv2.LINE_AA)
         elif kind == "*" and mark:
-            reach = min(0.62 * w, 0.5 * cell_h) * float(rng.uniform(0.7, 1.05))
+            reach = 0.5 * cell_h if mark in _TALL else min(0.62 * w, 0.5 * cell_h)
+            reach *= float(rng.uniform(0.75, 1.05))
             points = outline(mark) * reach + (x + w / 2, top + cell_h * 0.52)
             cv2.fillPoly(graphics, [np.round(points).astype(np.int32)], 255, lineType=cv2.LINE_AA)
         elif kind == "*":

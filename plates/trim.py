@@ -173,7 +173,10 @@ def frame(canvas: Canvas, rng: np.random.Generator, fonts: FontPool, serial: Box
     top = int(min(shares[0] * h, max(2, y0 - 4)))
     bottom = int(min(shares[1] * h, max(2, h - y1 - 4)))
     side = int(rng.uniform(0.01, 0.035) * w)
-    colour = random_colour(rng, 8, 50) if rng.random() < 0.65 else random_colour(rng, 120, 230)
+    colour = random_colour(rng, 8, 50)
+    if rng.random() < 0.35:  # chrome, seldom a bright colour
+        grey = float(rng.uniform(120, 225))
+        colour = (grey, grey, grey) if rng.random() < 0.75 else random_colour(rng, 90, 220)
     mask = np.zeros((h, w), np.uint8)
     mask[:top], mask[h - bottom :], mask[:, :side], mask[:, w - side :] = 255, 255, 255, 255
     blend(canvas, mask, colour, 1.0)

@@ -25,6 +25,7 @@ from plates.fonts import FONT_DIR, read_font_table
 from plates.marks import names, outline
 from plates.shapes import paint_scene
 from plates.spec import vanity
+from plates.weather import CONDITIONS
 
 ROOT = Path(__file__).parents[1]
 TRAIN = FontPool.load("train")
@@ -183,6 +184,24 @@ def test_every_design_renders() -> None:
             "AB123", region=design.region, plate_type=design.plate_type, design=design.id
         )
         assert render(spec, rng, fonts=TEST).image.std() > 5
+
+
+@pytest.mark.parametrize("name", sorted(CONDITIONS))
+def test_a_condition_changes_a_plate_but_leaves_its_size(name: str) -> None:
+    plate = render(PlateSpec("ABC123"), np.random.default_rng(1), fonts=TRAIN, wear=False).image
+    before = plate.copy()
+    seen = CONDITIONS[name](plate, np.random.default_rng(2), 0.5)
+    again = CONDITIONS[name](plate, np.random.default_rng(2), 0.5)
+    assert seen.shape == plate.shape and seen.dtype == np.uint8
+    assert np.array_equal(seen, again)
+    assert np.array_equal(plate, before), "the plate it was given must stay as it was"
+    assert np.abs(seen.astype(int) - plate.astype(int)).mean() > 1
+
+
+def test_infrared_has_no_colour() -> None:
+    plate = render(PlateSpec("ABC123"), np.random.default_rng(1), fonts=TRAIN).image
+    seen = CONDITIONS["infrared"](plate, np.random.default_rng(2), 0.5)
+    assert np.array_equal(seen[..., 0], seen[..., 2])
 
 
 def test_type_faces_of_training_and_test_are_disjoint() -> None:
