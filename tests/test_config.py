@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alprd.config import Config, load
@@ -97,6 +97,7 @@ def test_what_is_not_toml_names_its_place(tmp_path: Path) -> None:
         load(tmp_path / "none.toml")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_loader(text: str) -> None:
     import tempfile
