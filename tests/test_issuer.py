@@ -37,7 +37,7 @@ def write_issuer(folder: Path, *, softmax: bool = True, outputs: int = 3) -> tup
     last = "cut" if outputs == 2 else "score"
     kind = "Softmax" if softmax else "Identity"
     nodes.append(helper.make_node(kind, [last], ["region"]))
-    weights = {
+    weights: dict[str, np.ndarray] = {
         "gain": np.asarray(0.1, np.float32),
         "zero": np.asarray([0], np.int64),
         "two": np.asarray([2], np.int64),

@@ -14,8 +14,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from alprd.models import ModelSet
 from plates import FontPool, random_spec, render
-from training.ocr import degrade
+from training.ocr import degrade, profile
 from training.ocr.labels import (
     IGNORE,
     REGIONS,
@@ -215,6 +216,9 @@ def report(model: Path, data: Path, rendered: int, *, as_json: bool) -> str:
     for f in found[:7]:
         cells = " | ".join(f"{c.kept:.0%}, {c.wrong:.1%}" for c in f.calibration)
         lines.append(f"| {f.name} | {cells} |")
+    models = ModelSet(model.parent / "detector.onnx", model, model.with_suffix(".yaml"))
+    lines += ["", "As the `photo` profile reads them, several crops of each plate fused:", ""]
+    lines.append(profile.table(models, data))
     return "\n".join(lines)
 
 
