@@ -196,7 +196,9 @@ class RoadReader:
         candidates.sort(key=lambda c: c.urgency)
         chosen = candidates[: settings.max_ocr_per_frame]
         crops = [
-            crop(frame.image, c.box, widening) for c in chosen for widening in settings.widenings
+            crop(frame.image, c.box, widening + self._wander(c))
+            for c in chosen
+            for widening in settings.widenings
         ]
         # The first of a candidate's crops is enough to tell the state from.
         issuers = [
@@ -227,6 +229,11 @@ class RoadReader:
             )
             events += self._tell(pass_)
         return events
+
+    def _wander(self, candidate: _Candidate) -> float:
+        """How much wider than usual to cut this reading's crops."""
+        turns = self._settings.wander
+        return turns[self._passes[candidate.track].ocr_runs % len(turns)]
 
     def _asks_issuer(self, candidate: _Candidate) -> bool:
         """Whether the state classifier could add something to what the pass knows."""
