@@ -76,7 +76,7 @@ class Clip:
     camera: str
     scenes: tuple[TrueScene, ...]
     source: str
-    """Digest of the simulator that rendered it (:func:`source`)."""
+    """Digest of the simulator that rendered it (:func:`source`), empty where none was recorded."""
 
     @property
     def name(self) -> str:
@@ -137,7 +137,7 @@ def load_clip(truth: Path) -> Clip:
             TrueScene(**{**scene, "plates": tuple(_plate(p) for p in scene["plates"])})
             for scene in raw["scenes"]
         )
-        clip = Clip(video, raw["seed"], raw["camera"], scenes, raw["source"])
+        clip = Clip(video, raw["seed"], raw["camera"], scenes, raw.get("source", ""))
         with video.open("rb") as part:
             part.read(1)
     except (OSError, ValueError, KeyError, TypeError) as error:
