@@ -115,7 +115,10 @@ def _count(word: str) -> int:
 
 
 class _Bar:
-    """Progress on stderr, drawn between measurements only and by no thread of its own."""
+    """Progress on stderr, drawn between measurements only and by no thread of its own.
+
+    Where stderr is no terminal, a line as each stage begins.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._drawn = progress, 0.0
@@ -123,6 +126,8 @@ class _Bar:
     def stage(self, name: str, total: int) -> Callable[[], None]:
         """Begin a stage; the function to call after each of its steps."""
         task = self._progress.add_task(name, total=total)
+        if not self._progress.console.is_terminal:
+            sys.stderr.write(f"{name}: {total}\n")
 
         def advance() -> None:
             self._progress.advance(task)
@@ -277,6 +282,10 @@ class _Run:
             f"ONNX Runtime {told['onnxruntime']}; one thread each, turn by turn.",
             f"Boxes are reported from a score of {at['road']} (road), {at['photo']} (photo), "
             f"{THRESHOLD} (peer) on; a pass is told from {PROFILES['road'].pass_score} on (road).",
+            "In brackets: frames or plates. Video: the daemon's reader, which follows plates; all "
+            "else looks at and reads every picture. TRAINED ON: our models were trained on these.",
+            "peer +10 %: its crops grown by so much a side. road on photographs: alprd read "
+            "--profile road.",
         ]
         console.print(report.table(document["profiles"], self.counts))
         if self.peer is not None:

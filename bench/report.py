@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import cv2
 import onnxruntime as ort
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bench.timing import Figures
@@ -38,56 +39,56 @@ def _stage(stage: str, words: str) -> list[Measure]:
 
 
 MEASURES: Final = (
-    Measure("cpu_ms", "CPU ms a frame, mean of {frames} frames", "number", "ratio_cpu"),
+    Measure("cpu_ms", "CPU ms a frame, mean ({frames})", "number", "ratio_cpu"),
     Measure("cpu_ms_p50", "CPU ms a frame, p50", "number", "ratio_cpu_p50"),
-    Measure("frames_s", "frames/s of one thread", "number", "ratio_frames_s"),
+    Measure("frames_s", "frames/s", "number", "ratio_frames_s"),
     *_stage("total", "whole frame"),
     *_stage("detect", "detection"),
     *_stage("ocr", "OCR"),
     *_stage("state", "state classifier"),
     *_stage("rest", "rest"),
-    Measure("state_cpu_ms", "CPU ms a frame of the state classifier", "number"),
+    Measure("state_cpu_ms", "CPU ms a frame, state classifier", "number"),
     Measure("plates_a_frame", "plates reported a frame", "number"),
     Measure("crops_a_frame", "crops read a frame", "number"),
-    Measure("handed", "frames where the plate had to be handed over", "count"),
+    Measure("handed", "frames without a find", "count"),
     Measure(
         "video_cpu_ms",
-        "CPU ms a frame, daemon on {video_frames} frames of video",
+        "video: CPU ms a frame ({video_frames})",
         "number",
         "video_ratio_cpu",
     ),
-    Measure("video_crops_a_frame", "crops read a frame of video", "number"),
-    Measure("video_detects_a_frame", "detections a frame of video", "number"),
-    Measure("memory_mb", "peak memory of an own process, MB", "number", "ratio_memory"),
+    Measure("video_crops_a_frame", "video: crops read a frame", "number"),
+    Measure("video_detects_a_frame", "video: detections a frame", "number"),
+    Measure("memory_mb", "peak memory, MB", "number", "ratio_memory"),
     Measure(
         "detect_recall50",
-        "recall IoU 0.5, detect/val ({labels} plates)",
+        "detect/val: recall IoU 0.5 ({labels})",
         "share",
         "ratio_detect_recall50",
     ),
-    Measure("false_boxes", "  boxes without a label a picture", "number"),
-    Measure("detector_recall50", "recall IoU 0.5 of the detector alone", "share"),
-    Measure("detector_false_boxes", "  boxes without a label a picture", "number"),
-    Measure("told_recall50", "recall IoU 0.5 from the score of a pass on", "share"),
-    Measure("told_false_boxes", "  boxes without a label a picture", "number"),
-    Measure("exact", "exact, us-text val ({exact_plates} plates)", "share", "ratio_exact"),
-    Measure("exact_o0", "exact O=0, us-text val", "share", "ratio_exact_o0"),
-    Measure("told_exact", "exact, us-text val, from the score of a pass on", "share"),
-    Measure("told_exact_o0", "exact O=0, us-text val, from that score on", "share"),
+    Measure("false_boxes", "  unlabelled boxes a picture", "number"),
+    Measure("detector_recall50", "  detector alone: recall", "share"),
+    Measure("detector_false_boxes", "  detector alone: unlabelled boxes a picture", "number"),
+    Measure("told_recall50", "  told: recall", "share"),
+    Measure("told_false_boxes", "  told: unlabelled boxes a picture", "number"),
+    Measure("exact", "us-text val: exact ({exact_plates})", "share", "ratio_exact"),
+    Measure("exact_o0", "  O=0", "share", "ratio_exact_o0"),
+    Measure("told_exact", "  told: exact", "share"),
+    Measure("told_exact_o0", "  told: O=0", "share"),
     Measure(
         "exact_trained_on",
-        "exact, us-text train ({trained_on_plates} plates): OURS WAS TRAINED ON THESE",
+        "TRAINED ON, us-text train: exact ({trained_on_plates})",
         "share",
     ),
-    Measure("exact_o0_trained_on", "exact O=0, us-text train: OURS TRAINED ON THESE", "share"),
+    Measure("exact_o0_trained_on", "  O=0", "share"),
     Measure(
         "text_crops_exact",
-        "OCR alone: us-text val crops ({text_crops})",
+        "OCR alone, us-text val ({text_crops})",
         "share",
         "ratio_text_crops_exact",
     ),
     Measure("text_crops_exact_o0", "  O=0", "share", "ratio_text_crops_exact_o0"),
-    Measure("crops_exact", "OCR alone: us-crops val ({crops})", "share", "ratio_crops_exact"),
+    Measure("crops_exact", "OCR alone, us-crops val ({crops})", "share", "ratio_crops_exact"),
     Measure("crops_exact_o0", "  O=0", "share", "ratio_crops_exact_o0"),
 )
 
@@ -115,12 +116,18 @@ def profile_object(profile: str, ours: Figures, peer: Figures, widened: Figures)
 
 
 def table(profiles: list[dict[str, Any]], counts: Mapping[str, int]) -> Table:
-    """A row a measure; a column a profile, the peer, and the ratio of each profile to it."""
+    """A row a measure; a column a profile, the peer, and the ratio of each profile to it.
+
+    Measures that nobody has are left out.
+    """
     names = [p["profile"] for p in profiles]
-    result = Table("", *names, "peer", "peer, crop +10 %", *(f"{name} / peer" for name in names))
+    ratios = [f"{name}\n/ peer" for name in names]
+    result = Table("", *names, "peer", "peer\n+10 %", *ratios, box=SIMPLE_HEAD, pad_edge=False)
     for column in result.columns[1:]:
         column.justify = "right"
     for measure in MEASURES:
+        if all(p[measure.key] is None for p in profiles):
+            continue
         cells = [_cell(p[measure.key], measure.form) for p in profiles]
         peers = [p[f"peer_{measure.key}"] for p in profiles]
         cells.append(_cell(next((v for v in peers if v is not None), None), measure.form))
