@@ -140,6 +140,9 @@ def _dirt(sheet: U8, rng: np.random.Generator) -> None:
     y_side = (a.end_h + a.side_h - 10 - rows) / a.side_scale
     y = np.where(rows < a.end_h, y_end, y_side)
     k = amount * np.clip(1.15 - y / 0.9, 0, 1)[:, None] * (0.5 + 0.7 * np.clip(noise, 0, 1))
-    k3 = np.clip(k, 0, 0.8)[..., None]
-    mud = np.array([112, 104, 92, 10], np.float32)
-    sheet[...] = (sheet * (1 - k3) + mud * k3).astype(np.uint8)
+    k = np.clip(k, 0, 0.8)
+    clean, mud = 1 - k, np.array([112, 104, 92, 10], np.float32)
+    planes = [
+        (plane * clean + mud[c] * k).astype(np.uint8) for c, plane in enumerate(cv2.split(sheet))
+    ]
+    sheet[...] = cv2.merge(planes)
