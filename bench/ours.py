@@ -33,9 +33,10 @@ class WatchedDetector:
         self.known: Box | None = None
 
     def detect(self, image: Image, shrink: float = 1.0) -> list[Detection]:
-        began = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         found = self._inner.detect(image, shrink)
-        self._watch.detect_s += time.perf_counter() - began
+        self._watch.detect_s += time.perf_counter() - wall
+        self._watch.detect_cpu_s += time.process_time() - cpu
         if shrink == 1.0:
             self._watch.raw = found
         if self.known is not None and all(d.score < self._threshold for d in found):
@@ -60,11 +61,14 @@ class WatchedOcr:
     def read(
         self, crops: Sequence[Image], issuers: Sequence[bool] | None = None
     ) -> list[OcrResult]:
-        began, state = time.perf_counter(), self._watch.state_s
+        watch = self._watch
+        state, state_cpu = watch.state_s, watch.state_cpu_s
+        wall, cpu = time.perf_counter(), time.process_time()
         results = self._inner.read(crops, issuers)
-        state = self._watch.state_s - state
-        self._watch.ocr_s += time.perf_counter() - began - state
-        self._watch.crops += len(crops)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        watch.ocr_s += wall - (watch.state_s - state)
+        watch.ocr_cpu_s += cpu - (watch.state_cpu_s - state_cpu)
+        watch.crops += len(crops)
         return results
 
 

@@ -122,9 +122,10 @@ class _WatchedDetector:
         self.known: Box | None = None
 
     def predict(self, frame: Image) -> list[Any]:
-        began = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         found: list[Any] = self._inner.predict(frame)
-        self._watch.detect_s += time.perf_counter() - began
+        self._watch.detect_s += time.perf_counter() - wall
+        self._watch.detect_cpu_s += time.process_time() - cpu
         self._watch.raw = [Detection(_box(d.bounding_box), float(d.confidence)) for d in found]
         if self.known is not None and not found:
             x, y, w, h = self.known
@@ -145,9 +146,10 @@ class _WatchedOcr:
     def predict(self, cropped: Image) -> Any:
         if cropped.size == 0:
             return None  # a box without area: its resize would end the run
-        began = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         result = self._inner.predict(cropped)
-        self._watch.ocr_s += time.perf_counter() - began
+        self._watch.ocr_s += time.perf_counter() - wall
+        self._watch.ocr_cpu_s += time.process_time() - cpu
         self._watch.crops += 1
         return result
 

@@ -27,9 +27,10 @@ with ``peer_`` before, for the peer; ratios ours / peer's (``ratio_cpu``, ``rati
 ``video_ratio_cpu``); and ``peer_widened_exact…``, the peer reading crops grown by 10 % a side.
 null: not measured, or no such thing in this profile. Times are ms, memory MB, accuracy shares:
 
-* ``cpu_ms``, ``frames_s``, ``total|detect|ocr|state|rest_ms_p50|p95``: cost of a frame, decoded
-  before; the state classifier, where our models have one, is part of it (``state_cpu_ms``) though
-  the peer tells no state, and is asked about every crop, as it is not in the daemon;
+* ``cpu_ms`` (processor time, mean; of it ``detect|ocr|state_cpu_ms``), ``frames_s`` and
+  ``total|detect|ocr|state|rest_ms_p50|p95`` (by the clock): cost of a frame, decoded before; the
+  state classifier, where our models have one, is part of it though the peer tells no state, and
+  is asked about every crop, as it is not in the daemon;
 * ``handed``: frames in which nothing was found and the known plate was given to the OCR, so that
   nobody looks quick by overlooking; ``plates_a_frame``, ``crops_a_frame``: work done;
 * ``detect_recall50``, ``false_boxes``: what is reported, at the threshold of ``thresholds``;

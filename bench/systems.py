@@ -29,8 +29,10 @@ class Watch:
     ocr_s: float = 0.0
     state_s: float = 0.0
     """The state classifier, which is not counted as OCR; 0 where there is none."""
+    detect_cpu_s: float = 0.0
+    ocr_cpu_s: float = 0.0
     state_cpu_s: float = 0.0
-    """The same in processor time."""
+    """The same three in processor time."""
     crops: int = 0
     """Crops that the OCR was given."""
     handed: int = 0
@@ -40,7 +42,8 @@ class Watch:
 
     def reset(self) -> None:
         """Begin another picture."""
-        self.detect_s = self.ocr_s = self.state_s = self.state_cpu_s = 0.0
+        self.detect_s = self.ocr_s = self.state_s = 0.0
+        self.detect_cpu_s = self.ocr_cpu_s = self.state_cpu_s = 0.0
         self.crops = self.handed = 0
         self.raw = []
 

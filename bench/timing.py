@@ -12,7 +12,7 @@ import gc
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from alprd.models import ModelSet
 from alprd.reader import RoadReader
 from bench.frames import OnePlate, video_frames
 from bench.ours import Ours
-from bench.systems import System
+from bench.systems import System, Watch
 
 Figures = dict[str, float | None]
 """Figures of one system by key; None was not measured, or does not exist for it."""
@@ -30,17 +30,12 @@ WARM_UP = 3
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One frame of one system. Times in seconds: processor, clock, and stages by the clock."""
+    """One frame of one system: seconds of processor and clock, plates reported, its watch."""
 
     cpu: float
     wall: float
-    detect: float
-    ocr: float
-    state: float
-    state_cpu: float
     plates: int
-    crops: int
-    handed: int
+    watch: Watch
 
 
 def interleave(
@@ -66,42 +61,35 @@ def _sample(system: System, frame: OnePlate) -> Sample:
     wall, cpu = time.perf_counter(), time.process_time()
     plates = system.read(frame.image, frame.box)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    watch = system.watch
-    return Sample(
-        cpu,
-        wall,
-        watch.detect_s,
-        watch.ocr_s,
-        watch.state_s,
-        watch.state_cpu_s,
-        len(plates),
-        watch.crops,
-        watch.handed,
-    )
+    return Sample(cpu, wall, len(plates), replace(system.watch))
 
 
 def summary(samples: Sequence[Sample]) -> Figures:
     """The figures of one system: means a frame, and percentiles in milliseconds."""
+    watches = [s.watch for s in samples]
     cpu = [s.cpu * 1e3 for s in samples]
     wall = [s.wall * 1e3 for s in samples]
     stages = {
         "total": wall,
-        "detect": [s.detect * 1e3 for s in samples],
-        "ocr": [s.ocr * 1e3 for s in samples],
-        "rest": [(s.wall - s.detect - s.ocr - s.state) * 1e3 for s in samples],
+        "detect": [w.detect_s * 1e3 for w in watches],
+        "ocr": [w.ocr_s * 1e3 for w in watches],
+        "rest": [
+            (s.wall - s.watch.detect_s - s.watch.ocr_s - s.watch.state_s) * 1e3 for s in samples
+        ],
     }
-    if any(s.state for s in samples):
-        stages["state"] = [s.state * 1e3 for s in samples]
     figures: Figures = {
         "cpu_ms": float(np.mean(cpu)),
         "cpu_ms_p50": float(np.median(cpu)),
+        "detect_cpu_ms": float(np.mean([w.detect_cpu_s * 1e3 for w in watches])),
+        "ocr_cpu_ms": float(np.mean([w.ocr_cpu_s * 1e3 for w in watches])),
         "frames_s": 1e3 / float(np.mean(wall)),
         "plates_a_frame": float(np.mean([s.plates for s in samples])),
-        "crops_a_frame": float(np.mean([s.crops for s in samples])),
-        "handed": float(sum(s.handed for s in samples)),
+        "crops_a_frame": float(np.mean([w.crops for w in watches])),
+        "handed": float(sum(w.handed for w in watches)),
     }
-    if "state" in stages:
-        figures["state_cpu_ms"] = float(np.mean([s.state_cpu * 1e3 for s in samples]))
+    if any(w.state_s for w in watches):
+        stages["state"] = [w.state_s * 1e3 for w in watches]
+        figures["state_cpu_ms"] = float(np.mean([w.state_cpu_s * 1e3 for w in watches]))
     for name, values in stages.items():
         figures[f"{name}_ms_p50"] = float(np.percentile(values, 50))
         figures[f"{name}_ms_p95"] = float(np.percentile(values, 95))

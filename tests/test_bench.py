@@ -31,7 +31,7 @@ from bench.memory import MemoryFailedError, peak_mb
 from bench.ours import Ours
 from bench.peer import PACKAGES, Peer, PeerAbsentError
 from bench.report import MEASURES, WIDENED, profile_object, ratio
-from bench.systems import Plate
+from bench.systems import Plate, Watch
 from bench.timing import Sample, follow, interleave, summary
 
 SHIPPED = all((FOLDER / name).is_file() for name in ("detector.onnx", "ocr.onnx", "ocr.yaml"))
@@ -95,19 +95,20 @@ def test_exact_with_and_without_the_letter_o() -> None:
 
 
 def test_summary_of_samples() -> None:
-    samples = [
-        Sample(0.010, 0.020, 0.012, 0.006, 0.0, 0.0, 1, 1, 0),
-        Sample(0.030, 0.040, 0.03, 0.01, 0.0, 0.0, 2, 3, 1),
-    ]
-    figures = summary(samples)
+    first = Watch(detect_s=0.012, ocr_s=0.006, detect_cpu_s=0.007, ocr_cpu_s=0.002, crops=1)
+    second = Watch(detect_s=0.03, ocr_s=0.01, detect_cpu_s=0.02, crops=3, handed=1)
+    figures = summary([Sample(0.010, 0.020, 1, first), Sample(0.030, 0.040, 2, second)])
     assert figures["cpu_ms"] == pytest.approx(20)
+    assert figures["detect_cpu_ms"] == pytest.approx(13.5)
+    assert figures["ocr_cpu_ms"] == pytest.approx(1)
     assert figures["frames_s"] == pytest.approx(1 / 0.03)
     assert figures["rest_ms_p50"] == pytest.approx(1.0)
     assert figures["total_ms_p95"] == pytest.approx(39)
     assert (figures["plates_a_frame"], figures["crops_a_frame"]) == (1.5, 2)
     assert figures["handed"] == 1
     assert "state_ms_p50" not in figures
-    state = summary([Sample(0.010, 0.020, 0.012, 0.004, 0.003, 0.002, 1, 1, 0)])
+    watch = Watch(detect_s=0.012, ocr_s=0.004, state_s=0.003, state_cpu_s=0.002, crops=1)
+    state = summary([Sample(0.010, 0.020, 1, watch)])
     assert (state["state_ms_p50"], state["state_cpu_ms"]) == (pytest.approx(3), pytest.approx(2))
     assert state["rest_ms_p50"] == pytest.approx(1)
 
@@ -198,8 +199,10 @@ def test_every_system_meets_every_frame(tiny: ModelSet) -> None:
     samples = interleave(systems, frames, lambda: steps.append(1))
     assert {name: len(s) for name, s in samples.items()} == {"road": 3, "photo": 3}
     assert len(steps) == 3
-    assert all(s.wall >= s.detect + s.ocr > 0 for own in samples.values() for s in own)
-    assert all(s.crops == 3 * max(s.plates, s.handed) for s in samples["photo"])
+    for own in samples.values():
+        assert all(s.wall >= s.watch.detect_s + s.watch.ocr_s > 0 for s in own)
+        assert len({id(s.watch) for s in own}) == 3
+    assert all(s.watch.crops == 3 * max(s.plates, s.watch.handed) for s in samples["photo"])
 
 
 def test_rendered_frames_show_one_plate_in_the_picture() -> None:
