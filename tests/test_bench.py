@@ -316,6 +316,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 SMALL = ("--frames", "4", "--photos", "5", "--video-frames", "4")
 
 
+@pytest.mark.timeout(900)  # half a minute, but not on a machine that trains
 @needs_models
 def test_without_the_peer_ours_is_measured_and_the_exit_code_tells(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "out.json"
@@ -336,6 +337,7 @@ def test_without_the_peer_ours_is_measured_and_the_exit_code_tells(tmp_path: Pat
         assert peers == [None] * (len(MEASURES) + len(WIDENED))
 
 
+@pytest.mark.timeout(900)  # half a minute, but not on a machine that trains
 @needs_models
 @needs_peer
 @needs_shared
