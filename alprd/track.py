@@ -104,6 +104,12 @@ class Tracker:
         weak = [
             d for d in detections if settings.low_threshold <= d.score < settings.high_threshold
         ]
+        for track in list(self._tracks):
+            # After a stall of the camera the gate is as wide as the road: whatever stands there
+            # now would be taken for the vehicle of before.
+            if (mono_ns - track.last_mono_ns) * _NS > settings.stitch_s:
+                self._tracks.remove(track)
+                step.lost.append(track)
         free = list(self._tracks)
         for boxes in (strong, weak):
             pairs = _assign(free, boxes, mono_ns)

@@ -42,7 +42,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
 )
 SHARED_WITH_CENTRAL = frozenset({"errors", "records", "crypto", "wire", "audit"})
-OUTSIDE = frozenset({"training", "sim", "plates"})
+OUTSIDE = frozenset({"training", "sim", "plates", "bench"})
 
 
 def _imports(path: Path) -> set[str]:

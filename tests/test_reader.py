@@ -152,6 +152,14 @@ def test_another_vehicle_in_the_same_place_is_another_pass(drive: Drive) -> None
     assert by_text["ABC123"] != by_text["XYZ789"]
 
 
+def test_another_vehicle_after_a_stall_of_the_camera_is_not_mixed(drive: Drive) -> None:
+    drive.show(("ABC123", 100, 100), frames=8)
+    drive.frame += 5 * 15  # no frames for five seconds
+    drive.show(("XYZ789", 110, 100), frames=8)
+    drive.end()
+    assert drive.finals() == ["ABC123", "XYZ789"]
+
+
 def test_two_plates_at_once(drive: Drive) -> None:
     drive.show(("ABC123", 50, 100), ("XYZ789", 400, 200), frames=8)
     drive.end()

@@ -72,6 +72,17 @@ def test_two_crossing_plates_keep_their_tracks() -> None:
     assert owner["left"] != owner["right"]
 
 
+def test_after_a_stall_of_the_camera_nothing_is_continued() -> None:
+    tracker = Tracker(ROAD)
+    before = [Detection((100.0, 100.0, 60.0, 30.0), 0.9)]
+    first = tracker.update(before, 0).seen[0][0]
+    tracker.update(before, FRAME_NS)
+    stalled = FRAME_NS + int(1e9 * (ROAD.stitch_s + 0.1))
+    step = tracker.update([Detection((160.0, 110.0, 60.0, 30.0), 0.9)], stalled)
+    assert step.lost == [first]
+    assert [track.number for track, _ in step.seen] == [1]
+
+
 def test_weak_box_continues_but_never_begins() -> None:
     tracker = Tracker(ROAD)
     weak = Detection((100, 100, 80, 40), ROAD.low_threshold + 0.01)
