@@ -169,6 +169,29 @@ def test_export_equals_torch(tmp_path: Path) -> None:
         assert np.all(overlap[~np.eye(len(mine), dtype=bool)] <= export.NMS_IOU + 1e-4)
 
 
+def test_quantised_export_finds_what_the_network_finds(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    model = PlateDetector(TINY)
+    model.backbone.load_imagenet()
+    model.eval()
+    with torch.no_grad():
+        for head in (model.head8, model.head16):
+            assert head.out.bias is not None
+            head.out.bias[4] = 0.0
+    rng = np.random.default_rng(7)
+    pictures = [cv2.resize(rng.random((6, 10, 3), np.float32), (160, 96)) for _ in range(6)]
+    inputs = [np.ascontiguousarray(p.transpose(2, 0, 1)[None]) for p in pictures]
+    whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
+    export.write(export.build(model, half=False), whole)
+    export.write(export.quantised(model, inputs), small)
+    assert small.stat().st_size < 0.6 * whole.stat().st_size
+    best = []
+    for path in (whole, small):
+        rows = np.asarray(_session(path).run(None, {"images": inputs[0]})[0])
+        best.append(rows[rows[:, 6].argsort()[::-1]][:5])
+    assert best[0][:, 6] == pytest.approx(best[1][:, 6], abs=0.1)
+
+
 def test_assignment_gives_every_plate_a_cell_and_ignores_regions() -> None:
     model = PlateDetector(TINY).eval()
     model.backbone.load_imagenet()

@@ -23,8 +23,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-# Layers between quantised convolutions that can stay in 8 bits.
-_AMONG = ("Conv", "Add", "Clip", "Relu", "Resize")
+# With sums in 8 bits, too, recall fell by two to four points; so it did without ReLU6, for then the
+# convolution before it is rounded over its whole range instead of 0 to 6.
+_AMONG = ("Conv", "Clip")
 
 
 class _Feed(CalibrationDataReader):  # type: ignore[misc]

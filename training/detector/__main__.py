@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--float", action="store_true", help="leave the convolutions in float32")
     out.add_argument(
-        "--calibrate-every", type=int, default=20, help="every n-th training photograph"
+        "--calibrate-every", type=int, default=25, help="every n-th training photograph"
     )
 
     check = commands.add_parser("evaluate", parents=[data, models], help="figures on detect/val")
@@ -72,13 +73,20 @@ def _export(args: argparse.Namespace) -> None:
     checkpoint = args.work / "last.pt"
     network = load_average(checkpoint)
     pictures = list(store.read_split(args.data, "train"))[:: args.calibrate_every]
-    inputs = (letterbox(item.pixels, 384, 640, square=False)[0] for item in pictures)
+    sizes = itertools.cycle(report.PROFILES.values())
+    inputs = (
+        letterbox(p.pixels, *size, square=False)[0]
+        for p, size in zip(pictures, sizes, strict=False)
+    )
     graph = export.build(network) if args.float else export.quantised(network, inputs)
     export.write(graph, args.models / "detector.onnx")
     _, tallies = report.measure(args.data, args.models, threads=args.threads, peer=False)
     thresholds = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
-    steps = int(load_checkpoint(checkpoint)["step"])
-    report.write_sheet(args.models, thresholds, {"steps": steps})
+    state = load_checkpoint(checkpoint)
+    steps = int(state["step"])
+    report.write_sheet(
+        args.models, thresholds, {"steps": steps, "minutes": round(state["minutes"])}
+    )
     write_sums(args.models)
     print(f"{args.models / 'detector.onnx'}: {steps} steps, thresholds {thresholds}")
 

@@ -231,12 +231,12 @@ def build(model: PlateDetector, *, half: bool = True) -> onnx.ModelProto:
 def quantised(model: PlateDetector, pictures: Iterable[NDArray[np.float32]]) -> onnx.ModelProto:
     """The network with its convolutions in 8 bits, calibrated on ``pictures`` ``[1, 3, H, W]``.
 
-    The last convolution of each head stays in float32: it gives sizes and scores themselves.
+    The first three convolutions stay in float32 (few channels, large values, no time saved), and
+    the last one of each head, which gives sizes and scores themselves.
     """
     whole = build(model, half=False)
     convolutions = [node.name for node in whole.graph.node if node.op_type == "Conv"]
-    heads = (convolutions[-3], convolutions[-1])
-    return quantise(whole, pictures, keep=heads)
+    return quantise(whole, pictures, keep=[*convolutions[:3], convolutions[-3], convolutions[-1]])
 
 
 def write(model: onnx.ModelProto, path: Path) -> str:
