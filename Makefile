@@ -6,6 +6,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 SEED ?= 1
 OUT ?= drives/seed-$(SEED)
+DATA ?= ../shared/data
 # The demo needs the runtime and central; tests need everything but the training tools.
 DEMO_EXTRAS := central
 TEST_EXTRAS := dev
@@ -13,7 +14,7 @@ TEST_EXTRAS := dev
 .PHONY: help demo test test-slow lint types format system fixtures drive training evaluate clean
 
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "alprd needs Python 3.11 or newer")'
@@ -70,6 +71,11 @@ drive: $(VENV)/.test ## render another drive: make drive SEED=7 OUT=drives/seven
 	$(BIN)/python -m sim drive --seed $(SEED) --out $(OUT)
 
 training: $(VENV)/.training ## install what training needs (PyTorch for the CPU)
+
+evaluate: $(VENV)/.training ## write the figures of the model cards (DATA=../shared/data)
+	$(BIN)/python -m training.detector evaluate --data '$(DATA)' --card alprd/models/DETECTOR_CARD.md
+	$(BIN)/python -m training.ocr evaluate --data '$(DATA)' --card alprd/models/MODEL_CARD.md
+	$(BIN)/python -m training.state evaluate --data '$(DATA)' --card alprd/models/STATE_CARD.md
 
 .PHONY: bench-recognition
 bench-recognition: $(VENV)/.bench ## this reader beside fast-alpr, same frames (JSON=FILE)
