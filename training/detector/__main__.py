@@ -19,6 +19,7 @@ from training.detector.drives import SEEDS, drive_frames
 from training.detector.evaluate import OnnxDetector, Tally, letterbox
 from training.detector.review import review
 from training.detector.train import Schedule, load_average, load_checkpoint, train
+from training.weights import write_weights
 
 MODELS = Path(__file__).resolve().parents[2] / "alprd" / "models"
 
@@ -44,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     training = commands.add_parser("train", parents=[work, data], help="train or go on")
     training.add_argument("--minutes", type=float, default=120, help="in all, resumed or not")
     training.add_argument("--cooldown", type=float, default=0.5, help="share with falling rate")
+    training.add_argument(
+        "--start", type=Path, help="weights to go on from without a checkpoint, such as ours"
+    )
     training.add_argument("--batch", type=int, default=16)
     training.add_argument("--rate", type=float, default=1.5e-3)
     training.add_argument("--seed", type=int, default=1)
@@ -56,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     out = commands.add_parser(
         "export", parents=[work, data, models], help="write detector.onnx and detector.yaml"
+    )
+    out.add_argument(
+        "--weights", type=Path, help="also write the weights here, for a later `train --start`"
     )
     out.add_argument("--float", action="store_true", help="leave the convolutions in float32")
     out.add_argument(
@@ -80,6 +87,8 @@ def _export(args: argparse.Namespace) -> None:
     )
     graph = export.build(network) if args.float else export.quantised(network, inputs)
     export.write(graph, args.models / "detector.onnx")
+    if args.weights:
+        write_weights(args.weights, network.state_dict())
     _, tallies = report.measure(args.data, args.models, threads=args.threads, peer=False)
     thresholds = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
     state = load_checkpoint(checkpoint)
@@ -163,7 +172,12 @@ def main(argv: list[str] | None = None) -> int:
                 seed=args.seed,
             )
             path = train(
-                args.data, args.work, schedule, strict=args.strict_licences, threads=args.threads
+                args.data,
+                args.work,
+                schedule,
+                strict=args.strict_licences,
+                threads=args.threads,
+                start=args.start,
             )
             print(f"checkpoint: {path}")
         elif args.command == "review":
@@ -175,6 +189,9 @@ def main(argv: list[str] | None = None) -> int:
     except AlprdError as exc:
         print(exc.diagnostics(), file=sys.stderr)
         return exc.exit_code
+    except ValueError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
     return 0
 
 

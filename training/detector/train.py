@@ -24,6 +24,7 @@ from training.detector import store
 from training.detector.loss import Targets, detection_loss
 from training.detector.network import NetworkConfig, PlateDetector, decode
 from training.detector.scenes import Batch, Mix, Scenes
+from training.weights import read_weights
 
 NO_END = 1 << 40
 
@@ -149,8 +150,12 @@ def train(
     mix: Mix | None = None,
     strict: bool = False,
     threads: int = 1,
+    start: Path | None = None,
 ) -> Path:
-    """Train, or go on from ``work/last.pt``; returns the checkpoint's path."""
+    """Train, or go on from ``work/last.pt``; returns the checkpoint's path.
+
+    Without a checkpoint the weights of the file ``start`` are gone on from, if one is given.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(schedule.seed)
     build_photos(data, work)
@@ -167,7 +172,10 @@ def train(
         step, spent = int(state["step"]), float(state["minutes"])
     else:
         model = PlateDetector(config)
-        model.backbone.load_imagenet()
+        if start is None:
+            model.backbone.load_imagenet()
+        else:
+            read_weights(start, model)
         average = MovingAverage(model)
         optimiser = optimiser_of(model, schedule)
     model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]

@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch", type=int, default=64)
     train.add_argument("--rate", type=float, default=2e-3)
     train.add_argument("--threads", type=int, default=1)
+    train.add_argument("--start", type=Path, help="weights to go on from without a checkpoint")
     train.add_argument(
         "--without",
         action="append",
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export = command("export", "write the checkpoint's ONNX, configuration and SHA-256")
     export.add_argument("--out", type=Path, default=MODELS)
+    export.add_argument("--weights", type=Path, help="also write weights for `train --start`")
     evaluate = command("evaluate", "tell the state of every val split and print the figures")
     evaluate.add_argument("--models", type=Path, default=MODELS)
     evaluate.add_argument("--rendered", type=int, default=1000, help="plates of unused type faces")
@@ -83,13 +85,14 @@ def main(arguments: list[str] | None = None) -> int:
                     threads=options.threads,
                     seed=options.seed,
                     without=tuple(options.without),
+                    start=options.start,
                 ),
                 data=options.data,
             )
         elif options.command == "export":
             from training.state.export import export
 
-            print(export(options.work, options.out))
+            print(export(options.work, options.out, options.weights))
         else:
             from training.ocr.evaluate import write_card
             from training.state.evaluate import report

@@ -19,6 +19,7 @@ from training.ocr.export import OPSET, TOLERANCE
 from training.ocr.labels import REGIONS
 from training.quantise import halve
 from training.state.network import HEIGHT, WIDTH, Exported, StateClassifier
+from training.weights import write_weights
 
 
 def load(work: Path) -> dict[str, Any]:
@@ -34,10 +35,11 @@ def load(work: Path) -> dict[str, Any]:
     return state
 
 
-def export(work: Path, out: Path) -> str:
+def export(work: Path, out: Path, weights: Path | None = None) -> str:
     """Export the averaged weights of the last checkpoint of `work` into `out`.
 
-    The written graph is run beside the network on random pictures, alone and in a batch.
+    The written graph is run beside the network on random pictures, alone and in a batch. The
+    weights are also written to the file `weights`, if named, to go on from.
 
     Returns:
         a line that says what was written.
@@ -89,6 +91,8 @@ def export(work: Path, out: Path) -> str:
         encoding="utf-8",
     )
     write_sums(out)
+    if weights is not None:
+        write_weights(weights, state["averaged"])
     minutes = state["spent"] / 60
     return (
         f"state.onnx: {len(data) / 1e6:.2f} MB, step {state['step']}, {minutes:.0f} min of training"

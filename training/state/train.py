@@ -18,6 +18,7 @@ from training.ocr.evaluate import load_inputs
 from training.ocr.labels import IGNORE, REGIONS, us_crops
 from training.ocr.train import Averaged, Pool, augment, cosine, save
 from training.state.network import HEIGHT, WIDTH, StateClassifier
+from training.weights import read_weights
 
 MIX = {"rendered": 0.3, "crops": 0.6, "street": 0.1}
 SMOOTHING = 0.05
@@ -28,7 +29,8 @@ CHECKPOINT_SECONDS, EVALUATE_SECONDS = 120.0, 240.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation."""
+    """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation, and
+    the weights to go on from (None: general features)."""
 
     minutes: float = 60
     batch: int = 64
@@ -36,6 +38,7 @@ class Plan:
     threads: int = 1
     seed: int = 17
     without: tuple[str, ...] = ()
+    start: Path | None = None
 
 
 def optimiser_of(model: StateClassifier, rate: float) -> torch.optim.AdamW:
@@ -79,6 +82,8 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
         assert state is not None
         model.load_state_dict(state["model"])
         step, spent = int(state["step"]), float(state["spent"])
+    elif plan.start is not None:
+        read_weights(plan.start, model)
     else:
         model.backbone.load_imagenet()
     optimiser, averaged = optimiser_of(model, plan.rate), Averaged(model)

@@ -1,0 +1,40 @@
+"""Weights in the repository are of the networks of today, and come back as they were written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: pip install alprd[training]")
+
+from training.detector.network import PlateDetector  # noqa: E402
+from training.state.network import StateClassifier  # noqa: E402
+from training.weights import FOLDER, read_weights, write_weights  # noqa: E402
+
+
+def test_weights_come_back(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model, other = StateClassifier(), StateClassifier()
+    path = tmp_path / "w.pt"
+    write_weights(path, model.state_dict())
+    read_weights(path, other)
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value.float(), other.state_dict()[name].float(), atol=1e-3), name
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    write_weights(path, PlateDetector().state_dict())
+    with pytest.raises(ValueError, match="no weights of this network"):
+        read_weights(path, StateClassifier())
+    path.write_bytes(b"not a file of weights")
+    with pytest.raises(ValueError, match=r"w\.pt"):
+        read_weights(path, StateClassifier())
+    with pytest.raises(ValueError, match="absent"):
+        read_weights(tmp_path / "absent.pt", StateClassifier())
+
+
+def test_weights_of_the_repository_fit() -> None:
+    read_weights(FOLDER / "detector.pt", PlateDetector())
+    read_weights(FOLDER / "state.pt", StateClassifier())

@@ -1,0 +1,48 @@
+"""Weights to go on from, small enough for the repository: `training/weights/*.pt`, float16.
+
+A shipped file cannot be trained on where its convolutions are in 8 bits, and checkpoints with
+their optimiser are three times as large and do not outlive a machine.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FOLDER = Path(__file__).parent / "weights"
+
+
+def write_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """Write a state dictionary, floating values as float16."""
+    small = {k: v.half() if v.dtype.is_floating_point else v for k, v in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(small, part)
+    os.replace(part, path)  # noqa: PTH105 - one atomic step
+
+
+def read_weights(path: Path, model: nn.Module) -> None:
+    """Fill ``model`` with the weights of a file of :func:`write_weights`.
+
+    Raises:
+        ValueError: the file is missing, damaged or of another network.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(
+            {k: v.float() if v.dtype.is_floating_point else v for k, v in state.items()}
+        )
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        pickle.PickleError,
+    ) as error:
+        raise ValueError(f"{path} holds no weights of this network: {error}") from error
