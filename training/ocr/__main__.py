@@ -1,4 +1,4 @@
-"""Commands of the reader's training: `python -m training.ocr pool|train|export|evaluate`."""
+"""Commands of the reader's training: `python -m training.ocr pool|train|export|average|…`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     export = command("export", "write the checkpoint's ONNX, configuration and SHA-256")
     export.add_argument("--out", type=Path, default=MODELS)
+    average = command("average", "mix the shipped reader with one that went on from it")
+    average.add_argument("--with", dest="second", type=Path, required=True, help="its ocr.onnx")
+    average.add_argument("--share", type=float, default=0.5, help="of the second")
+    average.add_argument("--model", type=Path, default=MODELS / "ocr.onnx")
     evaluate = command("evaluate", "read every val split and print the figures")
     evaluate.add_argument("--model", type=Path, default=MODELS / "ocr.onnx")
     evaluate.add_argument("--rendered", type=int, default=2000, help="plates of unused type faces")
@@ -91,6 +95,10 @@ def main(arguments: list[str] | None = None) -> int:
             from training.ocr.export import export
 
             print(export(options.work, options.out))
+        elif options.command == "average":
+            from training.ocr.average import average
+
+            print(average(options.model, options.second, options.share, options.model))
         else:
             from training.ocr.evaluate import report, write_card
 
