@@ -157,7 +157,7 @@ def test_drawn_pictures_keep_distinct_names(pair: Path, tmp_path: Path) -> None:
 
 
 def test_exif_orientation_turns_the_boxes_too(pair: Path, tmp_path: Path) -> None:
-    upright = blank()
+    upright = blank(512, 288)  # as large as the profile looks: red frames of a pixel stay red
     draw_plate(upright, "ABC123", 200, 120, 160)
     lying = cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE)
     done, data = cv2.imencode(".jpg", lying, [cv2.IMWRITE_JPEG_QUALITY, 98])
@@ -257,6 +257,16 @@ def test_sums_catch_an_altered_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"ocr\.onnx") as caught:
         model_files.shipped(tmp_path)
     assert "python -m alprd.models" in caught.value.remedy
+    (tmp_path / "ocr.onnx").write_bytes(b"ocr.onnx")
+    (tmp_path / "state.yaml").unlink(missing_ok=True)
+    (tmp_path / "state.onnx").unlink(missing_ok=True)
+    with pytest.raises(ModelError, match="recorded in SHA256SUMS and missing"):
+        model_files.check_sums(tmp_path)
+    (tmp_path / "state.onnx").write_bytes(b"half a pair")
+    with pytest.raises(ModelError, match=r"only one of state\.onnx and state\.yaml") as caught:
+        model_files.shipped(tmp_path)
+    assert "put the other beside it" in caught.value.remedy
+    (tmp_path / "state.onnx").unlink()
     (tmp_path / model_files.SUMS).write_text("what is this\n")
     with pytest.raises(ModelError, match="line 1"):
         model_files.check_sums(tmp_path)

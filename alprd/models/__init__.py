@@ -71,7 +71,12 @@ def shipped(folder: Path = FOLDER, *, verify: bool = True) -> ModelSet:
                 "detector.onnx, ocr.onnx and ocr.yaml",
             )
     state, sheet = folder / "state.onnx", folder / "state.yaml"
-    if state.is_file() and sheet.is_file():
+    if state.is_file() != sheet.is_file():
+        raise ModelError(
+            f"{folder} holds only one of state.onnx and state.yaml",
+            remedy="put the other beside it, or take both away to let the OCR tell the state",
+        )
+    if state.is_file():
         models = replace(models, state=state, state_config=sheet)
     if verify:
         check_sums(folder)
@@ -102,6 +107,12 @@ def check_sums(folder: Path = FOLDER) -> None:
         recorded[match[2]] = match[1]
     for name in NAMES:
         path = folder / name
+        if name in recorded and not path.is_file():
+            raise ModelError(
+                f"model file {path} is recorded in {SUMS} and missing",
+                remedy="install the package again; after a training run of your own, record the "
+                "files that are there with: python -m alprd.models",
+            )
         if path.is_file() and recorded.get(name) != digest(path):
             raise ModelError(
                 f"model file {path} is not the one recorded in {SUMS}",

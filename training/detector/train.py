@@ -72,7 +72,19 @@ class MovingAverage:
 
 
 def build_photos(data: Path, work: Path) -> None:
-    """Decode the training photographs into ``work/photos`` unless done already."""
+    """Decode the training photographs into ``work/photos`` (some 2 GB) unless done already.
+
+    Raises :class:`TrainingDataError` where there are none, or no rendered plates to set in.
+    """
+    if not any((data / "detect" / "train").glob("*.jpg")):
+        raise store.TrainingDataError(
+            f"{data / 'detect' / 'train'} holds no photographs; pass --data with the folder of "
+            "SOURCES.md"
+        )
+    if not len(store.PictureStore(work / "plates")):
+        raise store.TrainingDataError(
+            f"{work} holds no rendered plates yet: run `python -m training.detector pool` first"
+        )
     photos = store.PictureStore(work / "photos")
     have = photos.names()
     if len(have) < len(list((data / "detect" / "train").glob("*.jpg"))):

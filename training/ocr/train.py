@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -91,7 +92,7 @@ class Pool:
                 self.shards.setdefault(kind, []).append(pair)
         if not self.shards:
             raise FileNotFoundError(
-                f"{self.folder} holds no shard yet: run `python -m training.ocr pool` first"
+                f"{self.folder} holds no shard yet: run the `pool` command of this training first"
             )
 
     def batch(self, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
@@ -200,17 +201,30 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(temporary, path)  # noqa: PTH105 - one atomic step
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of :func:`save`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run the `train` command first")
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.PickleError) as error:
+        raise ValueError(f"{path} is no checkpoint; delete it to begin anew") from error
+    return state
+
+
 def load(work: Path) -> dict[str, Any]:
     """The last checkpoint of a working folder.
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it is damaged.
     """
-    path = work / "checkpoint.pt"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run `python -m training.ocr train` first")
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    return state
+    return read_checkpoint(work / "checkpoint.pt")
 
 
 def read_inputs(model: PlateReader, images: NDArray[np.uint8]) -> Iterator[Logits]:

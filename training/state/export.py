@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,22 +16,10 @@ import yaml
 from alprd.models import write_sums
 from training.ocr.export import OPSET, TOLERANCE
 from training.ocr.labels import REGIONS
+from training.ocr.train import read_checkpoint
 from training.quantise import halve
 from training.state.network import HEIGHT, WIDTH, Exported, StateClassifier
 from training.weights import write_weights
-
-
-def load(work: Path) -> dict[str, Any]:
-    """The last checkpoint of a working folder.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    path = work / "checkpoint.pt"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run `python -m training.state train` first")
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    return state
 
 
 def export(work: Path, out: Path, weights: Path | None = None) -> str:
@@ -46,9 +33,9 @@ def export(work: Path, out: Path, weights: Path | None = None) -> str:
 
     Raises:
         FileNotFoundError: no checkpoint.
-        ValueError: graph and network disagree; nothing is then replaced.
+        ValueError: it is damaged, or graph and network disagree; nothing is then replaced.
     """
-    state = load(work)
+    state = read_checkpoint(work / "checkpoint.pt")
     classifier = StateClassifier(len(REGIONS))
     classifier.load_state_dict(state["averaged"])
     model = Exported(classifier).eval()

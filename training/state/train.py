@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from training.ocr.evaluate import load_inputs
 from training.ocr.labels import IGNORE, REGIONS, us_crops
-from training.ocr.train import Averaged, Pool, augment, cosine, save
+from training.ocr.train import Averaged, Pool, augment, cosine, read_checkpoint, save
 from training.state.network import HEIGHT, WIDTH, StateClassifier
 from training.weights import read_weights
 
@@ -78,8 +78,7 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
     checkpoint = work / "checkpoint.pt"
     state: dict[str, Any] | None = None
     if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        assert state is not None
+        state = read_checkpoint(checkpoint)
         model.load_state_dict(state["model"])
         step, spent = int(state["step"]), float(state["spent"])
     elif plan.start is not None:
