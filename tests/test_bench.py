@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT, SHARED
 from onnx import TensorProto, helper, numpy_helper
 from vision_world import blank, draw_plate, write_detector, write_ocr
 
@@ -34,6 +33,8 @@ from bench.report import MEASURES, WIDENED, profile_object, ratio
 from bench.systems import Plate, Watch
 from bench.timing import Sample, follow, interleave, summary
 
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
 SHIPPED = all((FOLDER / name).is_file() for name in ("detector.onnx", "ocr.onnx", "ocr.yaml"))
 PEER = all(importlib.util.find_spec(name) for name in PACKAGES)
 needs_models = pytest.mark.skipif(not SHIPPED, reason="the shipped models are not here")
