@@ -62,7 +62,8 @@ def run_command(config_file: Path, witness_fd: int | None, check: bool) -> None:
         doubts = daemon.check(config)
         for doubt in doubts:
             click.echo(f"{config_file}: {doubt}", err=True)
-        click.echo(f"{config_file}: valid, {len(config.camera)} camera(s)")
+        verdict = "these would stop it" if doubts else "ready to run"
+        click.echo(f"{config_file}: understood, {len(config.camera)} camera(s); {verdict}")
         with contextlib.suppress(ModelError):  # told above, among the doubts
             for line in describe(config, choose(config, fetch=False)):
                 click.echo(f"  {line}")

@@ -390,8 +390,14 @@ def check(config: Config) -> list[str]:
     if not (config.state_dir / "trust" / "identity.json").exists():
         doubts.append(f"state_dir {config.state_dir}: this car is not enrolled (alprd enrol)")
     try:
-        choose(config, fetch=False)
-        check_providers(config.reader.providers)
+        wanted = config.reader
+        check_providers(wanted.providers)
+        load(  # a file may be whole and yet no model
+            choose(config, fetch=False),
+            PROFILES[wanted.profile],
+            threads=wanted.threads,
+            providers=wanted.providers,
+        )
     except ModelError as error:
         doubts.append(f"{error.message} ({error.remedy})")
     return doubts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 import warnings
 from collections.abc import Iterator
@@ -286,6 +287,17 @@ def test_check_tells_the_models_or_what_is_wrong_with_them(
     assert "providers: CPUExecutionProvider; threads: 1" in result.stdout
     path = write(tmp_path, '[reader]\nproviders = ["NoneSuchExecutionProvider"]\n')
     assert any("NoneSuchExecutionProvider" in doubt for doubt in check(load(path)))
+
+
+def test_check_loads_the_models(pair: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(pair, folder)
+    (folder / "ocr.onnx").write_bytes((pair / "ocr.onnx").read_bytes()[:700])
+    path = write(tmp_path, f'[reader]\nmodels = "{folder}"\n')
+    assert any("ocr.onnx cannot be loaded" in doubt for doubt in check(load(path)))
+    result = command("run", "--check", "--config", path)
+    assert result.exit_code == 1
+    assert "these would stop it" in result.stdout
 
 
 def test_models_command_lists_both_hubs() -> None:
