@@ -234,10 +234,10 @@ def labelled(folder: Path) -> Path:
     for split, name, text in (("val", "a", "ABC123"), ("val", "b", "ABC128"), ("train", "t", "XY")):
         place = folder / "detect" / split
         place.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(
-            str(place / f"{name}.jpg"), picture(text), [cv2.IMWRITE_JPEG_QUALITY, 100]
-        )
-    share = (280 / 640, 160 / 360, 160 / 640, 80 / 360)
+        # As large as the photo profile looks, so that the plate's red frame of a pixel stays red.
+        drawn = picture(text)[:288, :512]
+        assert cv2.imwrite(str(place / f"{name}.jpg"), drawn, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    share = (280 / 512, 160 / 288, 160 / 512, 80 / 288)
     line = " ".join(map(str, (0, *share)))
     (folder / "detect" / "val" / "a.txt").write_text(line + "\n")
     (folder / "detect" / "val" / "b.txt").write_text("")
