@@ -247,7 +247,8 @@ class _Run:
             "machine": self.machine,
             "models": {
                 path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in (self.models.detector, self.models.ocr)
+                for path in (self.models.detector, self.models.ocr, self.models.state)
+                if path is not None
             },
             "peer": {
                 "measured": self.peer is not None,

@@ -16,7 +16,7 @@ from vision_world import WIDEN, RedBoxDetector, blank, draw_plate, write_ocr
 from alprd.errors import ModelError
 from alprd.frames import Frame, Image
 from alprd.issuer import MAX_BATCH, IssuerReader
-from alprd.models import FOLDER, shipped
+from alprd.models import shipped
 from alprd.ocr import OcrResult, PlateReader, crop
 from alprd.profiles import ROAD
 from alprd.reader import RoadReader, load
@@ -132,7 +132,6 @@ def test_a_pass_asks_for_its_first_and_its_better_crops_only(tmp_path: Path) -> 
     assert final.reading is not None and final.reading.text == "ABC123"
 
 
-@pytest.mark.skipif(not (FOLDER / "state.onnx").is_file(), reason="no state classifier ships yet")
 def test_shipped_models_tell_the_state_of_a_rendered_plate() -> None:
     _, ocr = load(shipped(), ROAD)
     rng = np.random.default_rng(5)

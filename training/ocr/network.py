@@ -143,8 +143,6 @@ class _Decoder(nn.Module):
 class PlateReader(nn.Module):
     """The trainable network; `forward` takes NHWC uint8 (or float 0-255) and gives `Logits`."""
 
-    layout_stage = LAYOUT_STAGE
-
     def __init__(self, regions: int = 52, width: int = 144, dropout: float = 0.1) -> None:
         super().__init__()
         self.stem = nn.Sequential(

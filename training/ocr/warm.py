@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.ocr.network import PlateReader
+from training.ocr.network import LAYOUT_STAGE, PlateReader
 
 # Linear layers in the order of the exported file's nameless matrices.
 _ATTENTION = ("query", "key_value", "out")
@@ -46,7 +46,7 @@ def _pairs(reader: PlateReader) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
         found += [(block.first, block.norm1), (block.second, block.norm2)]  # type: ignore[list-item]
         if isinstance(block.shortcut, nn.Sequential):
             found.append((block.shortcut[0], block.shortcut[1]))
-        if number == reader.layout_stage:
+        if number == LAYOUT_STAGE:
             found.append((reader.layout[0], reader.layout[1]))
     return [
         (conv, norm)
