@@ -53,6 +53,12 @@ class Fused:
     """Frames whose own text is the fused text."""
     usable: bool
     """Enough evidence to tell anyone: two agreeing frames or one very sure one."""
+    frames: int
+    """Frames read, whatever the text."""
+    share: float
+    """Share of the readings' weight that agrees on the number of characters."""
+    end: float
+    """Probability that no further character follows."""
 
 
 def decode(result: OcrResult, weight: float, mono_ns: int) -> Reading:
@@ -110,7 +116,7 @@ def fuse(
     usable = enough and confidence >= settings.read_floor
     sure = usable and share >= settings.length_share and _above_floors(characters, end, settings)
     told = PlateReading(text, stacked, characters, region, region_prob, confidence, sure)
-    return Fused(told, agreeing, usable)
+    return Fused(told, agreeing, usable, len({r.mono_ns for r in spelled}), share, end)
 
 
 def differing(a: str, b: str) -> int:

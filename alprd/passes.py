@@ -184,10 +184,11 @@ class Pass:
         """The event that tells the pass as it now stands.
 
         ``detail`` (for ``alprd read`` and benchmarks, never stored): ``start_mono_ns`` and
-        ``end_mono_ns`` of the view, the last ``box``, the best detection ``score``, and the
-        numbers of ``frames`` and ``readings``.
+        ``end_mono_ns`` of the view, the last ``box``, the best detection ``score``, the ``widest``
+        box, the numbers of ``frames`` and ``readings``, and the evidence of the fused text:
+        frames ``agreeing`` of those ``read``, ``share`` of the length and ``end``.
         """
-        reading = self.usable
+        reading, fused = self.usable, self.fused
         self.told = reading
         first = self.first_mono_ns
         if reading is not None:
@@ -208,6 +209,11 @@ class Pass:
                 "frames": self.frames,
                 "score": self.score,
                 "readings": len(self.readings),
+                "widest": self.widest,
+                "agreeing": fused.agreeing if fused else 0,
+                "read": fused.frames if fused else 0,
+                "share": fused.share if fused else 0.0,
+                "end": fused.end if fused else 0.0,
             },
         )
 

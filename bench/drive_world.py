@@ -108,19 +108,24 @@ _source = source()
 """Taken as the code is loaded: files that change later do not change what is running."""
 
 
-def place(work: Path, seed: int, number: int, scenes: int) -> tuple[Path, int, str]:
+def place(
+    work: Path, seed: int, number: int, scenes: int, pool: range = BENCH_SEEDS
+) -> tuple[Path, int, str]:
     """Truth file, seed and camera of clip ``number`` of the benchmark's ``seed``.
+
+    Args:
+        pool: the seeds that clips are drawn from; those of test drives are for measuring only.
 
     Raises:
         InputError: the seed is outside the range reserved for the benchmark.
     """
     drawn, camera = seed * CLIPS + number, CAMERAS[number % len(CAMERAS)]
-    if not 0 <= drawn < len(BENCH_SEEDS) or number >= CLIPS:
+    if not 0 <= drawn < len(pool) or number >= CLIPS:
         raise InputError(
             f"seed {seed} has no clip {number}",
-            remedy=f"choose a seed from 0 to {len(BENCH_SEEDS) // CLIPS - 1}, or fewer plates",
+            remedy=f"choose a seed from 0 to {len(pool) // CLIPS - 1}, or fewer plates",
         )
-    own = BENCH_SEEDS[drawn]
+    own = pool[drawn]
     return work / f"{own}-{camera}-{scenes}.json", own, camera
 
 
@@ -235,11 +240,13 @@ def _work(truth: Path, seed: int, camera: str, scenes: int) -> int:
     )
 
 
-def wanted(work: Path, seed: int, plates: int, scenes: int) -> list[Clip]:
+def wanted(
+    work: Path, seed: int, plates: int, scenes: int, pool: range = BENCH_SEEDS
+) -> list[Clip]:
     """The rendered clips of a seed from the first on without a gap, up to ``plates`` plates."""
     found: list[Clip] = []
     while sum(clip.readable for clip in found) < plates:
-        truth, _, _ = place(work, seed, len(found), scenes)
+        truth, _, _ = place(work, seed, len(found), scenes, pool)
         if not truth.is_file():
             break
         found.append(load_clip(truth))
@@ -253,6 +260,7 @@ def render(
     scenes: int,
     jobs: int,
     progress: Callable[[int, int], None],
+    pool: range = BENCH_SEEDS,
 ) -> list[Clip]:
     """Render what is missing of the clips that hold ``plates`` readable plates.
 
@@ -260,6 +268,7 @@ def render(
         work: folder of the clips; made if need be. Clips found there are kept.
         jobs: processes.
         progress: called with the frames rendered in this run and the plates at hand.
+        pool: see :func:`place`.
 
     Raises:
         InputError: see :func:`place`; the folder cannot be written.
@@ -273,17 +282,17 @@ def render(
     known: dict[int, int] = {}
     running: dict[int, Future[int]] = {}
     rendered, following = 0, 0
-    with ProcessPoolExecutor(jobs, context, _begin_worker, (ticks,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _begin_worker, (ticks,)) as workers:
         while True:
             # A scene gives two plates as a rule: begin no clip that will not be needed.
             expected = sum(known.values()) + 2 * scenes * len(running)
             while len(running) < jobs and expected < plates:
-                truth, own, camera = place(work, seed, following, scenes)
+                truth, own, camera = place(work, seed, following, scenes, pool)
                 if truth.is_file():
                     known[following] = load_clip(truth).readable
                     expected += known[following]
                 else:
-                    running[following] = pool.submit(_work, truth, own, camera, scenes)
+                    running[following] = workers.submit(_work, truth, own, camera, scenes)
                     expected += 2 * scenes
                 following += 1
             if not running:
@@ -296,4 +305,4 @@ def render(
                 progress(rendered, sum(known.values()))
             for number in [n for n, future in running.items() if future.done()]:
                 known[number] = running.pop(number).result()
-    return wanted(work, seed, plates, scenes)
+    return wanted(work, seed, plates, scenes, pool)

@@ -19,6 +19,9 @@ BENCH_SEEDS = range(770_000_000, 771_000_000)
 """Seeds of the dense test drives that the benchmark renders (``sim.convoy``): no fixture, no test,
 no training run and no tuning uses one of them."""
 
+TUNING_SEEDS = range(880_000_000, 881_000_000)
+"""Seeds of the dense drives on which the reader's thresholds are set, and of nothing else."""
+
 _SPLIT_KEY: dict[str, int] = {"train": 0x7261696E, "test": 0x74657374}
 
 
