@@ -8,6 +8,7 @@ from typing import Final
 
 COMMANDS: Final = {
     "drives": "the whole road reader on thousands of plates of rendered test drives",
+    "floors": "what thresholds of a sure reading cost, on drives kept for setting them",
     "recognition": "this reader beside fast-alpr on the same frames",
 }
 """Name of a command, which is a module of this package with ``main(argv) -> exit code``."""
