@@ -17,7 +17,7 @@ from training.detector.evaluate import OnnxDetector, iou_matrix
 from training.detector.store import PictureStore
 
 REVIEW_FILE = "review.json"
-SURE = 0.65
+SURE = 0.5
 # Above this width (px of the photograph) the label is trusted: of large plates a young detector
 # surely finds parts.
 _WIDEST = 130.0
