@@ -1,0 +1,116 @@
+"""What must happen by the clock: heartbeat, expiry of cards, leave, gaps, purge.
+
+One worker looks every second. A purge also runs at boot, before anything collects: a car that was
+off for 60 days destroys then (R-460.5-2b).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from alprd.alerts import AlertBoard
+from alprd.audit import DAEMON, Event
+from alprd.clock import DisciplinedClock
+from alprd.collecting import Collecting
+from alprd.errors import RefusedError
+from alprd.mark import PurgeClock
+from alprd.permits import PermitBook
+from alprd.roster import RosterBook
+from alprd.session import LONGEST_GAP_S, SessionKeeper
+from alprd.store import Store
+from alprd.wire import EndReason
+from alprd.workers import Beat
+
+log = logging.getLogger(__name__)
+
+PURGE_EVERY_S: Final = 3600.0
+MARK_KEY: Final = "time-mark"
+"""Where the store keeps the time mark (:class:`alprd.mark.TimeMark`)."""
+
+
+class Keeper:
+    """The worker that looks at the clock.
+
+    Args:
+        camera_up: whether any camera gives pictures at this moment.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sessions: SessionKeeper,
+        board: AlertBoard,
+        permits: PermitBook,
+        roster: RosterBook,
+        clock: DisciplinedClock,
+        mark: PurgeClock,
+        collecting: Collecting,
+        camera_up: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._board = board
+        self._permits = permits
+        self._roster = roster
+        self._clock = clock
+        self._mark = mark
+        self._collecting = collecting
+        self._camera_up = camera_up
+        self._no_frame_since: float | None = None
+        self._last_frame_at: datetime | None = None
+        self._purged_at = -PURGE_EVERY_S
+
+    def run(self, beat: Beat) -> None:
+        """Look every second until told to stop."""
+        while not beat.sleep(1.0):
+            self._sessions.heartbeat()
+            self._board.expire()
+            self._check_leave()
+            self._check_gap()
+            if time.monotonic() - self._purged_at >= PURGE_EVERY_S:
+                self.purge()
+
+    def _check_leave(self) -> None:
+        """Permit lapsed, suspension, authority ended: collecting ends within a second."""
+        actor = self._collecting.actor
+        if not self._sessions.is_open or actor is None:
+            return
+        now, _ = self._clock.now()
+        try:
+            self._permits.check(now)
+            self._roster.authorise(actor.id, now=now)
+        except RefusedError as error:
+            log.warning("collecting ends: %s", error.reason)
+            reason: EndReason = "suspended" if error.reason == "suspended" else "permit_lapsed"
+            if error.reason not in {"suspended", "permit_lapsed", "no_permit"}:
+                reason = "signed_off"
+            self._store.record(Event.COLLECTION_REFUSED, detail={"reason": error.reason})
+            self._collecting.stop(reason, DAEMON)
+
+    def _check_gap(self) -> None:
+        """A gap of five minutes without any frame ends the session at the last frame."""
+        now = time.monotonic()
+        if self._camera_up() or not self._sessions.is_open:
+            self._no_frame_since = now
+            self._last_frame_at = self._clock.now()[0]
+        elif self._no_frame_since is not None and now - self._no_frame_since > LONGEST_GAP_S:
+            self._collecting.stop("no_camera", DAEMON, ended=self._last_frame_at)
+
+    def purge(self) -> None:
+        """Destroy what is past its life, by time that only trusted sources raise (R-460.5-2b)."""
+        self._purged_at = time.monotonic()
+        when = self._mark.purge_time()
+        if when is not None:
+            destroyed = self._store.expire(when)
+            if destroyed:
+                log.info("%d read(s) past their life were destroyed", destroyed)
+        self.save_mark()
+
+    def save_mark(self) -> None:
+        """Write down how far trusted time has come."""
+        self._store.set_meta(MARK_KEY, self._mark.tick().dump())
