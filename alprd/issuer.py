@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from alprd.errors import ModelError
 from alprd.frames import Image
-from alprd.models import check_providers, session_options
+from alprd.models import check_in_use, check_providers, session_options
 from alprd.records import STATES
 
 MAX_BATCH: Final = 8
@@ -76,6 +76,7 @@ class IssuerReader:
                 f"state model {model_path} cannot be loaded: {type(error).__name__}",
                 remedy=_REMEDY,
             ) from error
+        check_in_use(self._session, wanted)
         self.regions = tuple(label if label in STATES else None for label in labels)
         self._input = self._session.get_inputs()[0].name
         self._check(model_path)
@@ -110,7 +111,14 @@ class IssuerReader:
 
     def _check(self, model_path: Path | str) -> None:
         """Run once on grey: scores without softmax would be taken for certainty."""
-        found = self.read([np.full((self._height, self._width, 3), 114, np.uint8)])
+        try:
+            found = self.read([np.full((self._height, self._width, 3), 114, np.uint8)])
+        except (ModelError, ValueError) as error:
+            raise ModelError(
+                f"state model {model_path} does not work with pictures of "
+                f"{self._height} x {self._width} as its YAML says",
+                remedy=_REMEDY,
+            ) from error
         if found.shape != (1, len(self.regions)) or abs(float(found.sum()) - 1) > 0.02:
             raise ModelError(
                 f"state model {model_path}: the output is not a probability for each of the "

@@ -185,7 +185,14 @@ class PlateReader:
     def _check(self, model_path: Path | str) -> None:
         """Run once on grey: a head without its softmax would fuse into nonsense silently."""
         grey = np.full((self.config.img_height, self.config.img_width, 3), 114, np.uint8)
-        result = self.read([grey])[0]
+        try:
+            result = self.read([grey])[0]
+        except (ModelError, ValueError) as error:
+            raise ModelError(
+                f"OCR model {model_path} does not work with pictures of "
+                f"{self.config.img_height} x {self.config.img_width} as its YAML says",
+                remedy="use the YAML that belongs to the model, or install the package again",
+            ) from error
         sums = result.plate.sum(axis=1)
         if result.plate.shape[0] != self.config.max_plate_slots or np.abs(sums - 1).max() > 0.02:
             raise ModelError(

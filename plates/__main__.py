@@ -90,7 +90,11 @@ def main() -> None:
     options = parser.parse_args()
     image = SHEETS[options.sheet](np.random.default_rng(options.seed), FontPool.load("train"))
     sheet = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(options.out), sheet, [cv2.IMWRITE_JPEG_QUALITY, 80]):
+    try:
+        written = cv2.imwrite(str(options.out), sheet, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    except cv2.error:  # a suffix that no encoder knows
+        written = False
+    if not written:
         raise SystemExit(
             f"{options.out} cannot be written: name a .jpg or .png in a folder that exists"
         )

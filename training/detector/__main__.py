@@ -18,6 +18,7 @@ from training.detector import export, pool, report, store
 from training.detector.drives import SEEDS, drive_frames
 from training.detector.evaluate import OnnxDetector, Tally, letterbox
 from training.detector.review import review
+from training.detector.scenes import Mix
 from training.detector.train import Schedule, load_average, load_checkpoint, train
 from training.weights import write_weights
 
@@ -53,6 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--seed", type=int, default=1)
     training.add_argument(
         "--strict-licences", action="store_true", help="only sources with a traceable licence"
+    )
+    training.add_argument(
+        "--without",
+        choices=("frames", "pasted", "lettering"),
+        action="append",
+        default=[],
+        help="ablation: leave out rendered street scenes, plates set into photographs, or the "
+        "lettering painted as a negative (repeatable)",
     )
 
     commands.add_parser(
@@ -175,6 +184,7 @@ def main(argv: list[str] | None = None) -> int:
                 args.data,
                 args.work,
                 schedule,
+                mix=Mix().without(args.without),
                 strict=args.strict_licences,
                 threads=args.threads,
                 start=args.start,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,17 @@ class Mix:
     scatter: float = 0.1
     lettering: float = 0.25
     rendered: float = 0.1
+
+    def without(self, kinds: Sequence[str]) -> Mix:
+        """The mix of an ablation that leaves out ``frames``, ``pasted`` plates or ``lettering``."""
+        mix = self
+        if "frames" in kinds:
+            mix = replace(mix, rendered=0.0)
+        if "pasted" in kinds:
+            mix = replace(mix, cover=0.0, scatter=0.0)
+        if "lettering" in kinds:
+            mix = replace(mix, lettering=0.0)
+        return mix
 
 
 @dataclass(frozen=True)

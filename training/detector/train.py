@@ -182,6 +182,8 @@ def train(
         optimiser = optimiser_of(model, schedule)
         optimiser.load_state_dict(state["optimiser"])
         step, spent = int(state["step"]), float(state["minutes"])
+        if start is not None:
+            print(f"{last} is gone on from; {start} is not used")
     else:
         model = PlateDetector(config)
         if start is None:

@@ -271,6 +271,8 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
         averaged.state = state["averaged"]
         optimiser.load_state_dict(state["optimiser"])
         step, spent = int(state["step"]), float(state["spent"])
+        if plan.start is not None:
+            print(f"{work / 'checkpoint.pt'} is gone on from; {plan.start} is not used")
     pool = Pool(work / "pool", plan.without, plan.seed + step)
     if step == 0 and plan.start is not None:
         load_shipped(model, plan.start, pool.batch(512)[0])

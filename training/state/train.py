@@ -81,6 +81,8 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
         state = read_checkpoint(checkpoint)
         model.load_state_dict(state["model"])
         step, spent = int(state["step"]), float(state["spent"])
+        if plan.start is not None:
+            print(f"{checkpoint} is gone on from; {plan.start} is not used")
     elif plan.start is not None:
         read_weights(plan.start, model)
     else:
