@@ -77,6 +77,19 @@ evaluate: $(VENV)/.training ## write the figures of the model cards (DATA=../sha
 	$(BIN)/python -m training.ocr evaluate --data '$(DATA)' --card alprd/models/MODEL_CARD.md
 	$(BIN)/python -m training.state evaluate --data '$(DATA)' --card alprd/models/STATE_CARD.md
 
+# Packages go through a staging folder: make install DESTDIR=/tmp/stage
+DESTDIR ?=
+PREFIX ?= /opt/alprd
+ROLE ?= car
+INSTALL = $(BIN)/python tools/install.py --destdir '$(or $(DESTDIR),/)' --prefix '$(PREFIX)' --role '$(ROLE)'
+
+.PHONY: install uninstall
+install: $(VENV)/.demo ## into PREFIX=/opt/alprd with units and user (ROLE=car or central, DESTDIR=…)
+	$(INSTALL)
+
+uninstall: ## take it away again; configuration and reads stay
+	$(INSTALL) --uninstall
+
 .PHONY: bench-recognition
 bench-recognition: $(VENV)/.bench ## this reader beside fast-alpr, same frames (JSON=FILE)
 	$(BIN)/python -m bench recognition $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
