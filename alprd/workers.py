@@ -2,9 +2,13 @@
 
 A worker is a function that runs in a thread until told to stop and *beats* a monotonic timestamp
 as it goes. The reconcile step starts what should run, stops what should not, and restarts what
-died, with a capped backoff so that a broken device cannot spin the processor. A worker that is
-silent for longer than it may be cannot be killed (Python threads cannot), so it makes the whole
-process unhealthy: the systemd watchdog is then no longer fed and restarts the daemon.
+died, with a capped backoff: a worker that always dies at once is started 7 times in its first
+minute and twice a minute from then on, so it neither spins the processor nor stays dead for good.
+
+A worker that is silent for longer than it may be cannot be killed (Python threads cannot), so it
+makes the whole process unhealthy: the systemd watchdog is then no longer fed and restarts the
+daemon. A worker that dies again and again does so too (:data:`LAST_STRAW`), unless the others do
+well without it: a car with one dead camera goes on with the other.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S: Final = 0.5
 LONGEST_BACKOFF_S: Final = 30.0
+LAST_STRAW: Final = 10
+"""Deaths in a row, none after :data:`LONGEST_BACKOFF_S` of life, that a restart of the thread will
+not mend: about three minutes of them."""
 
 
 def describe(error: BaseException) -> str:
@@ -83,7 +90,8 @@ class Worker:
     """A row of the table.
 
     ``silence_s`` is the longest time it may go without a beat; ``wanted`` says whether it should
-    run now; a worker that is not ``required`` may be silent without stopping the watchdog.
+    run now; a worker that is not ``required`` may be silent without stopping the watchdog. One
+    that the others can do ``without`` may die for good, but not hang: it could hold a lock.
     """
 
     name: str
@@ -91,43 +99,99 @@ class Worker:
     silence_s: float = 30.0
     wanted: Callable[[], bool] = _always
     required: bool = True
+    without: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """How a worker does. ``age_s``: seconds since its last beat; None before the first start."""
+
+    name: str
+    alive: bool
+    fresh: bool
+    """It runs and beat in time, or should not run."""
+    required: bool
+    age_s: float | None
+    restarts: int
+    last_error: str
+    """Why it died the last time: kind and place, never what a foreign error quotes."""
 
 
 @dataclass(slots=True)
 class _State:
+    worker: Worker
     thread: threading.Thread | None = None
     beat: Beat | None = None
     failures: int = 0
+    """Starts in a row without :data:`LONGEST_BACKOFF_S` of life between them."""
     not_before: float = 0.0
     started: float = 0.0
+    restarts: int = 0
+    last_error: str = ""
+
+    @property
+    def alive(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+    def overdue(self) -> bool:
+        """Whether it should have beaten by now."""
+        if not self.worker.wanted():
+            return False
+        if self.failures > LAST_STRAW and not self.worker.without:
+            return True
+        now = time.monotonic()
+        if not self.alive:
+            return now - self.not_before > self.worker.silence_s
+        return self.beat is not None and self.beat.age_s() > self.worker.silence_s
 
 
 class Supervisor:
-    """Holds the table to what is wanted; call :meth:`reconcile` about once a second."""
+    """Holds the table to what is wanted; call :meth:`reconcile` about once a second.
+
+    Any thread may ask; the table may change while it runs.
+    """
 
     def __init__(self, table: Sequence[Worker]) -> None:
-        self._table = tuple(table)
-        self._states = {worker.name: _State() for worker in self._table}
+        self._lock = threading.RLock()
+        self._states = {worker.name: _State(worker) for worker in table}
+
+    def add(self, worker: Worker) -> None:
+        """A further row; the next :meth:`reconcile` starts it.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        with self._lock:
+            if worker.name in self._states:
+                raise ValueError(f"worker {worker.name} is in the table")
+            self._states[worker.name] = _State(worker)
+
+    def remove(self, name: str, *, timeout_s: float = 4.0) -> bool:
+        """Take a row out and end its worker; False when it did not return in time."""
+        with self._lock:
+            state = self._states.pop(name)
+        return not _stop([state], timeout_s)
 
     def reconcile(self) -> None:
         """Start, stop and restart workers so that the table holds."""
         now = time.monotonic()
-        for worker in self._table:
-            state = self._states[worker.name]
-            alive = state.thread is not None and state.thread.is_alive()
-            wanted = worker.wanted()
-            if alive and not wanted and state.beat is not None:
-                state.beat.stop()
-            elif wanted and not alive and now >= state.not_before:
-                if state.thread is not None:
-                    log.warning("worker %s is started again", worker.name)
-                self._start(worker, state)
-            elif alive and now - state.started > LONGEST_BACKOFF_S:
-                state.failures = 0
+        with self._lock:
+            for state in self._states.values():
+                wanted = state.worker.wanted()
+                if state.alive and not wanted and state.beat is not None:
+                    state.beat.stop()
+                elif wanted and not state.alive and now >= state.not_before:
+                    if state.thread is not None:
+                        state.restarts += 1
+                        log.warning("worker %s is started again", state.worker.name)
+                    self._start(state)
+                elif state.alive and now - state.started > LONGEST_BACKOFF_S:
+                    state.failures = 0
 
-    def _start(self, worker: Worker, state: _State) -> None:
-        beat = Beat()
-        backoff = min(FIRST_BACKOFF_S * 2**state.failures, LONGEST_BACKOFF_S)
+    @staticmethod
+    def _start(state: _State) -> None:
+        worker, beat = state.worker, Beat()
+        backoff = min(FIRST_BACKOFF_S * 2 ** min(state.failures, 16), LONGEST_BACKOFF_S)
         state.beat = beat
         state.started = time.monotonic()
         state.not_before = state.started + backoff
@@ -137,41 +201,63 @@ class Supervisor:
             try:
                 worker.run(beat)
             except Exception as error:  # noqa: BLE001 - one worker never ends the others
-                log.error("worker %s ended by %s", worker.name, describe(error))
+                state.last_error = describe(error)
+                log.error("worker %s ended by %s", worker.name, state.last_error)
+            else:
+                if not beat.stopping:
+                    state.last_error = "it returned without being asked to"
+                    log.error("worker %s: %s", worker.name, state.last_error)
 
-        state.thread = threading.Thread(target=body, name=worker.name, daemon=True)
-        state.thread.start()
+        thread = threading.Thread(target=body, name=worker.name, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # no thread or no memory is to be had at this moment
+            state.last_error = "the system gives no further thread"
+            log.error("worker %s: %s", worker.name, state.last_error)
+        else:
+            state.thread = thread
 
     def silent(self) -> list[str]:
-        """Names of required workers that should run and have not beaten in time."""
-        found = []
-        for worker in self._table:
-            state = self._states[worker.name]
-            if not worker.required or not worker.wanted():
-                continue
-            dead = state.thread is None or not state.thread.is_alive()
-            age = (
-                time.monotonic() - state.not_before
-                if dead
-                else (state.beat.age_s() if state.beat else 0.0)
-            )
-            if age > worker.silence_s:
-                found.append(worker.name)
-        return found
+        """Names of required workers that are not fresh."""
+        with self._lock:
+            return [
+                name
+                for name, state in self._states.items()
+                if state.worker.required and state.overdue()
+            ]
+
+    def statuses(self) -> list[WorkerStatus]:
+        """How every worker does."""
+        with self._lock:
+            return [
+                WorkerStatus(
+                    name=name,
+                    alive=state.alive,
+                    fresh=not state.overdue(),
+                    required=state.worker.required,
+                    age_s=state.beat.age_s() if state.beat else None,
+                    restarts=state.restarts,
+                    last_error=state.last_error,
+                )
+                for name, state in self._states.items()
+            ]
 
     def stop(self, names: Sequence[str] | None = None, *, timeout_s: float = 4.0) -> list[str]:
         """Ask workers to return and wait; names of those that did not."""
-        chosen = [w.name for w in self._table if names is None or w.name in names]
-        for name in chosen:
-            beat = self._states[name].beat
-            if beat is not None:
-                beat.stop()
-        end = time.monotonic() + timeout_s
-        late = []
-        for name in chosen:
-            thread = self._states[name].thread
-            if thread is not None:
-                thread.join(max(0.0, end - time.monotonic()))
-                if thread.is_alive():
-                    late.append(name)
-        return late
+        with self._lock:
+            chosen = [s for name, s in self._states.items() if names is None or name in names]
+        return _stop(chosen, timeout_s)
+
+
+def _stop(states: Sequence[_State], timeout_s: float) -> list[str]:
+    for state in states:
+        if state.beat is not None:
+            state.beat.stop()
+    end = time.monotonic() + timeout_s
+    late = []
+    for state in states:
+        if state.thread is not None:
+            state.thread.join(max(0.0, end - time.monotonic()))
+            if state.thread.is_alive():
+                late.append(state.worker.name)
+    return late

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -119,3 +121,121 @@ def test_our_own_errors_are_told_in_full_and_foreign_ones_without_their_words() 
     except ValueError as error:
         assert "QQZ999" not in describe(error)
         assert "test_workers.py" in describe(error)
+
+
+def test_a_worker_that_always_dies_neither_spins_nor_stays_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A hundredth of the real times: this second stands for 100 s.
+    monkeypatch.setattr(workers, "FIRST_BACKOFF_S", 0.005)
+    monkeypatch.setattr(workers, "LONGEST_BACKOFF_S", 0.3)
+    runs: list[float] = []
+
+    def fail(beat: Beat) -> None:
+        runs.append(time.monotonic())
+        raise StoreError("disk is full")
+
+    supervisor = Supervisor([Worker("one", fail)])
+    start = time.monotonic()
+    while time.monotonic() - start < 2.0:
+        supervisor.reconcile()
+        time.sleep(0.002)
+    first_minute = [at for at in runs if at - start < 0.6]
+    assert 5 <= len(first_minute) <= 8
+    later = [at for at in runs if at - start > 0.9]
+    assert 2 <= len(later) <= 4  # every 0.3 s, and still at the end
+    [status] = supervisor.statuses()
+    assert status.restarts == len(runs) - 1
+    assert status.last_error.startswith("StoreError: disk is full")
+
+
+def test_endless_deaths_of_a_worker_that_is_needed_make_the_process_unhealthy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(workers, "LONGEST_BACKOFF_S", 0.002)
+    supervisor = Supervisor(
+        [
+            Worker("keeper", lambda beat: None),
+            Worker("camera", lambda beat: None, without=True),
+        ]
+    )
+
+    def told() -> bool:
+        supervisor.reconcile()
+        return supervisor.silent() != []
+
+    until(told)
+    assert supervisor.silent() == ["keeper"]
+    by_name = {status.name: status for status in supervisor.statuses()}
+    assert by_name["keeper"].restarts >= workers.LAST_STRAW
+    assert not by_name["keeper"].fresh and by_name["camera"].fresh
+    assert by_name["camera"].last_error == "it returned without being asked to"
+
+
+def test_a_worker_that_lived_long_starts_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "FIRST_BACKOFF_S", 0.05)
+    monkeypatch.setattr(workers, "LONGEST_BACKOFF_S", 0.2)
+    runs: list[float] = []
+    end: list[float] = []
+
+    def work(beat: Beat) -> None:
+        runs.append(time.monotonic())
+        beat.sleep(0.01 if len(runs) < 4 else 0.5)
+        end.append(time.monotonic())
+
+    supervisor = Supervisor([Worker("one", work)])
+
+    def five() -> bool:
+        supervisor.reconcile()
+        time.sleep(0.002)
+        return len(runs) == 5
+
+    until(five)
+    assert runs[4] - end[3] < 0.05
+    assert supervisor.stop() == []
+
+
+def test_the_table_changes_while_it_runs() -> None:
+    ran: list[str] = []
+
+    def work(beat: Beat) -> None:
+        ran.append(threading.current_thread().name)
+        beat.sleep(10)
+
+    supervisor = Supervisor([Worker("front", work)])
+    supervisor.reconcile()
+    supervisor.add(Worker("left", work))
+    with pytest.raises(ValueError, match="left"):
+        supervisor.add(Worker("left", work))
+    supervisor.reconcile()
+    until(lambda: ran == ["front", "left"])
+    assert supervisor.remove("front")
+    supervisor.reconcile()
+    assert [status.name for status in supervisor.statuses()] == ["left"]
+    assert supervisor.stop() == []
+    assert not any(thread.name in ran for thread in threading.enumerate())
+
+
+def test_a_worker_for_which_there_is_no_thread_is_tried_again() -> None:
+    # In a process of its own: a limit cannot be raised again. What a unit's TasksMax= does.
+    program = (
+        "import resource, threading, time\n"
+        "from alprd import workers\n"
+        "from alprd.workers import Supervisor, Worker\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_AS)\n"
+        "threading.stack_size(512 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (300 << 20, hard))\n"
+        "supervisor = Supervisor([Worker('one', lambda beat: beat.sleep(30))])\n"
+        "supervisor.reconcile()\n"
+        "[status] = supervisor.statuses()\n"
+        "assert not status.alive and 'thread' in status.last_error, status\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (hard, hard))\n"
+        "time.sleep(workers.FIRST_BACKOFF_S + 0.1)\n"
+        "supervisor.reconcile()\n"
+        "assert supervisor.statuses()[0].alive\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
