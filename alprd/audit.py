@@ -48,6 +48,7 @@ class Event(StrEnum):
     READS_EXPIRED = "reads.expired"
     CONFIG_CHANGED = "config.changed"
     QUEUE_QUARANTINED = "queue.quarantined"
+    SELF_CHECKED = "daemon.self-checked"
 
 
 @dataclass(frozen=True, slots=True)

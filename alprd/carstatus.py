@@ -21,6 +21,7 @@ class StatusBook:
 
     Args:
         targets: the verified set in force, if any.
+        alarms: what is wrong with the car itself, in words ready to show.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class StatusBook:
         dock: DockSync,
         collecting: Collecting,
         targets: Callable[[], TargetSet | None],
+        alarms: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._devices = devices
         self._clock = clock
@@ -43,6 +45,7 @@ class StatusBook:
         self._dock = dock
         self._collecting = collecting
         self._targets = targets
+        self._alarms = alarms
 
     def now(self) -> CarStatus:
         """The state of the car at this moment."""
@@ -73,4 +76,5 @@ class StatusBook:
             person=actor.name if actor else None,
             list_warn_hours=policy.list_warn_hours if policy else 24,
             list_stop_hours=policy.list_stop_hours if policy else 72,
+            alarms=self._alarms(),
         )

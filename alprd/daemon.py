@@ -41,6 +41,7 @@ from alprd.process import harden, lock_state, notify
 from alprd.profiles import PROFILES
 from alprd.reader import load
 from alprd.roster import RosterBook
+from alprd.selfcheck import SelfCheck
 from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.sync import DockSync
@@ -134,6 +135,7 @@ class Daemon:
             on_permit=self.permits.renew,
             on_targets=self._adopt,
         )
+        self.self_check = SelfCheck(self.devices.reader, trail=self.store, now=self.clock.now)
         self.status = StatusBook(
             devices=self.devices,
             clock=self.clock,
@@ -143,6 +145,7 @@ class Daemon:
             dock=self.dock,
             collecting=self.collecting,
             targets=lambda: self.targets,
+            alarms=lambda: tuple(filter(None, (self.self_check.alarm,))),
         )
 
     # --- life -------------------------------------------------------------------------------
@@ -199,6 +202,7 @@ class Daemon:
             *lanes,
             Worker("keeper", self.keeper.run, silence_s=20.0),
             Worker("dock", self.dock.run, silence_s=180.0, required=False),
+            Worker("self-check", self.self_check.run, silence_s=120.0, required=False),
         ]
 
     # --- what central pushes ----------------------------------------------------------------

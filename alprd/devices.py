@@ -52,8 +52,12 @@ class Devices:
         self.cameras = [Camera(camera_config(section, config)) for section in config.camera]
         self.lanes = [self._lane(camera) for camera in self.cameras]
 
+    def reader(self, name: str) -> RoadReader:
+        """A reader of its own over the models that all cameras share."""
+        return RoadReader(name, self._detector, self._ocr, self._settings)
+
     def _lane(self, camera: Camera) -> Lane:
-        reader = RoadReader(camera.config.name, self._detector, self._ocr, self._settings)
+        reader = self.reader(camera.config.name)
         return Lane(camera, reader, self._collector, self._collecting)
 
     def start(self) -> None:

@@ -56,6 +56,8 @@ class CarStatus:
     person: str | None = None
     list_warn_hours: float = 24
     list_stop_hours: float = 72
+    alarms: tuple[str, ...] = ()
+    """What is wrong with the car itself, in words ready to show; never plates or names."""
 
     def list_light(self) -> Light:
         """Colour of the oldest list; no list at all stops matching too."""
@@ -111,6 +113,7 @@ class CarStatus:
             "session_open": self.session_open,
             "plates_read": self.plates_read,
             "person": self.person,
+            "alarms": list(self.alarms),
         }
 
 
