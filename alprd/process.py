@@ -1,4 +1,10 @@
-"""What the daemon asks of the operating system: hardening, one at a time, a word to systemd."""
+"""What the daemon asks of the operating system: hardening, one at a time, a word to systemd.
+
+Bounds: the threads of OpenCV and ONNX Runtime are set (:mod:`alprd.reader`), so the number of
+threads is constant while the daemon runs. Memory has the unit's ``MemoryMax=``: at that limit the
+kernel kills the daemon, systemd starts it again, and what was committed is safe as after any loss
+of power (R-460.5-2). Within a worker a failed allocation ends that worker only.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +13,12 @@ import fcntl
 import os
 import resource
 import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from alprd.errors import StoreError
 
@@ -41,11 +51,72 @@ def lock_state(folder: Path) -> TextIO:
     return handle
 
 
-def notify(state: str) -> None:
-    """Tell systemd, when it started us (sd_notify(3))."""
+def notify(*lines: str) -> bool:
+    """Tell systemd, when it started us (sd_notify(3)); whether it could be told.
+
+    Args:
+        lines: such as ``READY=1`` or ``STATUS=2 of 2 cameras``; sent as one message.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
-        return
+        return False
     name = "\0" + address[1:] if address.startswith("@") else address
+    told = "\n".join(line.replace("\n", " ") for line in lines)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out, contextlib.suppress(OSError):
-        out.sendto(state.encode(), name)
+        out.setblocking(False)  # a systemd that does not listen must not hold the daemon up
+        out.sendto(told.encode(), name)
+        return True
+    return False
+
+
+def reloading() -> None:
+    """Tell systemd that the configuration is read again; ``READY=1`` must follow."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def start_again(*, keep: Sequence[int] = ()) -> NoReturn:
+    """Replace this process by a fresh one of the same command line, under the same number.
+
+    Call it with everything stopped and closed. What still hangs in a dead source dies here, and
+    no file stays open in the new life but standard streams and ``keep``.
+    """
+    for entry in Path("/proc/self/fd").iterdir():
+        number = int(entry.name)
+        if number > 2 and number not in keep:
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
+                os.set_inheritable(number, False)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - own command
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What this process holds at one moment."""
+
+    resident_bytes: int
+    private_bytes: int
+    """Anonymous memory: not what files of the program are mapped."""
+    threads: int
+    files: int
+    """Open descriptors."""
+
+
+def footprint(pid: int | None = None) -> Footprint:
+    """Memory, threads and files of a process (default: this one), from ``/proc``.
+
+    Raises:
+        OSError: there is no such process, or it is not ours to look at.
+    """
+    folder = Path("/proc") / ("self" if pid is None else str(pid))
+    values: dict[str, int] = {}
+    for line in (folder / "status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name in {"VmRSS", "RssAnon", "Threads"}:
+            values[name] = int(value.split()[0])
+    return Footprint(
+        resident_bytes=values.get("VmRSS", 0) * 1024,
+        private_bytes=values.get("RssAnon", 0) * 1024,
+        threads=values.get("Threads", 0),
+        files=sum(1 for _ in (folder / "fd").iterdir()) - (pid is None),
+    )

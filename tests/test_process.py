@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from hypothesis import strategies as st
 
 from alprd.errors import StoreError
 from alprd.mark import TimeMark
-from alprd.process import lock_state, notify
+from alprd.process import footprint, lock_state, notify, reloading
 
 
 def test_two_daemons_cannot_hold_one_state_folder(tmp_path: Path) -> None:
@@ -49,9 +53,75 @@ def test_systemd_is_told_over_its_socket(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
         notify("READY=1")
         assert listener.recv(100) == b"READY=1"
-    notify("WATCHDOG=1")  # nobody listens any more: no error
+        assert notify("STATUS=2 of 2\ncameras", "WATCHDOG=1")
+        assert listener.recv(100) == b"STATUS=2 of 2 cameras\nWATCHDOG=1"
+        before = time.monotonic_ns() // 1000
+        reloading()
+        said, stamp = listener.recv(100).decode().split("\n")
+        assert said == "RELOADING=1"
+        assert before <= int(stamp.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+    assert not notify("WATCHDOG=1")  # nobody listens any more: no error
     monkeypatch.delenv("NOTIFY_SOCKET")
-    notify("WATCHDOG=1")
+    assert not notify("WATCHDOG=1")
+
+
+def test_a_systemd_that_does_not_listen_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        start = time.monotonic()
+        results = [notify("WATCHDOG=1") for _ in range(2000)]
+    assert results[0] and not results[-1]
+    assert time.monotonic() - start < 5
+
+
+def test_a_fresh_start_keeps_the_number_and_no_file(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys, threading\n"
+        "from pathlib import Path\n"
+        "from alprd.process import start_again\n"
+        "marks = Path(sys.argv[1])\n"
+        "first = not marks.exists()\n"
+        "with marks.open('a') as out:\n"
+        "    print(os.getpid(), sorted(int(p.name) for p in Path('/proc/self/fd').iterdir()),"
+        " threading.active_count(), sep='|', file=out)\n"
+        "if first:\n"
+        "    threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "    leaked = os.open('/dev/null', os.O_RDONLY)\n"
+        "    os.set_inheritable(leaked, True)\n"
+        "    kept = os.dup(leaked)\n"
+        "    os.set_inheritable(kept, True)\n"
+        "    os.dup2(kept, 40)\n"
+        "    start_again(keep=[40])\n"
+    )
+    marks = tmp_path / "marks"
+    subprocess.run([sys.executable, str(program), str(marks)], check=True, timeout=60)
+    first, second = (line.split("|") for line in marks.read_text().splitlines())
+    assert first[0] == second[0]
+    assert second[2] == "1"
+    before, after = (set(json.loads(line[1])) for line in (first, second))
+    assert after == before | {40}
+
+
+def test_the_footprint_tells_memory_threads_and_files(tmp_path: Path) -> None:
+    before = footprint()
+    assert before.resident_bytes > 10_000_000
+    assert before.resident_bytes >= before.private_bytes > 1_000_000
+    block = bytearray(os.urandom(1)) * 50_000_000
+    gate = threading.Event()
+    thread = threading.Thread(target=gate.wait)
+    thread.start()
+    with (tmp_path / "file").open("w"):
+        after = footprint()
+    gate.set()
+    thread.join()
+    assert after.private_bytes - before.private_bytes > 45_000_000 and block[-1] == block[0]
+    assert after.threads == before.threads + 1
+    assert after.files == before.files + 1
 
 
 _times = st.none() | st.datetimes(
