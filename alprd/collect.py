@@ -51,8 +51,9 @@ class Collector:
 
     Args:
         targets: the verified lists, keys and policy in force, or None before the first dock.
-        witness: where each committed read is told, as a JSON line of id and sureness, never the
-            plate; for the demo's scorecard and the crash bench, which must count from outside.
+        witness: where each committed read is told, as a JSON line of id, sureness and
+            instants, never the plate; for the demo's scorecard and the crash bench, which must
+            count from outside.
     """
 
     def __init__(
@@ -200,7 +201,13 @@ class Collector:
         envelope = seal_read(read, agency=self._agency, vehicle=self._vehicle, intake_key=key)
         self._store.commit_read(envelope, hit=hit, session_row=row)
         if self._witness is not None:
-            line = {"id": read.id, "sure": reading.sure, "mono_ns": time.monotonic_ns()}
+            line = {
+                "id": read.id,
+                "sure": reading.sure,
+                "mono_ns": time.monotonic_ns(),
+                # The pass's last frame: between the two instants the read was in RAM alone.
+                "last_frame_mono_ns": (event.detail or {}).get("end_mono_ns", event.best_mono_ns),
+            }
             self._witness.write(json.dumps(line) + "\n")
             self._witness.flush()
 

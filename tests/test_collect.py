@@ -183,7 +183,7 @@ def test_a_plain_plate_is_committed_and_shown_to_nobody(rig: Rig) -> None:
     assert rig.reads() == ["ZQX417"]
     assert rig.shown() == []
     line = json.loads(rig.witness.getvalue())
-    assert set(line) == {"id", "sure", "mono_ns"}
+    assert set(line) == {"id", "sure", "mono_ns", "last_frame_mono_ns"}
     assert "ZQX417" not in rig.witness.getvalue()
 
 
