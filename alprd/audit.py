@@ -48,7 +48,20 @@ class Event(StrEnum):
     READS_EXPIRED = "reads.expired"
     CONFIG_CHANGED = "config.changed"
     QUEUE_QUARANTINED = "queue.quarantined"
+    ALERT_HELD = "alert.held"
+    ALERT_RELEASED = "alert.released"
+    ALERT_HELD_ENDED = "alert.held-ended"
+    KILL_ORDERED = "device.kill-ordered"
+    ORDER_REFUSED = "device.order-refused"
+    RETIRE_ORDERED = "device.retire-ordered"
+    KEYS_DESTROYED = "device.keys-destroyed"
     SELF_CHECKED = "daemon.self-checked"
+    QUEUE_SALVAGED = "queue.salvaged"
+    QUARANTINE_DESTROYED = "queue.quarantine-destroyed"
+    PURGE_FAILED = "reads.purge-failed"
+    READS_LOST = "reads.lost"
+    DISK_LOW = "disk.low"
+    DISK_ENOUGH = "disk.enough"
 
 
 @dataclass(frozen=True, slots=True)

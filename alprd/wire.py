@@ -15,6 +15,8 @@ certificate; the car checks the CA against the pin in its one-time code)::
     POST /v1/enrol      EnrolRequest            -> EnrolReply
     GET  /v1/hello                              -> SignedDocument "hello" (CentralTime)
     GET  /v1/permit                             -> SignedDocument "permit" (Permit)
+    GET  /v1/orders                             -> SignedDocument "orders" (Orders)
+    POST /v1/wipe       SignedDocument "wipe" (WipeCertificate)   -> "ack" (Ack)
     POST /v1/batches    batch body              -> SignedDocument "receipt" (Receipt)
     POST /v1/sessions   SignedDocument "sessions" (SessionReport) -> "ack" (Ack)
     POST /v1/audit      SignedDocument "audit" (AuditReport)      -> "ack" (Ack)
@@ -161,9 +163,61 @@ class Ack(Closed):
 
     agency: Name
     vehicle: Name
-    kind: Literal["sessions", "audit"]
+    kind: Literal["sessions", "audit", "wipe"]
     ids: tuple[Id, ...] = ()
     seq: int = 0
+
+
+# --- orders and their execution -------------------------------------------------------------
+
+KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""What names an enrolment to both sides: ``alprd.crypto.key_id`` of the car's batch key."""
+
+
+class Orders(Closed):
+    """What central orders this very car to do, signed (R-CJIS-5).
+
+    ``nonce`` echoes the question and ``enrolment`` names the keys, so that an order can neither
+    be played to another car nor to the same car after it was enrolled again.
+    """
+
+    agency: Name
+    vehicle: Name
+    enrolment: KeyId
+    nonce: str
+    kill: Id | None = None
+    """Serial of the order to destroy all keys and data, if there is one."""
+    ordered: Utc | None = None
+
+
+class WipeCertificate(Closed):
+    """The car's own statement of what it destroyed; signed by its batch key before that dies.
+
+    Counts are ``None`` where the queue could not be read any more. ``keys_last`` are destroyed
+    after the report, which needs them.
+    """
+
+    agency: Name
+    vehicle: Name
+    reader: str
+    enrolment: KeyId
+    serial: Id
+    kind: Literal["retired", "killed"]
+    order: Id | None
+    by: str
+    reason: str
+    at: Utc
+    at_trusted: bool
+    keys_destroyed: tuple[str, ...]
+    keys_last: tuple[str, ...]
+    reads_lost: int | None
+    sessions_lost: int | None
+    events_lost: int | None
+    reads_committed: int | None
+    audit_seq: int | None
+    audit_digest: Digest | None
+    method: str
+    version: str
 
 
 # --- sessions: the rows of the public log ---------------------------------------------------

@@ -14,7 +14,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"records"}),
     frozenset({"crypto", "config", "workers", "ledger", "process"}),
     frozenset({"wire"}),
-    frozenset({"audit", "frames", "models", "profiles"}),
+    frozenset({"audit", "frames", "journal", "models", "profiles"}),
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
     ),
@@ -34,8 +34,8 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"gps", "passes", "targets", "alerts", "outbound", "session"}),
-    frozenset({"reader", "permits"}),
-    frozenset({"sync", "photo", "collect", "selfcheck"}),
+    frozenset({"reader", "permits", "orders", "custody"}),
+    frozenset({"sync", "photo", "collect", "selfcheck", "retire"}),
     frozenset({"mdt", "lanes"}),
     frozenset({"devices"}),
     frozenset({"doctor"}),
