@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"records"}),
+    frozenset({"records", "instants"}),
     frozenset({"crypto", "config", "workers", "ledger", "process"}),
     frozenset({"wire"}),
-    frozenset({"audit", "frames", "journal", "models", "profiles"}),
+    frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
     ),
@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "cards",
         }
     ),
-    frozenset({"gps", "passes", "targets", "alerts", "outbound", "session"}),
+    frozenset({"gps", "passes", "targets", "alerts", "outbound", "session", "lives"}),
     frozenset({"reader", "permits", "orders", "custody"}),
     frozenset({"sync", "photo", "collect", "selfcheck", "retire"}),
     frozenset({"mdt", "lanes"}),
