@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from alprd import __version__
 from alprd.crypto import canonical, sha256_hex
 from alprd.errors import AuditError
 from alprd.wire import AuditEvent
@@ -92,8 +95,56 @@ class Trail(Protocol):
 
 
 def digest(fields: Mapping[str, object]) -> str:
-    """Digest of an event's fields, ``digest`` itself left out."""
-    return sha256_hex(canonical({k: v for k, v in fields.items() if k != "digest"}))
+    """Digest of an event's fields, ``digest`` itself left out, and a local offset not told."""
+    told = {k: v for k, v in fields.items() if k != "digest" and (k != "local_offset" or v)}
+    return sha256_hex(canonical(told))
+
+
+def local_offset(at: datetime, zone: str) -> str:
+    """``+HH:MM`` of local time in an IANA zone at an instant; empty when the zone is unknown."""
+    try:
+        return at.astimezone(ZoneInfo(zone)).isoformat(timespec="minutes")[16:] if zone else ""
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ""
+
+
+def next_event(
+    before: AuditEvent | None,
+    event: Event,
+    actor: Actor,
+    *,
+    at: datetime,
+    at_trusted: bool,
+    zone: str,
+    device: str,
+    session: str | None,
+    subjects: Sequence[str],
+    detail: Mapping[str, str | int | bool],
+) -> AuditEvent:
+    """The event that follows ``before`` in the chain: who, when, where, what (R-AT-2).
+
+    Args:
+        zone: IANA name of the agency's zone, empty when unknown.
+        device: the vehicle, recorded as *where*.
+    """
+    made = AuditEvent(
+        seq=before.seq + 1 if before else 1,
+        at=at,
+        at_trusted=at_trusted,
+        event=event.value,
+        actor=actor.id,
+        actor_name=actor.name,
+        role=actor.role,
+        device=device,
+        session=session,
+        subjects=tuple(subjects),
+        detail=dict(detail),
+        version=__version__,
+        local_offset=local_offset(at, zone),
+        previous=before.digest if before else FIRST,
+        digest=FIRST,
+    )
+    return made.model_copy(update={"digest": digest(made.model_dump(mode="json"))})
 
 
 def verify_chain(events: Iterable[AuditEvent], *, previous: str = FIRST, seq: int = 0) -> int:

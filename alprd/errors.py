@@ -3,11 +3,13 @@
 Hierarchy::
 
     AlprdError                 exit code 1
+    ├── SelfTestError          4   the cryptography does not give its known answers
     ├── ConfigError            2   the configuration names something impossible
     ├── InputError             1   a file, picture, list or line that cannot be used
     ├── EnvelopeError          4   a sealed read that does not open or does not fit
     ├── SignatureError         4   a signature that does not verify
     ├── StoreError             5   the queue or a database cannot be used
+    │   └── DiskFullError      5   there is no room for it
     ├── AuditError             5   the trail cannot be written, so the act must fail (R-AT-3)
     ├── RefusedError           6   a rule forbids the act (sign-on, permit, policy, training)
     ├── CameraError            7
@@ -58,6 +60,12 @@ class EnvelopeError(AlprdError):
     exit_code = 4
 
 
+class SelfTestError(AlprdError):
+    """The cryptography of this machine does not give its known answers."""
+
+    exit_code = 4
+
+
 class SignatureError(AlprdError):
     """A signature that does not verify, or was made by an unexpected key."""
 
@@ -68,6 +76,10 @@ class StoreError(AlprdError):
     """The queue or a database cannot be opened, read or written."""
 
     exit_code = 5
+
+
+class DiskFullError(StoreError):
+    """The file system of the state folder has no room left."""
 
 
 class AuditError(StoreError):

@@ -13,7 +13,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"records", "instants"}),
     frozenset({"crypto", "config", "workers", "ledger", "process"}),
-    frozenset({"wire"}),
+    frozenset({"wire", "selftest"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
@@ -40,6 +40,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"devices"}),
     frozenset({"doctor"}),
     frozenset({"collecting"}),
+    frozenset({"disk"}),
     frozenset({"keeper", "carstatus"}),
     frozenset({"daemon"}),
     frozenset({"demo"}),
