@@ -1,20 +1,18 @@
-"""Time and place of a frame: UTC disciplined by GPS, and the interpolated position.
+"""Time of a frame: UTC disciplined by GPS and by central's signed time.
 
 Frames are stamped on the monotonic clock (:func:`time.monotonic_ns`), which never steps. This
-module maps those stamps to UTC and to a position, and says truthfully when it cannot
-(R-460.4.1-a2). A car's system clock may stand at 1970 or 2099 after a flat battery, so it is only
-a fallback, always marked untrusted.
+module maps those stamps to UTC and says truthfully when it cannot (R-460.4.1-a2). A car's system
+clock may stand at 1970 or 2099 after a flat battery, so it is only a fallback, always marked
+untrusted, and not even that where certain time proves it wrong.
 
 :class:`DisciplinedClock` estimates ``UTC - monotonic`` as the median of recent agreeing GPS
-observations. The time a sentence takes to arrive (0.05 to 0.5 s) is accepted as error.
-:class:`PositionTrack` interpolates fixes at a frame's instant. What destruction goes by is in
-:mod:`alprd.mark`.
+observations. The time a sentence takes to arrive (0.05 to 0.5 s) is accepted as error. The
+position is in :mod:`alprd.place`, what destruction goes by in :mod:`alprd.mark`.
 """
 
 from __future__ import annotations
 
 import bisect
-import math
 import statistics
 import threading
 import time
@@ -24,9 +22,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from alprd.records import Position
+from alprd.instants import DRIFT, SECOND, from_ns, suspended_ns, to_ns
+from alprd.place import PositionTrack
 
-SECOND: Final = 1_000_000_000
+__all__ = ["SECOND", "ClockStatus", "DisciplinedClock", "PositionTrack", "from_ns", "to_ns"]
+
 TOLERANCE_NS: Final = SECOND // 2
 """Observations this close to one another agree: jitter of NMEA over 4800 baud stays below it."""
 ACQUIRE: Final = (5, 4 * SECOND)
@@ -37,10 +37,9 @@ HOLDOVER_NS: Final = 30 * 60 * SECOND
 """Trust without GPS: a crystal at 100 ppm drifts 0.18 s in 30 minutes."""
 CENTRAL_HOLDOVER_NS: Final = 24 * 3600 * SECOND
 """The same after central's signed time, which was only good to seconds: 8.6 s a day."""
-DRIFT: Final = 1e-4
-"""Bound of the crystal's error, 100 ppm."""
 CENTRAL_TOLERANCE_NS: Final = 60 * SECOND
-"""GPS further than this from central's signed time of the same boot is disbelieved."""
+"""GPS further than this from central's signed time of the same boot is disbelieved; so is any
+time this far outside what certain time allows."""
 SLEW: Final = 0.05
 """A backward correction slows time by this share instead of stepping back."""
 SLEW_MAX_NS: Final = 20 * SECOND
@@ -50,23 +49,14 @@ EARLIEST: Final = datetime(2025, 1, 1, tzinfo=UTC)
 LATEST: Final = EARLIEST + timedelta(weeks=1024)
 """No time outside this window is believed; its width is one GPS week rollover."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+Bounds = tuple[datetime, datetime]
+"""The true time is at least the first, and a believable time is before the second."""
 
 
-def to_ns(utc: datetime) -> int:
-    """Whole nanoseconds of an aware datetime since 1970 (exact, unlike ``timestamp()``)."""
-    delta = utc - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds * 1000
-
-
-def from_ns(ns: int) -> datetime:
-    """Inverse of :func:`to_ns`, floored to the microsecond."""
-    return _EPOCH + timedelta(microseconds=ns // 1000)
-
-
-def _suspended_ns() -> int:
-    """How long the machine has slept since boot: CLOCK_MONOTONIC stands still meanwhile."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+def _within(bounds: Bounds | None, utc: datetime) -> bool:
+    """Whether certain time leaves room for ``utc``."""
+    slack = timedelta(microseconds=CENTRAL_TOLERANCE_NS // 1000)
+    return bounds is None or bounds[0] - slack <= utc < bounds[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +75,12 @@ class ClockStatus:
     """Counts discontinuities; it is constant while time runs evenly."""
     step_pending: bool
     """A backward correction waits for :meth:`DisciplinedClock.begin_session`."""
+    known: bool = True
+    """False: nothing tells the time. No GPS since boot, and certain time proves the system clock
+    wrong, so no permit or list can be judged."""
+    disbelieved: int = 0
+    """Of ``rejected``: what contradicts central, or the bounds of certain time (a receiver after
+    a lost week rollover, a spoofed one)."""
 
 
 class DisciplinedClock:
@@ -104,7 +100,7 @@ class DisciplinedClock:
         *,
         system_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
-        suspended_ns: Callable[[], int] = _suspended_ns,
+        suspended_ns: Callable[[], int] = suspended_ns,
     ) -> None:
         self._system_ns = system_ns
         self._monotonic_ns = monotonic_ns
@@ -114,7 +110,10 @@ class DisciplinedClock:
         self._epoch = 0
         self._accepted = 0
         self._rejected = 0
+        self._disbelieved = 0
+        self._woke = -(2**63)  # frames from before the last sleep have no trusted time any more
         self._system_offset: int | None = None
+        self._bounds: Callable[[], Bounds | None] = lambda: None
         self._forget()
 
     def _forget(self) -> None:
@@ -131,8 +130,22 @@ class DisciplinedClock:
         # late question about an old frame gets the answer that its time had.
         self._segments: deque[tuple[int, int, int]] = deque(maxlen=4096)
 
-    def observe(self, utc: datetime, mono_ns: int) -> None:
+    def bound_by(self, bounds: Callable[[], Bounds | None]) -> None:
+        """Certain time bounds what is believed from now on (:class:`alprd.mark.PurgeClock`).
+
+        Args:
+            bounds: of this moment, or None while nothing is certain; must not call the clock.
+        """
+        self._bounds = bounds
+
+    def observe(self, utc: datetime, mono_ns: int, *, corrected: bool = False) -> None:
         """Takes one GPS time that arrived at ``mono_ns``.
+
+        Args:
+            corrected: the receiver lost a week rollover, and ``utc`` is its date plus a multiple
+                of 1024 weeks. That is a guess unless certain time bounds it: of the dates that
+                the receiver may mean, 19.6 years apart, at most one lies in bounds that are
+                narrower (:data:`alprd.mark.MARK_WINDOW`).
 
         Raises:
             ValueError: ``utc`` has no zone.
@@ -140,10 +153,17 @@ class DisciplinedClock:
         if utc.tzinfo is None:
             raise ValueError("observation without a zone; give UTC")
         offset = to_ns(utc) - mono_ns
+        bounds = self._bounds()
         with self._lock:
             self._notice_sleep()
-            if not EARLIEST <= utc < LATEST or self._contradicts_central(offset, mono_ns):
+            if (
+                not EARLIEST <= utc < LATEST
+                or (corrected and bounds is None)
+                or not _within(bounds, utc)
+                or self._contradicts_central(offset, mono_ns)
+            ):
                 self._rejected += 1
+                self._disbelieved += 1
                 self._candidates.clear()
                 return
             if self._offset is not None and self._source == "gps":
@@ -177,13 +197,18 @@ class DisciplinedClock:
             self._adopt(offset, mono_ns, "central")
 
     def utc(self, mono_ns: int) -> tuple[datetime, bool]:
-        """UTC of a monotonic instant, and whether it may be trusted."""
+        """UTC of a monotonic instant, and whether it may be trusted.
+
+        Before the first trusted time it is the system clock's; where certain time proves that
+        wrong (a dead battery's 1970 or 2099), the earliest that the time can be.
+        """
+        bounds = self._bounds()
         with self._lock:
             self._notice_sleep()
             now = self._monotonic_ns()
             if self._offset is None:
                 # Within a session the fallback follows the system clock forwards only.
-                system = self._system_ns() - now
+                system = self._fallback(bounds) - now
                 if self._system_offset is None or system > self._system_offset:
                     self._system_offset = system
                 return from_ns(mono_ns + self._system_offset), False
@@ -193,6 +218,16 @@ class DisciplinedClock:
     def now(self) -> tuple[datetime, bool]:
         """:meth:`utc` of this moment."""
         return self.utc(self._monotonic_ns())
+
+    def _fallback(self, bounds: Bounds | None) -> int:
+        system = self._system_ns()
+        if bounds is None or _within(bounds, from_ns(system)):
+            return system
+        return to_ns(bounds[0])
+
+    def system_utc(self) -> datetime:
+        """What the system clock says, right or wrong."""
+        return from_ns(self._system_ns())
 
     def begin_session(self) -> None:
         """A new session begins: a pending backward correction may take effect now."""
@@ -214,6 +249,7 @@ class DisciplinedClock:
 
     def status(self) -> ClockStatus:
         """A snapshot; does not change the clock."""
+        bounds = self._bounds()
         with self._lock:
             now = self._monotonic_ns()
             known = self._offset is not None
@@ -227,6 +263,8 @@ class DisciplinedClock:
                 rejected=self._rejected,
                 epoch=self._epoch,
                 step_pending=self._pending is not None,
+                known=known or _within(bounds, from_ns(self._system_ns())),
+                disbelieved=self._disbelieved,
             )
 
     def _notice_sleep(self) -> None:
@@ -234,6 +272,7 @@ class DisciplinedClock:
         if suspended - self._suspended > SECOND:
             self._forget()
             self._epoch += 1
+            self._woke = self._monotonic_ns()
         # Never lowered: a thread held up between the two readings sees too little sleep, not more.
         self._suspended = max(self._suspended, suspended)
 
@@ -309,87 +348,9 @@ class DisciplinedClock:
         return offset + max(-reach, min(reach, target - offset))
 
     def _trusted(self, mono_ns: int) -> bool:
-        if self._pending is not None:
+        if self._pending is not None or mono_ns < self._woke:
             return False
         if self._stepped_at is not None and mono_ns < self._stepped_at:
             return False
         held = HOLDOVER_NS if self._source == "gps" else CENTRAL_HOLDOVER_NS
         return abs(mono_ns - self._last_good) <= held
-
-
-@dataclass(frozen=True, slots=True)
-class _Fix:
-    mono_ns: int
-    lat: float
-    lon: float
-    accuracy_m: float
-
-
-class PositionTrack:
-    """Fixes on the monotonic clock, interpolated at a frame's instant. Thread-safe.
-
-    Between two fixes at most ``max_gap_s`` apart: linear. The remainder of linear interpolation
-    is bounded by ``a/2 * (t - t0) * (t1 - t)`` for acceleration ``a`` (3 m/s², hard driving); it
-    is combined with the fixes' accuracy as a root of squares. Up to ``hold_s`` after a fix: that
-    fix, its accuracy widened by the way that may have been driven since. Else None: a position is
-    never invented (R-460.4.1-a2).
-    """
-
-    ACCELERATION = 3.0
-    METRES_PER_DEGREE = 111_195.0  # mean sphere of 6 371 009 m
-
-    def __init__(self, *, max_gap_s: float = 5.0, hold_s: float = 2.0) -> None:
-        self._max_gap = int(max_gap_s * SECOND)
-        self._hold = int(hold_s * SECOND)
-        self._fixes: deque[_Fix] = deque(maxlen=1200)
-        self._lock = threading.Lock()
-
-    def add(self, mono_ns: int, lat: float, lon: float, accuracy_m: float) -> None:
-        """Adds a fix (WGS 84 degrees, 1-sigma metres). Fixes out of order are dropped.
-
-        Raises:
-            ValueError: a number that is not finite or not a place on Earth.
-        """
-        if not (abs(lat) <= 90 and abs(lon) <= 180 and 0 <= accuracy_m < math.inf):
-            raise ValueError("fix is not a place on Earth")  # never the numbers: they go to logs
-        with self._lock:
-            if not self._fixes or mono_ns > self._fixes[-1].mono_ns:
-                self._fixes.append(_Fix(mono_ns, lat, lon, accuracy_m))
-
-    def at(self, mono_ns: int) -> Position | None:
-        """The position at an instant, or None when no fix is near enough."""
-        with self._lock:
-            index = bisect.bisect_right(self._fixes, mono_ns, key=lambda f: f.mono_ns)
-            if index == 0:
-                return None
-            before = self._fixes[index - 1]
-            after = self._fixes[index] if index < len(self._fixes) else None
-            earlier = self._fixes[index - 2] if index >= 2 else None
-        if after is not None and after.mono_ns - before.mono_ns <= self._max_gap:
-            return self._between(before, after, mono_ns)
-        if mono_ns - before.mono_ns <= self._hold:
-            return self._held(earlier, before, mono_ns)
-        return None
-
-    def _between(self, a: _Fix, b: _Fix, mono_ns: int) -> Position:
-        since, until = (mono_ns - a.mono_ns) / SECOND, (b.mono_ns - mono_ns) / SECOND
-        w = since / (since + until)
-        turn = (b.lon - a.lon + 180.0) % 360.0 - 180.0  # the short way over the date line
-        lon = (a.lon + w * turn + 180.0) % 360.0 - 180.0
-        curve = self.ACCELERATION / 2 * since * until
-        fixes = (1 - w) * a.accuracy_m + w * b.accuracy_m
-        return Position(
-            lat=a.lat + w * (b.lat - a.lat), lon=lon, accuracy_m=math.hypot(fixes, curve)
-        )
-
-    def _held(self, earlier: _Fix | None, last: _Fix, mono_ns: int) -> Position:
-        since = (mono_ns - last.mono_ns) / SECOND
-        speed = 40.0  # unknown: a pursuit's
-        if earlier is not None and last.mono_ns - earlier.mono_ns <= self._max_gap:
-            elapsed = (last.mono_ns - earlier.mono_ns) / SECOND
-            north = last.lat - earlier.lat
-            east = (last.lon - earlier.lon + 180.0) % 360.0 - 180.0
-            east *= math.cos(math.radians(last.lat))
-            speed = math.hypot(north, east) * self.METRES_PER_DEGREE / elapsed
-        way = speed * since + self.ACCELERATION / 2 * since * since
-        return Position(lat=last.lat, lon=last.lon, accuracy_m=math.hypot(last.accuracy_m, way))

@@ -181,6 +181,25 @@ class Store(CarDatabase):
             self._wipe_log()
         return total
 
+    def restamp(self, ends: Sequence[tuple[str, datetime]], latest: datetime) -> int:
+        """Set the destroy-by of reads whose true instant became known; how many rows changed.
+
+        Args:
+            ends: read id and destroy-by; ids that have left the queue are passed over.
+            latest: no read may have a later one; those that do are cut to it.
+        """
+        with self._transaction() as tx:
+            before = self._connection.total_changes
+            tx.executemany(
+                "UPDATE reads SET destroy_by = ? WHERE id = ?",
+                [(_stamp(end), read) for read, end in ends],
+            )
+            tx.execute(
+                "UPDATE reads SET destroy_by = ? WHERE destroy_by > ?",
+                (_stamp(latest), _stamp(latest)),
+            )
+            return self._connection.total_changes - before
+
     def _wipe_log(self) -> None:
         """Empty the write-ahead log, which may still hold destroyed rows."""
         with self._lock:

@@ -11,17 +11,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"records", "instants"}),
+    frozenset({"records", "addresses", "instants"}),
     frozenset({"crypto", "config", "workers", "ledger", "process"}),
     frozenset({"wire", "selftest"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
     ),
-    frozenset({"ocr", "choice"}),
+    frozenset({"ocr", "choice", "feed", "v4l"}),
     frozenset(
         {
-            "capture",
+            "streams",
             "store",
             "mark",
             "nmea",
@@ -33,8 +33,8 @@ LAYERS: tuple[frozenset[str], ...] = (
             "cards",
         }
     ),
-    frozenset({"gps", "passes", "targets", "alerts", "outbound", "session", "lives"}),
-    frozenset({"reader", "permits", "orders", "custody"}),
+    frozenset({"gps", "eye", "passes", "targets", "alerts", "outbound", "session", "lives"}),
+    frozenset({"capture", "reader", "permits", "orders", "custody"}),
     frozenset({"sync", "photo", "collect", "selfcheck", "retire"}),
     frozenset({"mdt", "lanes"}),
     frozenset({"devices"}),
