@@ -17,9 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
 from sqlite_utils import Database
 
-from alprd import __version__, audit
+from alprd import audit
 from alprd.audit import DAEMON, Actor, Event
 from alprd.errors import AuditError, StoreError
 from alprd.wire import AuditEvent
@@ -30,6 +31,7 @@ Now = Callable[[], tuple[datetime, bool]]
 """Disciplined UTC and whether it is trusted."""
 
 SCHEMA_VERSION: Final = 1
+_ZONE_KEY: Final = "timezone"
 
 
 class CarDatabase:
@@ -70,6 +72,7 @@ class CarDatabase:
             raise StoreError(
                 f"queue {path} cannot be opened: {error}", remedy="run alprd doctor"
             ) from error
+        self._zone = self.get_meta(_ZONE_KEY) or ""
         if quarantined is not None:
             self.record(Event.QUEUE_QUARANTINED, detail={"file": quarantined.name})
 
@@ -162,29 +165,22 @@ class CarDatabase:
         """
         try:
             with self._transaction() as tx:
-                last = tx.execute("SELECT event FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
-                before = AuditEvent.model_validate_json(last[0]) if last else None
                 at, trusted = self._now()
-                fields = AuditEvent(
-                    seq=before.seq + 1 if before else 1,
+                made = audit.next_event(
+                    self.last_audit_event(),
+                    event,
+                    actor,
                     at=at,
                     at_trusted=trusted,
-                    event=event.value,
-                    actor=actor.id,
-                    actor_name=actor.name,
-                    role=actor.role,
+                    zone=self._zone,
                     device=self._device,
                     session=session,
-                    subjects=tuple(subjects),
-                    detail=dict(detail or {}),
-                    version=__version__,
-                    previous=before.digest if before else audit.FIRST,
-                    digest=audit.FIRST,
-                ).model_dump(mode="json")
-                fields["digest"] = audit.digest(fields)
+                    subjects=subjects,
+                    detail=detail or {},
+                )
                 tx.execute(
                     "INSERT INTO audit (seq, event, sent) VALUES (?, ?, 0)",
-                    (fields["seq"], json.dumps(fields)),
+                    (made.seq, json.dumps(made.model_dump(mode="json"))),
                 )
         except AuditError:
             raise
@@ -193,6 +189,20 @@ class CarDatabase:
                 f"the trail cannot be written, so the act is refused: {error}",
                 remedy="check the disk: alprd doctor",
             ) from error
+
+    def last_audit_event(self) -> AuditEvent | None:
+        """The newest event, which the next one follows.
+
+        Raises:
+            AuditError: it cannot be read, so nothing can follow it.
+        """
+        rows = self._rows("SELECT event FROM audit ORDER BY seq DESC LIMIT 1")
+        try:
+            return AuditEvent.model_validate_json(rows[0][0]) if rows else None
+        except ValidationError:
+            raise AuditError(
+                "the last event of the trail is damaged", remedy="run alprd audit verify"
+            ) from None
 
     def audit_events(self, *, after: int = 0, limit: int = 10_000) -> list[AuditEvent]:
         """Events after a sequence number, in order."""
@@ -216,6 +226,12 @@ class CarDatabase:
         """Central holds all events up to ``seq``."""
         with self._transaction() as tx:
             tx.execute("UPDATE audit SET sent = 1 WHERE seq <= ?", (seq,))
+
+    def set_zone(self, name: str) -> None:
+        """The agency's time zone, in which the trail also tells local time (R-AT-2)."""
+        if name != self.get_meta(_ZONE_KEY):
+            self.set_meta(_ZONE_KEY, name)
+        self._zone = name
 
     # --- small facts ------------------------------------------------------------------------
 

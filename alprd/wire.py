@@ -282,6 +282,9 @@ class AuditEvent(Closed):
     subjects: tuple[str, ...]
     detail: dict[str, str | int | bool]
     version: str
+    local_offset: Annotated[str, Field(pattern=r"^([+-]\d\d:\d\d)?$")] = ""
+    """Local time minus UTC at ``at``; empty before the agency's zone is known, and in old events,
+    which the digest takes as they were written."""
     previous: Digest
     digest: Digest
 
