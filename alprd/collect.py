@@ -24,7 +24,8 @@ from alprd.crypto import seal_read
 from alprd.errors import InputError
 from alprd.frames import Image, PassEvent, PlateReading
 from alprd.hotlist import Match
-from alprd.records import Plate, Read, destroy_by, new_id
+from alprd.lives import Lives
+from alprd.records import Plate, Read, new_id
 from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.suppress import Decision, decide
@@ -51,6 +52,7 @@ class Collector:
 
     Args:
         targets: the verified lists, keys and policy in force, or None before the first dock.
+        lives: when each read must be gone.
         witness: where each committed read is told, as a JSON line of id, sureness and
             instants, never the plate; for the demo's scorecard and the crash bench, which must
             count from outside.
@@ -65,6 +67,7 @@ class Collector:
         clock: DisciplinedClock,
         positions: PositionTrack,
         targets: Callable[[], TargetSet | None],
+        lives: Lives,
         agency: str,
         vehicle: str,
         witness: TextIO | None = None,
@@ -75,6 +78,7 @@ class Collector:
         self._clock = clock
         self._positions = positions
         self._targets = targets
+        self._lives = lives
         self._agency = agency
         self._vehicle = vehicle
         self._witness = witness
@@ -200,6 +204,9 @@ class Collector:
             log.warning("no intake key for this day in the published series; using the last one")
         envelope = seal_read(read, agency=self._agency, vehicle=self._vehicle, intake_key=key)
         self._store.commit_read(envelope, hit=hit, session_row=row)
+        if not trusted:
+            age_ns = time.monotonic_ns() - event.best_mono_ns
+            self._lives.unsure(read.id, age_ns, _life(targets))
         if self._witness is not None:
             line = {
                 "id": read.id,
@@ -224,7 +231,7 @@ class Collector:
         return Read(
             id=new_id(),
             session=session,
-            destroy_by=destroy_by(instant, timedelta(hours=targets.policy.retention_hours)),
+            destroy_by=self._lives.end(instant, trusted, _life(targets)),
             plate=Plate(text=reading.text, stacked=reading.stacked, state=reading.region),
             instant=instant,
             time_trusted=trusted,
@@ -232,6 +239,10 @@ class Collector:
             plate_picture=pictures[0],
             wide_picture=pictures[1],
         )
+
+
+def _life(targets: TargetSet) -> timedelta:
+    return timedelta(hours=targets.policy.retention_hours)
 
 
 def _wipe(event: PassEvent) -> None:

@@ -33,6 +33,7 @@ from alprd.devices import Devices, camera_config
 from alprd.errors import AlprdError, ModelError
 from alprd.gps import GpsConfig
 from alprd.keeper import MARK_KEY, Keeper
+from alprd.lives import Lives
 from alprd.mark import PurgeClock, TimeMark
 from alprd.mdt.app import MdtContext, create_app, serve_in_thread
 from alprd.models import check_providers
@@ -86,7 +87,11 @@ class Daemon:
             receipt_key=self.trust.receipt_key,
         )
         self.targets: TargetSet | None = None
+        if self.permits.permit is not None:  # a floor of time, should the mark have been lost
+            self.mark.at_least(self.permits.permit.not_before)
+        lives = Lives(self.store, self.clock, self.mark)
         self.collector = Collector(
+            lives=lives,
             store=self.store,
             sessions=self.sessions,
             board=self.board,
@@ -122,6 +127,7 @@ class Daemon:
             roster=self.roster,
             clock=self.clock,
             mark=self.mark,
+            lives=lives,
             collecting=self.collecting,
             camera_up=lambda: any(lane.status().up for lane in self.devices.lanes),
         )
@@ -131,7 +137,7 @@ class Daemon:
             carrier_file=config.dock.carrier_file,
             interval_s=config.dock.interval_s,
             clock_agrees=self.clock.system_agrees,
-            on_time=lambda utc, mono_ns: self.mark.central(utc),
+            on_time=self.mark.central,
             on_permit=self.permits.renew,
             on_targets=self._adopt,
         )

@@ -17,6 +17,7 @@ from alprd.audit import DAEMON, Event
 from alprd.clock import DisciplinedClock
 from alprd.collecting import Collecting
 from alprd.errors import RefusedError
+from alprd.lives import Lives
 from alprd.mark import PurgeClock
 from alprd.permits import PermitBook
 from alprd.roster import RosterBook
@@ -28,6 +29,8 @@ from alprd.workers import Beat
 log = logging.getLogger(__name__)
 
 PURGE_EVERY_S: Final = 3600.0
+MARK_EVERY_S: Final = 60.0
+"""A power cut forgets at most so much of how far trusted time has come."""
 MARK_KEY: Final = "time-mark"
 """Where the store keeps the time mark (:class:`alprd.mark.TimeMark`)."""
 
@@ -49,6 +52,7 @@ class Keeper:
         roster: RosterBook,
         clock: DisciplinedClock,
         mark: PurgeClock,
+        lives: Lives,
         collecting: Collecting,
         camera_up: Callable[[], bool],
     ) -> None:
@@ -59,6 +63,9 @@ class Keeper:
         self._roster = roster
         self._clock = clock
         self._mark = mark
+        self._lives = lives
+        self._trusted = False
+        self._saved_at = 0.0
         self._collecting = collecting
         self._camera_up = camera_up
         self._no_frame_since: float | None = None
@@ -72,8 +79,12 @@ class Keeper:
             self._board.expire()
             self._check_leave()
             self._check_gap()
-            if time.monotonic() - self._purged_at >= PURGE_EVERY_S:
+            # Also as soon as the time is known: until then a boot's purge knows of too little.
+            was, self._trusted = self._trusted, self._clock.now()[1]
+            if time.monotonic() - self._purged_at >= PURGE_EVERY_S or (self._trusted and not was):
                 self.purge()
+            elif time.monotonic() - self._saved_at >= MARK_EVERY_S:
+                self.save_mark()
 
     def _check_leave(self) -> None:
         """Permit lapsed, suspension, authority ended: collecting ends within a second."""
@@ -105,6 +116,8 @@ class Keeper:
         """Destroy what is past its life, by time that only trusted sources raise (R-460.5-2b)."""
         self._purged_at = time.monotonic()
         when = self._mark.purge_time()
+        # In this order: time that becomes known after the first line destroys nothing yet.
+        self._lives.settle()
         if when is not None:
             destroyed = self._store.expire(when)
             if destroyed:
@@ -113,4 +126,5 @@ class Keeper:
 
     def save_mark(self) -> None:
         """Write down how far trusted time has come."""
+        self._saved_at = time.monotonic()
         self._store.set_meta(MARK_KEY, self._mark.tick().dump())

@@ -22,6 +22,8 @@ from alprd.collect import Collector, encode_jpeg
 from alprd.crypto import generate_key, open_read, public_bytes
 from alprd.frames import Character, PassEvent, PlateReading
 from alprd.hotlist import Matcher, load_hotlist
+from alprd.lives import Lives
+from alprd.mark import PurgeClock
 from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.suppress import SuppressionSet, plate_digest
@@ -126,6 +128,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         board=board,
         clock=clock,
         positions=PositionTrack(),
+        lives=Lives(store, clock, PurgeClock(clock)),
         targets=lambda: targets,
         agency="becker",
         vehicle="car-1",
