@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
+from alprd.errors import RefusedError
 from alprd.instants import DRIFT, SECOND, from_ns, suspended_ns, to_ns
 from alprd.place import PositionTrack
 
@@ -228,6 +229,22 @@ class DisciplinedClock:
     def system_utc(self) -> datetime:
         """What the system clock says, right or wrong."""
         return from_ns(self._system_ns())
+
+    def judging_time(self) -> datetime:
+        """The time by which a permit or an authority is judged before a session begins.
+
+        Raises:
+            RefusedError: ``time_unknown``; a lapsed permit must not come alive because the
+                system clock is wrong (R-13.824-6-6).
+        """
+        if not self.status().known:
+            raise RefusedError(
+                "This car does not know the time: its clock is wrong and GPS gives none yet.",
+                reason="time_unknown",
+                remedy="wait for GPS under open sky, or dock the car; then check the clock's "
+                "battery: alprd doctor",
+            )
+        return self.now()[0]
 
     def begin_session(self) -> None:
         """A new session begins: a pending backward correction may take effect now."""

@@ -80,8 +80,8 @@ class Collecting:
             RefusedError: a rule forbids it; recorded.
         """
         with self._control:
-            now, _ = self._clock.now()
             try:
+                now = self._clock.judging_time()
                 targets = check_policy(self._targets(), now)
                 self._permits.check(now)
             except RefusedError as error:
