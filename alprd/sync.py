@@ -2,7 +2,7 @@
 
 One pass (:meth:`DockSync.step`), apart from the loop that repeats it::
 
-    docked? (carrier file)  → signed time → trail → ended sessions → reads, hits first
+    docked? (carrier file)  → orders → signed time → trail → ended sessions → reads, hits first
     → permit → lists, keys, roster, suppression → trail again
 
 What is sent is :mod:`alprd.outbound`'s. An error ends the pass at the latest at its end; the next
@@ -28,6 +28,7 @@ from alprd.audit import Event
 from alprd.crypto import SignedDocument, verify_document
 from alprd.errors import AlprdError, SignatureError
 from alprd.mirror import TargetsError
+from alprd.orders import ask_orders
 from alprd.outbound import (
     Beat,
     NoBeat,
@@ -77,6 +78,7 @@ class DockSync:
         on_time: takes central's signed time and the monotonic instant (ns) it belongs to.
         on_permit: takes the signed permit; raises if it does not accept it.
         on_targets: takes each newly activated set.
+        on_kill: takes the serial of central's order to destroy everything; the pass ends then.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class DockSync:
         on_time: Callable[[datetime, int], object] = lambda utc, mono_ns: None,
         on_permit: Callable[[SignedDocument], object] = lambda document: None,
         on_targets: Callable[[TargetSet], object] = lambda found: None,
+        on_kill: Callable[[str], object] | None = None,
     ) -> None:
         self._trust = trust
         self._store = store
@@ -102,6 +105,8 @@ class DockSync:
         self._on_time = on_time
         self._on_permit = on_permit
         self._on_targets = on_targets
+        self._on_kill = on_kill
+        self._bad_orders = ""
         self._lock = threading.Lock()
         self._state: DockState = "away"
         self._problem = ""
@@ -177,6 +182,8 @@ class DockSync:
             return False  # a network device that is down cannot be read at all
 
     def _pass(self, client: httpx.Client, beat: Beat) -> None:
+        if self._on_kill is not None and self._killed(client, self._on_kill):
+            return
         agrees = self._observe_time(client)
         self._settle("busy")
         first: AlprdError | None = None
@@ -201,6 +208,26 @@ class DockSync:
             raise first
 
     # --- from central -----------------------------------------------------------------------
+
+    def _killed(self, client: httpx.Client, kill: Callable[[str], object]) -> bool:
+        """Ask for orders before anything else; whether the car is to destroy itself (R-CJIS-5).
+
+        An answer that is not a true order changes nothing and holds up nothing.
+        """
+        try:
+            orders = ask_orders(client, self._trust)
+        except SignatureError as error:
+            if error.message != self._bad_orders:  # told once, not at every pass
+                self._bad_orders = error.message
+                log.error("orders refused: %s", error.message)
+                self._store.record(Event.ORDER_REFUSED, detail={"reason": error.message})
+            return False
+        except RefusedByCentralError:
+            return False
+        if orders is None or orders.kill is None:
+            return False
+        kill(orders.kill)
+        return True
 
     def _observe_time(self, client: httpx.Client) -> bool:
         """Central's signed time; whether the system clock agrees with it and with GPS."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from alprd import crypto
-from alprd.central import ca, enrolment, intake, publish, reports, vehicles
+from alprd.central import ca, enrolment, intake, publish, reports, vehicles, wipes
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle
 from alprd.errors import (
@@ -98,6 +99,8 @@ class CarApi:
                 Route("/v1/enrol", self.enrol, methods=["POST"]),
                 Route("/v1/hello", self._car(self.hello)),
                 Route("/v1/permit", self._car(self.permit)),
+                Route("/v1/orders", self._car(self.orders, revoked=True)),
+                Route("/v1/wipe", self._car(self.wipe, revoked=True), methods=["POST"]),
                 Route("/v1/batches", self._car(self.batches), methods=["POST"]),
                 Route("/v1/sessions", self._car(self.sessions), methods=["POST"]),
                 Route("/v1/audit", self._car(self.audit), methods=["POST"]),
@@ -111,12 +114,15 @@ class CarApi:
             },
         )
 
-    def _car(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """Let a request through for a live car only."""
+    def _car(
+        self, handler: Handler, *, revoked: bool = False
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Let a request through for a live car only, or for a revoked one too."""
 
         async def guarded(request: Request) -> Response:
             der = request.scope.get("client_certificate")
-            vehicle = await run_in_threadpool(vehicles.by_certificate, self.central, der)
+            find = partial(vehicles.by_certificate, revoked=revoked)
+            vehicle = await run_in_threadpool(find, self.central, der)
             return await handler(request, vehicle)
 
         return guarded
@@ -144,6 +150,18 @@ class CarApi:
     async def permit(self, request: Request, vehicle: Vehicle) -> Response:
         """Signed permit."""
         return _document(await run_in_threadpool(vehicles.permit, self.central, vehicle))
+
+    async def orders(self, request: Request, vehicle: Vehicle) -> Response:
+        """What this car is ordered to do."""
+        nonce = request.query_params.get("nonce", "")[:128]
+        return _document(await run_in_threadpool(wipes.orders_for, self.central, vehicle, nonce))
+
+    async def wipe(self, request: Request, vehicle: Vehicle) -> Response:
+        """The certificate of a car that wiped itself."""
+        document = await _signed(request)
+        reply = await run_in_threadpool(wipes.accept_wipe, self.central, vehicle, document)
+        await run_in_threadpool(partial(publish.publish, self.central, fresh_keys=True))
+        return _document(reply)
 
     async def batches(self, request: Request, vehicle: Vehicle) -> Response:
         """A batch of sealed reads against a receipt."""

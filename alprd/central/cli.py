@@ -163,7 +163,7 @@ def enrol_code(home: Path, vehicle: str, reader: str, by: str, as_json: bool) ->
 
 @main.group("vehicles")
 def vehicles_group() -> None:
-    """Revoke, suspend or resume a car."""
+    """Revoke, suspend, resume, kill or retire a car."""
 
 
 def _vehicle_command(name: str, event: Event, text: str) -> None:
@@ -313,6 +313,8 @@ def audit_verify(home: Path, as_json: bool) -> None:
     show(as_json, {"events": number, "whole": True}, f"{number} events, chain is whole")
 
 
+vehicles_group.add_command(cli_admin.vehicles_kill)
+vehicles_group.add_command(cli_admin.vehicles_retire)
 main.add_command(cli_admin.people_group)
 main.add_command(cli_admin.lists_group)
 main.add_command(cli_admin.suppression_group)

@@ -1,4 +1,4 @@
-"""``alprd-central people``, ``lists`` and ``suppression``."""
+"""``alprd-central people``, ``lists``, ``suppression``, and the end of a car."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from alprd.central import lists, people
+from alprd.central import lists, people, publish, wipes
 from alprd.central.clikit import BY, HOME, JSON, errors, instant, password_line, show
 from alprd.central.store import Central
 from alprd.records import Category
@@ -121,3 +121,50 @@ def suppression_import(home: Path, file: Path, replace: bool, by: str, as_json: 
         actor = people.named_actor(central, by)
         report = lists.import_suppression(central, file, actor=actor, replace=replace)
     _report(as_json, report)
+
+
+@click.command("kill")
+@HOME
+@click.option("--vehicle", required=True)
+@click.option("--reason", required=True, help="Why, such as the number of the theft report.")
+@BY
+@JSON
+@errors
+def vehicles_kill(home: Path, vehicle: str, reason: str, by: str, as_json: bool) -> None:
+    """Order a lost car to destroy its keys and data at its next contact."""
+    with Central(home) as central:
+        serial = wipes.order_kill(central, vehicle, reason, people.named_actor(central, by))
+        publish.publish(central, fresh_keys=True)  # the next lists open with nothing it holds
+    show(
+        as_json,
+        {"vehicle": vehicle, "order": serial},
+        f"{vehicle}: ordered to kill itself at its next contact (order {serial})",
+    )
+
+
+@click.command("retire")
+@HOME
+@click.option("--vehicle", required=True)
+@click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="wiped.json of a car that could not reach central.",
+)
+@click.option("--reason", default="", help="Why there is no certificate, such as a burnt car.")
+@BY
+@JSON
+@errors
+def vehicles_retire(
+    home: Path, vehicle: str, certificate: Path | None, reason: str, by: str, as_json: bool
+) -> None:
+    """Record that a car was retired, with its wipe certificate where there is one."""
+    with Central(home) as central:
+        text = certificate.read_text(encoding="utf-8") if certificate else None
+        actor = people.named_actor(central, by)
+        kind = wipes.retire(central, vehicle, certificate=text, reason=reason, actor=actor)
+        publish.publish(central, fresh_keys=True)
+    show(
+        as_json,
+        {"vehicle": vehicle, "kind": kind, "certificate": certificate is not None},
+        f"{vehicle}: {kind}, " + ("certificate kept" if certificate else "without a certificate"),
+    )

@@ -119,6 +119,29 @@ vehicles = Table(
     Column("last_dock", UtcTime),
 )
 
+kill_orders = Table(
+    "kill_orders",
+    main,
+    # By enrolment, so that an order dies with the keys that it is to destroy.
+    Column("enrolment", String(32), primary_key=True),
+    Column("vehicle", String(64), nullable=False),
+    Column("serial", String(32), nullable=False),
+    Column("ordered_at", UtcTime, nullable=False),
+    Column("ordered_by", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("handed_out_at", UtcTime),
+)
+
+wipes = Table(
+    "wipes",
+    main,
+    Column("enrolment", String(32), primary_key=True),
+    Column("vehicle", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("certificate", Text),
+)
+
 enrol_codes = Table(
     "enrol_codes",
     main,

@@ -57,11 +57,19 @@ def _count(tx: Connection, table: Any) -> int:
 
 
 def _vehicles(tx: Connection) -> list[dict[str, Any]]:
+    wiped = {row.enrolment: row.kind for row in tx.execute(select(db.wipes))}
+    dying = set(tx.scalars(select(db.kill_orders.c.enrolment)))
+
+    def state(row: Any) -> str:
+        if row.enrolment in wiped or row.enrolment in dying:
+            return wiped.get(row.enrolment, "to be killed")
+        return "revoked" if row.revoked_at else "suspended" if row.suspended else "enrolled"
+
     return [
         {
             "vehicle": row.vehicle,
             "reader": row.reader,
-            "state": "revoked" if row.revoked_at else "suspended" if row.suspended else "enrolled",
+            "state": state(row),
             "enrolled_at": row.enrolled_at.isoformat(timespec="seconds"),
             "last_dock": row.last_dock.isoformat(timespec="seconds") if row.last_dock else None,
         }

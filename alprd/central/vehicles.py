@@ -69,13 +69,19 @@ def _vehicle(row: Row[Any]) -> Vehicle:
 
 
 def enrolled(tx: Connection) -> list[Vehicle]:
-    """Every car that is enrolled and not revoked, by name."""
-    query = select(db.vehicles).where(db.vehicles.c.revoked_at.is_(None))
+    """Every car that is enrolled, not revoked and not ordered to kill itself, by name."""
+    killed = select(db.kill_orders.c.enrolment)
+    query = select(db.vehicles).where(
+        db.vehicles.c.revoked_at.is_(None), db.vehicles.c.enrolment.not_in(killed)
+    )
     return [_vehicle(row) for row in tx.execute(query.order_by(db.vehicles.c.vehicle))]
 
 
-def by_certificate(central: Central, der: bytes | None) -> Vehicle:
+def by_certificate(central: Central, der: bytes | None, *, revoked: bool = False) -> Vehicle:
     """The car whose verified client certificate this is.
+
+    Args:
+        revoked: let a revoked car through too: it may still be told to kill itself.
 
     Raises:
         RefusedError: no certificate, an unknown or replaced one, or a revoked car.
@@ -90,7 +96,7 @@ def by_certificate(central: Central, der: bytes | None) -> Vehicle:
         raise RefusedError(
             "certificate is of no enrolled car", reason="unknown_vehicle", remedy="enrol the car"
         )
-    if row.revoked_at is not None:
+    if row.revoked_at is not None and not revoked:
         raise RefusedError("car is revoked", reason="revoked", remedy="ask the administrator")
     return _vehicle(row)
 
@@ -99,7 +105,7 @@ def change(central: Central, vehicle: str, event: Event, actor: Actor) -> None:
     """Revoke, suspend or resume a car.
 
     Raises:
-        InputError: no such car.
+        InputError: no such car, or one that is to be resumed and is ordered to kill itself.
     """
     now = central.clock()
     changes: dict[Event, dict[str, Any]] = {
@@ -109,12 +115,24 @@ def change(central: Central, vehicle: str, event: Event, actor: Actor) -> None:
     }
     values = changes[event]
     with central.database.write() as tx:
+        if event is Event.RESUMED and _killed(tx, vehicle):
+            raise InputError(
+                f"{vehicle} is ordered to kill itself", remedy="enrol it with a new code"
+            )
         done = tx.execute(
             update(db.vehicles).where(db.vehicles.c.vehicle == vehicle).values(**values)
         )
         if done.rowcount == 0:
             raise InputError(f"no car named {vehicle}", remedy="see alprd-central status")
         central.trail.record(tx, event, actor, at=now, detail={"vehicle": vehicle})
+
+
+def _killed(tx: Connection, vehicle: str) -> bool:
+    """Whether the car's present enrolment is ordered to kill itself."""
+    query = select(db.kill_orders.c.serial).join(
+        db.vehicles, db.vehicles.c.enrolment == db.kill_orders.c.enrolment
+    )
+    return tx.scalar(query.where(db.vehicles.c.vehicle == vehicle)) is not None
 
 
 def touch(tx: Connection, vehicle: Vehicle, now: datetime, *, dock: bool) -> None:
