@@ -7,8 +7,8 @@ so that nobody lengthens a life by editing a file in a car (R-13.824-X-1).
 
 from __future__ import annotations
 
+import ipaddress
 import re
-import tomllib
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
@@ -21,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from alprd.addresses import check as check_address
+from alprd.dropins import Layers, read_layers
 from alprd.errors import ConfigError
 from alprd.records import Closed, Digest, Name
 
@@ -37,15 +39,49 @@ PROVIDERS: Final = MappingProxyType(
 
 
 class CameraSection(Closed):
-    """``[[camera]]``: one camera. Credentials only by reference to a 0600 file."""
+    """``[[camera]]``: one camera. Credentials only by the name of a systemd credential or of a
+    0600 file."""
 
     name: Name
     source: str
-    """``/dev/v4l/by-id/…``, ``rtsp://…``, ``http://…`` or ``file:PATH``."""
+    """``/dev/v4l/by-id/…``, ``rtsp://…``, ``http://…`` or ``file:PATH``; never a password."""
     fps: Annotated[float, Field(gt=0, le=60)] = 15.0
     rotate: Literal[0, 90, 180, 270] = 0
+    region: tuple[float, float, float, float] | None = None
+    """Left, top, right, bottom as shares of the turned picture; the rest is never kept."""
     user: str = ""
+    credential: Name | None = None
     password_file: Path | None = None
+    width: Annotated[int, Field(ge=64, le=8192)] | None = None
+    height: Annotated[int, Field(ge=64, le=8192)] | None = None
+    exposure: float | None = None
+    gain: float | None = None
+    focus: float | None = None
+
+    @field_validator("source")
+    @classmethod
+    def _address(cls, source: str) -> str:
+        return check_address(source)
+
+    @field_validator("region")
+    @classmethod
+    def _inside(
+        cls, region: tuple[float, float, float, float] | None
+    ) -> tuple[float, float, float, float] | None:
+        if region is not None:
+            x0, y0, x1, y1 = region
+            if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+                raise ValueError("give [left, top, right, bottom], each 0 to 1, left < right")
+        return region
+
+    @model_validator(mode="after")
+    def _login(self) -> CameraSection:
+        secrets = sum(item is not None for item in (self.credential, self.password_file))
+        if secrets > 1:
+            raise ValueError("give credential or password_file, not both")
+        if bool(self.user) != bool(secrets):
+            raise ValueError("user and credential (or password_file) belong together")
+        return self
 
 
 class GpsSection(Closed):
@@ -147,6 +183,32 @@ class ReaderSection(Closed):
         return full
 
 
+class HealthSection(Closed):
+    """``[health]``: ``/healthz`` and ``/metrics``, for programs on this computer only."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    run_file: Path | None = None
+    """Where the bound address is written, as JSON (port 0 lets the system choose)."""
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        try:
+            inside = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            inside = False
+        if not inside:
+            raise ValueError(f"{host!r} is no address of this computer alone: use 127.0.0.1 or ::1")
+        return host
+
+
+class LogSection(Closed):
+    """``[log]``: how much the daemon tells."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class ReplaySection(Closed):
     """``[replay]``: cameras that play files (demo, tests) begin together."""
 
@@ -165,6 +227,8 @@ class Config(Closed):
     detector: DetectorSection = DetectorSection()
     ocr: OcrSection = OcrSection()
     reader: ReaderSection = ReaderSection()
+    health: HealthSection = HealthSection()
+    log: LogSection = LogSection()
     replay: ReplaySection = ReplaySection()
 
     @field_validator("camera")
@@ -201,22 +265,23 @@ def provider(name: str) -> str:
 
 
 def load(path: Path) -> Config:
-    """Read and check a configuration file.
+    """Read and check a configuration file with its drop-ins (``FILE.d/*.toml``, by name).
 
     Raises:
         ConfigError: unreadable, not TOML, an unknown key or a value out of range; names the line.
     """
+    return examine(path)[0]
+
+
+def examine(path: Path) -> tuple[Config, Layers]:
+    """The same, and the files that it was read from: the file itself and its drop-ins.
+
+    Raises:
+        ConfigError: as of :func:`load`.
+    """
+    layers = read_layers(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: {reason}", remedy="give --config FILE") from error
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}", remedy="mend the TOML at that place") from error
-    try:
-        return Config.model_validate(values)
+        return Config.model_validate(layers.values), layers
     except ValidationError as error:
         problems = []
         found = error.errors(include_url=False, include_input=False)
@@ -227,10 +292,11 @@ def load(path: Path) -> Config:
             )
             if inner:  # a table counts as missing because something in it is wrong
                 continue
-            line = _line_of(text, where)
+            file, place = layers.origin(where)
+            line = _line_of(file.text, place)
             unknown = item["type"] == "extra_forbidden"
             problems.append(
-                f"{path}:{line}: {'.'.join(str(part) for part in where)}: "
+                f"{file.path}:{line}: {'.'.join(str(part) for part in where)}: "
                 f"{'unknown key' if unknown else item['msg']}"
             )
         raise ConfigError(

@@ -11,10 +11,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"records", "addresses", "instants"}),
+    frozenset({"records", "dropins", "addresses", "instants"}),
     frozenset({"crypto", "config", "workers", "ledger", "process"}),
     frozenset({"wire", "selftest"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
+    frozenset({"salvage"}),
+    frozenset({"rescue", "damage"}),
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
     ),
