@@ -1,60 +1,49 @@
 """Cameras: newest decoded frame, truthful status, recovery by itself.
 
 A :class:`Camera` keeps only the newest frame: a slow reader sees a later picture, never an older
-one, and memory cannot grow. It is *up* only while decoded frames keep coming; ``isOpened()`` of
-OpenCV stays true with a frozen server or a pulled device.
-
-``VideoCapture.read()`` on a frozen RTSP server was measured to block three times its timeout, so
-each reading thread can be abandoned: a supervisor replaces it when nothing was decoded for
-``stall_s``; the old one ends as soon as OpenCV lets go of it. At most :data:`MAX_ABANDONED` may
-hang at a time. Broken sources are tried again after a growing, jittered pause of at most 4 s.
+one, and memory cannot grow. It is *up* only while decoded frames keep coming; an open connection
+or device says nothing.
 
 Sources: ``/dev/...`` (V4L2), ``rtsp://`` (over TCP, digest or basic authentication), ``http://``
-and ``https://`` (MJPEG or anything FFmpeg plays), ``file:PATH`` (played once at its own pace).
+and ``https://`` (MJPEG or another stream that FFmpeg plays; digest or basic), ``file:PATH``
+(played once at its own pace, in a thread of this process).
 
-Passwords come from a file that only its owner can read and exist only in memory: OpenCV and
-FFmpeg are kept from printing, because both print URLs (R-CJIS-1).
+Everything live is read in a process of its own a camera (:mod:`alprd.feed`), which tries a broken
+source again after a growing, jittered pause of at most 2 s. Here it is watched: one that keeps
+silent for longer than its stage may take is killed and replaced. One that not even SIGKILL ends,
+because a driver hangs in the kernel, is left behind; at most :data:`MAX_ABANDONED` are, and the
+camera goes on as soon as one of them has ended. So a camera that is back is up within 10 s.
+
+Passwords exist only in the reading process; nothing here can tell them (R-CJIS-1).
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
 
-# Read by OpenCV when FFmpeg or V4L2 starts. TCP: UDP loses slices of plates. -8: AV_LOG_QUIET.
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "3")
-
-import cv2
-import cv2.utils.logging as cv2_logging
 import numpy as np
 
-from alprd.errors import CameraError, ConfigError
+from alprd.errors import AlprdError, CameraError
+from alprd.feed import START_S, Feed, FeedEndedError
 from alprd.frames import Frame, Image
 from alprd.sources import CameraConfig, read_password, redact
 
 __all__ = ["Camera", "CameraConfig", "CameraStatus", "read_password", "redact"]
 
-cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
 _log = logging.getLogger(__name__)
 
 SECOND: Final = 1_000_000_000
 MAX_ABANDONED: Final = 3
-PAUSE_S: Final = (0.5, 4.0)
-"""First and longest pause between attempts, before jitter."""
-_TURNS: Final = {
-    90: cv2.ROTATE_90_CLOCKWISE,
-    180: cv2.ROTATE_180,
-    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
-}
+STILL_S: Final = 60.0
+"""A picture that has not changed in a single looked-at pixel for so long is worth a word: real
+cameras have noise."""
+_RESTART_S: Final = (0.2, 2.0)
+"""First and longest pause before a reading process is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,178 +62,26 @@ class CameraStatus:
     ended: bool
     """A file has played to its end, or cannot be played; nothing more will come."""
     abandoned: int = 0
-    """Reading threads that still hang in a dead source."""
+    """Reading processes that not even SIGKILL has ended."""
     last_error: str = ""
+    """Why there is no picture, without the camera's address."""
+    still_s: float = 0.0
+    """Seconds for which the picture has not changed at all."""
+    note: str = ""
+    """What a person should know although pictures come."""
 
-
-class _Reader(threading.Thread):
-    """Opens a source once and reads until it fails, ends or is told to leave."""
-
-    def __init__(self, camera: Camera, start_mono_ns: int | None) -> None:
-        super().__init__(name=f"camera-{camera.config.name}", daemon=True)
-        self.camera = camera
-        self.config = camera.config
-        self.start_mono_ns = start_mono_ns
-        self.leave = threading.Event()
-        self.done = threading.Event()
-        self.progress_ns = time.monotonic_ns()
-        self.allowance_s = self.config.open_timeout_s + 2.0
-        self.error = ""
-        self.frames = 0
-        self._due_ns = 0
-
-    def run(self) -> None:
-        capture: cv2.VideoCapture | None = None
-        try:
-            if self.config.kind == "file":
-                self._await_gate()
-            if self.leave.is_set():
-                return
-            capture = self._open()
-            if self.config.kind == "file":
-                self._play(capture)
-            else:
-                self._follow(capture)
-        except (CameraError, ConfigError) as error:
-            self.error = error.message
-        except cv2.error as error:
-            self.error = f"OpenCV: {error.code}"  # its message may hold the URL
-        finally:
-            if capture is not None:
-                capture.release()
-            self.done.set()
-
-    def stalled(self) -> bool:
-        """Nothing decoded for longer than this stage may take."""
-        return time.monotonic_ns() - self.progress_ns > self.allowance_s * SECOND
-
-    def _open(self) -> cv2.VideoCapture:
-        config = self.config
-        if config.kind == "device":
-            if not config.path.exists():  # OpenCV reports a missing device as opened
-                raise CameraError(f"no device {config.path}")
-            wishes = {
-                cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
-                cv2.CAP_PROP_FRAME_WIDTH: config.width,
-                cv2.CAP_PROP_FRAME_HEIGHT: config.height,
-                cv2.CAP_PROP_FPS: config.fps,
-                cv2.CAP_PROP_EXPOSURE: config.exposure,
-                cv2.CAP_PROP_BUFFERSIZE: 1,
-            }
-            capture = cv2.VideoCapture(str(config.path), cv2.CAP_V4L2)
-            for prop, value in wishes.items():
-                if value is not None:
-                    capture.set(prop, value)
-        else:
-            if config.kind == "file":
-                if not config.path.is_file():
-                    raise CameraError(f"no file {config.path}")
-                target = str(config.path)
-            else:
-                target = self._url()
-            # One decoding thread: FFmpeg's frame threads would delay each frame by their number.
-            options = [cv2.CAP_PROP_N_THREADS, 1]
-            options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(config.open_timeout_s * 1000)]
-            options += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(config.stall_s * 1000)]
-            capture = cv2.VideoCapture(target, cv2.CAP_FFMPEG, options)
-        if not capture.isOpened():
-            capture.release()
-            raise CameraError(f"{redact(config.source)} cannot be opened (or refused the password)")
-        self.progress_ns = time.monotonic_ns()
-        self.allowance_s = config.stall_s
-        return capture
-
-    def _url(self) -> str:
-        if self.config.user is None or self.config.password_file is None:
-            return self.config.source
-        password = read_password(self.config.password_file)
-        parts = urlsplit(self.config.source)
-        login = f"{quote(self.config.user, safe='')}:{quote(password, safe='')}"
-        return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
-
-    def _follow(self, capture: cv2.VideoCapture) -> None:
-        """A live source: a frame's instant is its arrival.
-
-        While a stream is opened or held up, pictures pile up (28 were counted over RTSP) and then
-        come at once; and OpenCV gives out a last old picture when a read times out. Their instant
-        would be wrong, so they are skipped until one had to be waited for as usual.
-        """
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        usual = SECOND / rate if 0 < rate <= 120 else SECOND / 25
-        before = time.monotonic_ns()
-        piled_until = before + 2 * SECOND
-        while not self.leave.is_set():
-            if not capture.grab():
-                raise CameraError(f"{redact(self.config.source)} gives no more pictures")
-            now = time.monotonic_ns()
-            waited, before = now - before, now
-            if waited > 4 * usual + SECOND / 5:
-                usual += 0.1 * (waited - usual)  # a camera that became slow passes the next time
-                piled_until = now + 2 * SECOND
-                continue
-            self.progress_ns = now
-            if now < piled_until and waited < usual / 2:
-                continue
-            piled_until = 0
-            usual = max(usual + 0.1 * (waited - usual), SECOND / 240)
-            if self._wanted(now):
-                self._hand_on(capture, now)
-
-    def _play(self, capture: cv2.VideoCapture) -> None:
-        """A file: frame at start + presentation time; frames that come late are skipped."""
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        period = int(SECOND / rate) if rate > 0 else SECOND // 25
-        start = time.monotonic_ns() if self.start_mono_ns is None else self.start_mono_ns
-        index, latest, shown = 0, -1, 0
-        while not self.leave.is_set() and capture.grab():
-            stamp = int(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-            if stamp <= latest:  # a container without presentation times
-                stamp = max(index * period, latest + 1)
-            latest, index = stamp, index + 1
-            due = start + stamp
-            while (wait := due - time.monotonic_ns()) > 0:
-                self.progress_ns = time.monotonic_ns()
-                if self.leave.wait(min(wait / SECOND, 0.5)):
-                    return
-            self.progress_ns = time.monotonic_ns()
-            late = self.progress_ns - due > period
-            # Decoding that cannot keep pace still shows two pictures a second.
-            if self._wanted(due) and not (late and self.progress_ns - shown < SECOND // 2):
-                self._hand_on(capture, due)
-                shown = self.progress_ns
-        if index == 0:
-            raise CameraError(f"{self.config.path} holds no picture that can be decoded")
-
-    def _await_gate(self) -> None:
-        gate = self.config.start_gate
-        while gate is not None and not self.leave.is_set():
-            self.progress_ns = time.monotonic_ns()
-            try:
-                self.start_mono_ns = int(gate.read_text())
-                return
-            except FileNotFoundError:
-                self.leave.wait(0.05)
-            except (OSError, ValueError):  # being written: the number follows
-                self.leave.wait(0.05)
-        self.progress_ns = time.monotonic_ns()
-
-    def _wanted(self, stamp_ns: int) -> bool:
-        if self.config.fps is None:
-            return True
-        interval = int(SECOND / self.config.fps)
-        if stamp_ns + interval // 20 < self._due_ns:
-            return False
-        self._due_ns = max(self._due_ns, stamp_ns - interval) + interval
-        return True
-
-    def _hand_on(self, capture: cv2.VideoCapture, stamp_ns: int) -> None:
-        ok, picture = capture.retrieve()
-        if not ok or picture is None or picture.ndim != 3 or picture.dtype != np.uint8:
-            return
-        if self.config.rotate:
-            picture = cv2.rotate(picture, _TURNS[self.config.rotate])
-        self.frames += 1
-        self.camera._take(self, np.asarray(picture, dtype=np.uint8), stamp_ns)
+    def line(self) -> str:
+        """One line for people: no address, no login."""
+        if self.ended:
+            return f"{self.name}: ended" + (f" ({self.last_error})" if self.last_error else "")
+        if not self.up:
+            since = "yet" if self.age_s is None else f"for {self.age_s:.0f} s"
+            why = f" ({self.last_error})" if self.last_error else ""
+            return f"{self.name}: no picture {since}; retrying{why}"
+        line = f"{self.name}: up, {self.fps:.1f} frames/s, {self.width}x{self.height}"
+        if self.still_s > STILL_S:
+            line += f"; the picture has not changed for {self.still_s:.0f} s"
+        return line + (f"; {self.note}" if self.note else "")
 
 
 class Camera:
@@ -254,17 +91,18 @@ class Camera:
         self.config = config
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        self._supervisor: threading.Thread | None = None
-        self._reader: _Reader | None = None
-        self._abandoned: list[_Reader] = []
+        self._thread: threading.Thread | None = None
+        self._abandoned: list[Feed] = []
         self._frame: Frame | None = None
         self._decoded_at: deque[int] = deque(maxlen=64)
+        self._changed_ns = 0
         self._restarts = 0
         self._ended = False
         self._error = ""
+        self._note = ""
 
     def start(self, start_mono_ns: int | None = None) -> None:
-        """Begins to read, in threads of its own.
+        """Begins to read, in a thread of its own.
 
         Args:
             start_mono_ns: monotonic instant of a file's first picture (default: when it opens).
@@ -272,15 +110,16 @@ class Camera:
         Raises:
             CameraError: it was started before.
         """
-        if self._supervisor is not None:
+        if self._thread is not None:
             raise CameraError(f"camera {self.config.name!r} was started before")
-        self._supervisor = threading.Thread(
-            target=self._supervise,
-            args=(start_mono_ns,),
-            name=f"camera-{self.config.name}-supervisor",
+        is_file = self.config.kind == "file"
+        self._thread = threading.Thread(
+            target=self._play if is_file else self._supervise,
+            args=(start_mono_ns,) if is_file else (),
+            name=f"camera-{self.config.name}",
             daemon=True,
         )
-        self._supervisor.start()
+        self._thread.start()
 
     def latest(self, after_sequence: int, timeout_s: float) -> Frame | None:
         """The newest frame numbered above ``after_sequence``; None after the time or at the end.
@@ -305,91 +144,163 @@ class Camera:
             recent = [at for at in self._decoded_at if now - at < 5 * SECOND]
             span = (recent[-1] - recent[0]) / SECOND if len(recent) > 1 else 0.0
             height, width = self._frame.image.shape[:2] if self._frame else (0, 0)
+            live = not self._ended and not self._stop.is_set()
             return CameraStatus(
                 name=self.config.name,
-                up=age is not None
-                and age <= self.config.stale_s
-                and not self._ended
-                and not self._stop.is_set(),
+                up=age is not None and age <= self.config.stale_s and live,
                 age_s=age,
                 restarts=self._restarts,
                 width=width,
                 height=height,
                 fps=(len(recent) - 1) / span if span > 0 else 0.0,
                 ended=self._ended,
-                abandoned=sum(not reader.done.is_set() for reader in self._abandoned),
+                abandoned=sum(not feed.gone() for feed in self._abandoned),
                 last_error=self._error,
+                still_s=(now - self._changed_ns) / SECOND if self._frame is not None else 0.0,
+                note=self._note,
             )
 
     def stop(self) -> None:
-        """Stops; a thread that hangs in a dead source is left to end by itself."""
+        """Stops; a process that hangs in the kernel is left to end by itself."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
-            reader = self._reader
-        if reader is not None:
-            reader.leave.set()
-        if self._supervisor is not None:
-            self._supervisor.join(2.0)
-        if reader is not None:
-            reader.join(0.5)
+        if self._thread is not None:
+            self._thread.join(3.0)
         with self._changed:
             self._frame = None  # pixels of plates do not outlive the collection
 
-    def _take(self, reader: _Reader, picture: Image, stamp_ns: int) -> None:
-        with self._changed:
-            if reader is not self._reader or self._stop.is_set():
+    # A file
+
+    def _play(self, start_mono_ns: int | None) -> None:
+        from alprd.streams import Reading  # FFmpeg is loaded only where it is used
+
+        reading: Reading | None = None
+        try:
+            start_mono_ns = self._await_gate(start_mono_ns)
+            if not self._stop.is_set():
+                reading = Reading(self.config, self)
+                reading.play(start_mono_ns)
+        except AlprdError as error:
+            path = str(self.config.path)
+            told = error.message
+            self.failed(told if path in told else f"{path} {told}")
+        finally:
+            if reading is not None:
+                reading.release()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _await_gate(self, start_mono_ns: int | None) -> int | None:
+        gate = self.config.start_gate
+        while gate is not None and not self._stop.is_set():
+            try:
+                return int(gate.read_text())
+            except (OSError, ValueError):  # not there yet, or being written: the number follows
+                self._stop.wait(0.05)
+        return start_mono_ns
+
+    # A live camera
+
+    def _supervise(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            began, hung = time.monotonic(), False
+            try:
+                feed = Feed(self.config)
+            except OSError as error:
+                self.failed(f"no reading process can be started ({type(error).__name__})")
+            else:
+                hung = self._attend(feed)
+                ending = feed.close(kill=hung)
+                if not ending:
+                    self._abandoned.append(feed)
+                elif "signal" in ending and not hung and not self._stop.is_set():
+                    self.failed(f"its reading process {ending}")  # a decoder that broke
+            failures = 1 if time.monotonic() - began > 60 else failures + 1
+            self._stop.wait(min(_RESTART_S[1], _RESTART_S[0] * 2.0 ** min(failures - 1, 10)))
+            self._await_room()
+
+    def _attend(self, feed: Feed) -> bool:
+        """Take in what a reading process tells until it ends; True if it hangs."""
+        allow_s, told = START_S, time.monotonic()
+        while not self._stop.is_set():
+            try:
+                news = feed.receive(0.2)
+            except FeedEndedError:
+                return False
+            if news is None:
+                if time.monotonic() - told > allow_s:
+                    self.failed(f"nothing came for {allow_s:.0f} s")
+                    return True
+                continue
+            told = time.monotonic()
+            if news.picture is not None:
+                self.take(news.picture, news.at_ns)
+            elif news.failed is not None:
+                self.failed(news.failed)
+            elif news.noted is not None:
+                self.noted(news.noted)
+            else:
+                allow_s = news.allow_s or allow_s
+        return False
+
+    def _await_room(self) -> None:
+        """Hold on while too many processes hang in the kernel: only the kernel can end them."""
+        while not self._stop.is_set():
+            self._abandoned = [feed for feed in self._abandoned if not feed.gone()]
+            if len(self._abandoned) < MAX_ABANDONED:
                 return
-            sequence = self._frame.sequence + 1 if self._frame else 0
-            self._frame = Frame(self.config.name, picture, stamp_ns, sequence)
-            self._decoded_at.append(time.monotonic_ns())
+            self._tell("its driver hangs: unplug the camera, or restart the car's computer")
+            self._stop.wait(0.5)
+
+    # What a reading tells (alprd.streams.Sink)
+
+    def alive(self, allow_s: float) -> None:
+        """A file needs no watching."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; True at once when the camera was stopped."""
+        return self._stop.wait(seconds) if seconds > 0 else self._stop.is_set()
+
+    def take(self, picture: Image, mono_ns: int) -> None:
+        """A new newest frame."""
+        image = np.ascontiguousarray(picture)
+        with self._changed:
+            if self._stop.is_set():
+                return
+            last, now = self._frame, time.monotonic_ns()
+            if last is None or not _same(last.image, image):
+                self._changed_ns = now
+            sequence = last.sequence + 1 if last else 0
+            self._frame = Frame(self.config.name, image, mono_ns, sequence)
+            self._decoded_at.append(now)
             if self._error:
                 _log.info("camera %s: pictures again", self.config.name)
                 self._error = ""
             self._changed.notify_all()
 
-    def _supervise(self, start_mono_ns: int | None) -> None:
-        failures = 0
-        while not self._stop.is_set():
-            reader = _Reader(self, start_mono_ns)
-            with self._changed:
-                self._reader = reader
-            reader.start()
-            while not reader.done.wait(0.25) and not reader.stalled():
-                if self._stop.is_set():
-                    return
-            if self._stop.is_set():
-                return
-            error = reader.error
-            if not reader.done.is_set():
-                reader.leave.set()
-                error = f"{redact(self.config.source)}: no picture for {reader.allowance_s:.0f} s"
-                self._abandoned.append(reader)
-            failures = 1 if reader.frames > 50 else failures + 1
-            self._note(error)
-            if self.config.kind == "file" and reader.done.is_set():
-                with self._changed:
-                    self._ended = True
-                    self._changed.notify_all()
-                return
-            self._pause(failures)
-            with self._changed:
-                self._restarts += 1
-
-    def _note(self, error: str) -> None:
+    def failed(self, why: str) -> None:
+        """An attempt failed; the log hears of it when the reason is a new one."""
+        self._tell(why)
         with self._changed:
-            news = bool(error) and error != self._error
-            self._error = error or self._error
-        if news:
-            _log.warning("camera %s: %s", self.config.name, error)
+            self._restarts += 1
 
-    def _pause(self, failures: int) -> None:
-        first, longest = PAUSE_S
-        pause = min(longest, first * 2.0 ** min(failures - 1, 10))
-        # Jitter: several cameras behind one switch must not come back in step.
-        self._stop.wait(pause * (0.5 + secrets.randbelow(501) / 1000))
-        while not self._stop.is_set():
-            self._abandoned = [r for r in self._abandoned if not r.done.is_set()]
-            if len(self._abandoned) < MAX_ABANDONED:
-                return
-            self._stop.wait(0.5)
+    def noted(self, what: str) -> None:
+        """Something worth a word although pictures come."""
+        with self._changed:
+            news, self._note = bool(what) and what != self._note, what
+        if news:
+            _log.warning("camera %s: %s", self.config.name, what)
+
+    def _tell(self, why: str) -> None:
+        with self._changed:
+            news, self._error = why != self._error, why
+        if news:
+            _log.warning("camera %s: %s", self.config.name, why)
+
+
+def _same(before: Image, after: Image) -> bool:
+    """Whether two pictures are one, by every sixteenth pixel of every sixteenth line."""
+    return before.shape == after.shape and np.array_equal(before[::16, ::16], after[::16, ::16])

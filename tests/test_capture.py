@@ -193,12 +193,24 @@ def test_missing_device_is_down_and_tried_again(tmp_path: Path) -> None:
     ("values", "message"),
     [
         ({"source": "rtsp://u:secret@h/x"}, "holds a user or password"),
+        ({"source": "http://h/x?user=a&pwd=secret"}, "holds a password"),
+        ({"source": "rtsp://h/user=a_password=secret_channel=1"}, "holds a password"),
+        ({"source": "http://h/x?user={user}&pwd={password}"}, "give user and credential"),
+        ({"source": "rtsp://h/a b"}, "holds a space"),
         ({"source": "rtsp:///x"}, "names no host"),
         ({"source": "rtsp://h:99999/x"}, "not a URL"),
         ({"source": "udp://h:1"}, "unknown kind of source"),
         ({"source": "file:"}, "unknown kind of source"),
         ({"source": "/dev/video0", "user": "u", "password_file": Path("p")}, "only a URL"),
         ({"source": "rtsp://h/x", "user": "u"}, "belong together"),
+        ({"source": "rtsp://h/x", "credential": "c"}, "belong together"),
+        ({"source": "rtsp://h/x", "user": "u", "credential": "../c"}, "credential is no name"),
+        (
+            {"source": "rtsp://h/x", "user": "u", "credential": "c", "password_file": Path("p")},
+            "exclude each other",
+        ),
+        ({"source": "/dev/video0", "region": (0.5, 0.0, 0.5, 1.0)}, "empty or narrower"),
+        ({"source": "/dev/video0", "region": (0.0, 0.0, 1.5, 1.0)}, "outside 0 to 1"),
         ({"source": "/dev/video0", "rotate": 45}, "rotate is 45"),
         ({"source": "/dev/video0", "fps": 0}, "fps is 0"),
         ({"source": "/dev/video0", "name": "../x"}, "not a name"),
@@ -220,7 +232,7 @@ def test_redaction_never_tells_user_password_or_query(user: str, password: str) 
 
 
 def test_configuration_does_not_print_its_source() -> None:
-    config = CameraConfig("front", "http://cam.example/x?user=a&pwd=hidden")
+    config = CameraConfig("front", "http://cam.example/x?camera=hidden")
     assert "hidden" not in repr(config)
 
 
@@ -350,8 +362,8 @@ def test_wrong_password_is_an_error_and_no_password_is_told(
     out, err = capfd.readouterr()
     told = caplog.text + out + err + repr(status) + repr(camera.config)
     told += Path("/proc/self/cmdline").read_text()
-    assert "127.0.0.1" in told
-    for secret in ("wr0ng", SECRET, "p%40ss", "stream=1"):
+    assert "camera web: refused the password" in told
+    for secret in ("wr0ng", SECRET, "p%40ss", "stream=1", "127.0.0.1"):
         assert secret not in told
 
 

@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors"}),
+    frozenset({"alarms", "errors"}),
     frozenset({"records", "dropins", "addresses", "instants"}),
-    frozenset({"crypto", "config", "workers", "ledger", "process"}),
+    frozenset({"crypto", "config", "workers", "ledger", "process", "shred"}),
     frozenset({"wire", "selftest"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
     frozenset({"salvage"}),
@@ -20,13 +20,13 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
     ),
-    frozenset({"ocr", "choice", "feed", "v4l"}),
+    frozenset({"ocr", "nmea", "choice", "feed", "v4l"}),
     frozenset(
         {
             "streams",
             "store",
             "mark",
-            "nmea",
+            "nmealog",
             "fuse",
             "pictures",
             "suppress",
@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"gps", "eye", "passes", "targets", "alerts", "outbound", "session", "lives"}),
-    frozenset({"capture", "reader", "permits", "orders", "custody"}),
+    frozenset({"capture", "reader", "permits", "orders", "custody", "wipe"}),
     frozenset({"sync", "photo", "collect", "selfcheck", "retire"}),
     frozenset({"mdt", "lanes"}),
     frozenset({"devices"}),
@@ -48,7 +48,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"demo"}),
     frozenset({"cli"}),
 )
-SHARED_WITH_CENTRAL = frozenset({"errors", "records", "crypto", "wire", "audit"})
+SHARED_WITH_CENTRAL = frozenset({"carve", "errors", "records", "crypto", "wire", "audit"})
 OUTSIDE = frozenset({"training", "sim", "plates", "bench"})
 
 

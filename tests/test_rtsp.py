@@ -141,7 +141,7 @@ def test_digest_login_and_no_password_told(
         except OSError:
             continue  # ended meanwhile
     told += " ".join(thread.name for thread in threading.enumerate())
-    assert "127.0.0.1" in told and "refused" in told
+    assert "alprd.eye" in told and "camera front: refused the password" in told
     for secret in ("wr0ng", SECRET, "p%40ss", "cam%20user"):
         assert secret not in told
 
