@@ -69,6 +69,9 @@ class CarvedFile:
         """Page number → offset of its newest version in the log."""
         self.damaged_cells = 0
         self.damaged_frames = 0
+        self.log_has_hole = False
+        """Whether a frame is damaged that was once on the disk whole: a later transaction, which
+        begins only after that, stands behind it. (A torn end is what any loss of power leaves.)"""
         log = path.with_name(path.name + "-wal")
         if log.exists():
             self._log = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
@@ -137,6 +140,7 @@ class CarvedFile:
             order = "<" if header[:3] != b"\x37\x7f\x06" else order
             before = None
         offset = _WAL_HEADER
+        hole = transaction_over = False
         while offset + _FRAME_HEADER + PAGE <= size:
             frame = _pread(self._log, _FRAME_HEADER + PAGE, offset)
             if len(frame) < _FRAME_HEADER + PAGE:
@@ -147,12 +151,16 @@ class CarvedFile:
                 and (salts is None or frame[8:16] == salts)
                 and _checksum(frame[:8] + frame[24:], before, order) == stored
             )
-            (number,) = struct.unpack(">I", frame[:4])
+            number, commits = struct.unpack(">II", frame[:8])
             if fits and number:
                 salts = frame[8:16]
                 self._overlay[number] = offset + _FRAME_HEADER
+                self.log_has_hole = self.log_has_hole or transaction_over
+                transaction_over = transaction_over or (hole and commits > 0)
             elif salts is None or frame[8:16] == salts:
                 self.damaged_frames += 1
+                hole = True
+                transaction_over = transaction_over or commits > 0
             before = stored
             offset += _FRAME_HEADER + PAGE
 

@@ -12,17 +12,21 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from pydantic import ValidationError
 from sqlite_utils import Database
 
-from alprd import audit
+from alprd import audit, salvage
+from alprd.alarms import AlarmBook
 from alprd.audit import DAEMON, Actor, Event
-from alprd.errors import AuditError, StoreError
+from alprd.damage import is_damage, set_aside_if_damaged
+from alprd.errors import AuditError, DiskFullError, StoreError
+from alprd.rescue import TRAIL_BASE, Rescue
 from alprd.wire import AuditEvent
 
 log = logging.getLogger(__name__)
@@ -30,51 +34,113 @@ log = logging.getLogger(__name__)
 Now = Callable[[], tuple[datetime, bool]]
 """Disciplined UTC and whether it is trusted."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+RESCUE_AT_START_S: Final = 5.0
+"""What can be saved from a damaged queue in this time is there before anything else happens."""
+_PRAGMAS: Final = (
+    "page_size=4096",  # alprd.carve reads pages of this size
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "secure_delete=ON",
+    "temp_store=MEMORY",
+    "foreign_keys=ON",
+)
 _ZONE_KEY: Final = "timezone"
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+class QueueReplacedError(StoreError):
+    """The database turned out damaged in mid-act and a new one was begun: do the act again."""
+
+
+def again(method: _Method) -> _Method:
+    """Do an act once more when the database was replaced under it."""
+
+    @wraps(method)
+    def twice(self: CarDatabase, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except QueueReplacedError:
+            return method(self, *args, **kwargs)
+
+    return cast(_Method, twice)
 
 
 class CarDatabase:
     """One writer, any thread; nested transactions join the outer one.
 
+    A database that is damaged, at the start or at any later moment, is set aside whole, a new one
+    is begun, and what proves itself is saved into it (:mod:`alprd.rescue`): the trail, sessions,
+    ledger and small facts at once, the reads by :meth:`rescue_step`.
+
     Args:
         path: database file; its folder must exist and be on the encrypted partition.
         now: the disciplined clock, for audit events.
         device: the vehicle's name, recorded as *where* in the trail (R-AT-2).
+        alarms: where damage is told.
 
     Raises:
         StoreError: the database cannot be opened, or is of a newer version.
     """
 
-    def __init__(self, path: Path, *, now: Now, device: str) -> None:
+    def __init__(
+        self, path: Path, *, now: Now, device: str, alarms: AlarmBook | None = None
+    ) -> None:
         self.path = path
         self._now = now
         self._device = device
+        self.alarms = alarms or AlarmBook()
         self._lock = threading.RLock()
         self._depth = 0
-        quarantined = _quarantine_if_damaged(path)
+        self._rescue = Rescue(self, self.alarms)
+        set_aside_if_damaged(path)
+        self._open()
+        self._zone = self.get_meta(_ZONE_KEY) or ""
+        with suppress(DiskFullError):  # it goes on when there is room
+            self.rescue_step(RESCUE_AT_START_S)
+            self._zone = self.get_meta(_ZONE_KEY) or ""
+
+    def _open(self) -> None:
+        """Open the file, a new one if there is none."""
         try:
-            path.touch(mode=0o600, exist_ok=True)
+            self.path.touch(mode=0o600, exist_ok=True)
             self._connection = sqlite3.connect(
-                path, check_same_thread=False, isolation_level=None, timeout=10
+                self.path, check_same_thread=False, isolation_level=None, timeout=10
             )
             self._db = Database(self._connection)
-            for pragma in (
-                "journal_mode=WAL",
-                "synchronous=FULL",
-                "secure_delete=ON",
-                "temp_store=MEMORY",
-                "foreign_keys=ON",
-            ):
+            for pragma in _PRAGMAS:
                 self._connection.execute(f"PRAGMA {pragma}")
             self._migrate()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise StoreError(
-                f"queue {path} cannot be opened: {error}", remedy="run alprd doctor"
+                f"queue {self.path} cannot be opened: {error}", remedy="run alprd doctor"
             ) from error
-        self._zone = self.get_meta(_ZONE_KEY) or ""
-        if quarantined is not None:
-            self.record(Event.QUEUE_QUARANTINED, detail={"file": quarantined.name})
+
+    def _replace(self) -> None:
+        """Set the damaged database aside and begin a new one; the caller holds the lock."""
+        self._rescue.close()
+        salvage.set_aside(self.path)
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        salvage.part(self.path)
+        self._depth = 0
+        self._open()
+        self._rescue.step(0.0)  # trail, sessions, ledger: nothing may be written before them
+
+    def rescue_step(self, budget_s: float) -> bool:
+        """Save from quarantined files for about so long; whether something is left to do.
+
+        Raises:
+            StoreError: the database cannot be written now.
+        """
+        with self._lock:
+            return self._rescue.busy and self._rescue.step(budget_s)
+
+    def purge_quarantine(self, when: datetime | None, *, now: bool = False) -> int:
+        """Destroy quarantined files that have had their time; see :meth:`Rescue.purge`."""
+        with self._lock:
+            return self._rescue.purge(when, now=now)
 
     def _migrate(self) -> None:
         with self._transaction():
@@ -86,6 +152,12 @@ class CarDatabase:
                     remedy="install the newer program again",
                 )
             if version == SCHEMA_VERSION:
+                return
+            if version == 1:
+                self._connection.execute(
+                    "ALTER TABLE ledger ADD COLUMN lost INTEGER NOT NULL DEFAULT 0"
+                )
+                self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
                 return
             self._db.table("reads").create(
                 {
@@ -104,7 +176,10 @@ class CarDatabase:
             self._db.table("reads").create_index(["id"], unique=True)
             self._db.table("reads").create_index(["destroy_by"])
             self._db.table("ledger").create(
-                {"session": str, "committed": int, "receipted": int, "expired": int}, pk="session"
+                {"session": str, "committed": int, "receipted": int, "expired": int, "lost": int},
+                pk="session",
+                not_null={"lost"},
+                defaults={"lost": 0},
             )
             self._db.table("sessions").create(
                 {"id": str, "row": str, "open": int, "sent": int}, pk="id"
@@ -123,32 +198,52 @@ class CarDatabase:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:
-                raise StoreError(f"queue {self.path.name} cannot be written: {error}") from error
+                raise self._failed(error, "written") from error
             self._depth += 1
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise StoreError(
-                        f"queue {self.path.name} cannot be written: {error}",
-                        remedy="check the disk: alprd doctor",
-                    ) from error
+                    raise self._failed(error, "written") from error
                 raise
             finally:
-                self._depth -= 1
+                self._depth = max(0, self._depth - 1)
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
                 return self._connection.execute(sql, parameters).fetchall()
             except sqlite3.Error as error:
-                raise StoreError(f"queue {self.path.name} cannot be read: {error}") from error
+                if self._depth and is_damage(error):
+                    raise  # the transaction around it must end first
+                raise self._failed(error, "read") from error
+
+    def _failed(self, error: sqlite3.Error, what: str) -> StoreError:
+        """What to raise for an error of SQLite; a damaged database is replaced first."""
+        if is_damage(error):
+            log.error("queue is damaged: %s", error)
+            self._replace()
+            return QueueReplacedError("the queue was damaged and a new one begun; try again")
+        message = f"queue {self.path.name} cannot be {what}: {error}"
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            return DiskFullError(message, remedy="make room on the disk: alprd doctor")
+        return StoreError(message, remedy="check the disk: alprd doctor")
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """One transaction, for :class:`alprd.rescue.Rescue`."""
+        return self._transaction()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query, for :class:`alprd.rescue.Rescue`."""
+        return self._rows(sql, parameters)
 
     # --- audit ------------------------------------------------------------------------------
 
+    @again
     def record(
         self,
         event: Event,
@@ -178,18 +273,33 @@ class CarDatabase:
                     subjects=subjects,
                     detail=detail or {},
                 )
+                made = self._continued(made)
                 tx.execute(
                     "INSERT INTO audit (seq, event, sent) VALUES (?, ?, 0)",
                     (made.seq, json.dumps(made.model_dump(mode="json"))),
                 )
-        except AuditError:
+        except (AuditError, QueueReplacedError):
             raise
         except (StoreError, sqlite3.Error) as error:
+            if is_damage(error):
+                raise  # the database is replaced first, then the act is done again
             raise AuditError(
                 f"the trail cannot be written, so the act is refused: {error}",
                 remedy="check the disk: alprd doctor",
             ) from error
 
+    def _continued(self, event: AuditEvent) -> AuditEvent:
+        """The event in its place behind what central holds, where rows before it were lost."""
+        base = self.get_meta(TRAIL_BASE)
+        if base is None:
+            return event
+        kept = json.loads(base)
+        if kept["seq"] < event.seq:
+            return event
+        moved = event.model_copy(update={"seq": kept["seq"] + 1, "previous": kept["digest"]})
+        return moved.model_copy(update={"digest": audit.digest(moved.model_dump(mode="json"))})
+
+    @again
     def last_audit_event(self) -> AuditEvent | None:
         """The newest event, which the next one follows.
 
@@ -204,6 +314,7 @@ class CarDatabase:
                 "the last event of the trail is damaged", remedy="run alprd audit verify"
             ) from None
 
+    @again
     def audit_events(self, *, after: int = 0, limit: int = 10_000) -> list[AuditEvent]:
         """Events after a sequence number, in order."""
         return [
@@ -213,6 +324,7 @@ class CarDatabase:
             )
         ]
 
+    @again
     def unsent_audit(self, limit: int) -> list[AuditEvent]:
         """The oldest events that central has not acknowledged."""
         return [
@@ -222,11 +334,16 @@ class CarDatabase:
             )
         ]
 
+    @again
     def mark_audit_sent(self, seq: int) -> None:
         """Central holds all events up to ``seq``."""
         with self._transaction() as tx:
             tx.execute("UPDATE audit SET sent = 1 WHERE seq <= ?", (seq,))
+            last = tx.execute("SELECT event FROM audit WHERE seq = ?", (seq,)).fetchone()
+        if last is not None:
+            salvage.write_head(self.path.parent, seq, json.loads(last[0])["digest"])
 
+    @again
     def set_zone(self, name: str) -> None:
         """The agency's time zone, in which the trail also tells local time (R-AT-2)."""
         if name != self.get_meta(_ZONE_KEY):
@@ -235,11 +352,13 @@ class CarDatabase:
 
     # --- small facts ------------------------------------------------------------------------
 
+    @again
     def get_meta(self, key: str) -> str | None:
         """A small fact that must survive a power cut, such as the time high-water mark."""
         rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
         return rows[0][0] if rows else None
 
+    @again
     def set_meta(self, key: str, value: str) -> None:
         """Store a small fact."""
         with self._transaction() as tx:
@@ -253,28 +372,3 @@ class CarDatabase:
         """Checkpoint and close; safe to call twice."""
         with self._lock:
             self._connection.close()
-
-
-def _quarantine_if_damaged(path: Path) -> Path | None:
-    """Move a damaged database aside, never delete it; its new name, or None when whole."""
-    if not path.exists() or path.stat().st_size == 0:
-        return None
-    try:
-        connection = sqlite3.connect(path)
-        try:
-            whole = connection.execute("PRAGMA quick_check").fetchone()[0] == "ok"
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError:
-        whole = False
-    if whole:
-        return None
-    number = 1
-    while (aside := path.with_name(f"{path.stem}.damaged-{number}.db")).exists():
-        number += 1
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.replace(aside.with_name(aside.name + suffix))
-    log.error("queue was damaged and moved aside as %s; a new one begins", aside.name)
-    return aside

@@ -22,14 +22,14 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from alprd.audit import FIRST, digest
-from alprd.carve import CarvedFile, Row
+from alprd.carve import CarvedFile, Row, Value
 from alprd.crypto import envelope_header, sha256_hex, write_secret
 from alprd.errors import EnvelopeError, StoreError
 from alprd.wire import AuditEvent, SessionRow
@@ -57,6 +57,7 @@ def set_aside(path: Path) -> Path:
     while (aside := path.with_name(f"{path.stem}.damaged-{number}.db")).exists():
         number += 1
     try:
+        path.touch(mode=0o600)
         for suffix in ("-wal", ""):  # the log first: a file without it looks complete
             source = path.with_name(path.name + suffix)
             if source.exists():
@@ -84,7 +85,7 @@ def _second_name(source: Path, target: Path) -> None:
 
 def part(path: Path) -> None:
     """Take the old name away from a damaged database that was set aside."""
-    for suffix in SUFFIXES:
+    for suffix in reversed(SUFFIXES):  # the file last: a log alone must never meet a new file
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     _fsync_folder(path.parent)
 
@@ -262,9 +263,19 @@ def _read(row: Row) -> SavedRead | None:
         session=header.session,
         envelope=envelope,
         sha256=sha256_hex(envelope),
-        destroy_by=header.destroy_by,
+        destroy_by=_stamp(values[5]) or header.destroy_by,
         hit=values[6] == 1,
     )
+
+
+def _stamp(value: Value) -> datetime | None:
+    """A destroy-by as the queue keeps it; it may have been set anew since the read was sealed."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 # --- the trail ----------------------------------------------------------------------------------

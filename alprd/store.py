@@ -9,7 +9,7 @@ destroy-by and ciphertext, never plate text, place or instant.
 Tables (made through sqlite-utils)::
 
     reads     seq INTEGER PK, id, session, envelope BLOB, sha256, destroy_by, hit, leased_until
-    ledger    session PK, committed, receipted, expired
+    ledger    session PK, committed, receipted, expired, lost (by damage of the file)
     sessions  id PK, row JSON, open, sent
     audit     seq PK, event JSON, sent
     meta      key PK, value
@@ -25,7 +25,7 @@ from datetime import datetime
 
 from alprd.audit import DAEMON, Actor, Event
 from alprd.crypto import envelope_header, sha256_hex
-from alprd.database import CarDatabase, Now
+from alprd.database import CarDatabase, Now, again
 from alprd.wire import Receipt, SessionRow
 
 log = logging.getLogger(__name__)
@@ -59,11 +59,13 @@ class LedgerTotals:
     committed: int
     receipted: int
     expired: int
+    lost: int = 0
+    """Reads that damage of the database took; 0 unless ``queue.salvaged`` in the trail says so."""
 
     @property
     def left(self) -> int:
         """Reads that must still be in the queue."""
-        return self.committed - self.receipted - self.expired
+        return self.committed - self.receipted - self.expired - self.lost
 
 
 class Store(CarDatabase):
@@ -71,6 +73,7 @@ class Store(CarDatabase):
 
     # --- reads ------------------------------------------------------------------------------
 
+    @again
     def commit_read(self, envelope: bytes, *, hit: bool, session_row: SessionRow) -> None:
         """Queue a sealed read; committed once this returns.
 
@@ -99,7 +102,8 @@ class Store(CarDatabase):
 
     def _count(self, session: str, column: str, by: int) -> None:
         self._connection.execute(
-            "INSERT INTO ledger (session, committed, receipted, expired) VALUES (?, 0, 0, 0) "
+            "INSERT INTO ledger (session, committed, receipted, expired, lost) "
+            "VALUES (?, 0, 0, 0, 0) "
             "ON CONFLICT (session) DO NOTHING",
             (session,),
         )
@@ -108,6 +112,7 @@ class Store(CarDatabase):
             (by, session),
         )
 
+    @again
     def claim(self, limit: int, max_bytes: int, lease_s: float) -> list[QueuedRead]:
         """Lease reads for sending, hits first, then oldest; a lease that runs out is free again.
 
@@ -135,11 +140,13 @@ class Store(CarDatabase):
             )
         return taken
 
+    @again
     def release(self, ids: Sequence[str]) -> None:
         """Give leased reads back."""
         with self._transaction() as tx:
             tx.executemany("UPDATE reads SET leased_until = NULL WHERE id = ?", [(i,) for i in ids])
 
+    @again
     def destroy_receipted(self, receipt: Receipt) -> int:
         """Destroy the reads whose very ciphertext the (verified) receipt names; how many.
 
@@ -164,6 +171,7 @@ class Store(CarDatabase):
         self._wipe_log()
         return destroyed
 
+    @again
     def expire(self, purge_time: datetime) -> int:
         """Destroy every read whose destroy-by has passed at ``purge_time`` (R-460.5-2b)."""
         with self._transaction() as tx:
@@ -181,6 +189,7 @@ class Store(CarDatabase):
             self._wipe_log()
         return total
 
+    @again
     def restamp(self, ends: Sequence[tuple[str, datetime]], latest: datetime) -> int:
         """Set the destroy-by of reads whose true instant became known; how many rows changed.
 
@@ -207,6 +216,7 @@ class Store(CarDatabase):
         if busy:
             log.warning("write-ahead log could not be emptied yet; the next purge tries again")
 
+    @again
     def pending(self) -> Pending:
         """What still waits for central."""
         (row,) = self._rows(
@@ -216,11 +226,12 @@ class Store(CarDatabase):
         )
         return Pending(*row)
 
+    @again
     def ledger(self) -> LedgerTotals:
         """The car's own count of its reads, kept apart from the queue's rows."""
         (row,) = self._rows(
             "SELECT coalesce(sum(committed), 0), coalesce(sum(receipted), 0), "
-            "coalesce(sum(expired), 0) FROM ledger"
+            "coalesce(sum(expired), 0), coalesce(sum(lost), 0) FROM ledger"
         )
         return LedgerTotals(*row)
 
@@ -234,11 +245,13 @@ class Store(CarDatabase):
             (row.id, row.model_dump_json(), int(is_open)),
         )
 
+    @again
     def heartbeat(self, row: SessionRow) -> None:
         """Keep an open session's counters; ``row.ended`` is the instant of this heartbeat."""
         with self._transaction():
             self._write_session(row, is_open=True)
 
+    @again
     def open_session(self, row: SessionRow, actor: Actor) -> None:
         """Begin a session, with its audit event in the same transaction."""
         with self._transaction():
@@ -247,6 +260,7 @@ class Store(CarDatabase):
                 Event.SESSION_OPENED, actor, session=row.id, detail={"purpose": row.purpose}
             )
 
+    @again
     def close_session(self, row: SessionRow, actor: Actor = DAEMON) -> None:
         """End a session; from now on its row is a line of the public log and never changes."""
         with self._transaction():
@@ -258,6 +272,7 @@ class Store(CarDatabase):
                 Event.SESSION_CLOSED, actor, session=row.id, detail={"reason": row.end_reason}
             )
 
+    @again
     def open_sessions(self) -> list[SessionRow]:
         """Sessions that were never closed: after a boot, those that a power cut ended."""
         return [
@@ -265,6 +280,7 @@ class Store(CarDatabase):
             for (row,) in self._rows("SELECT row FROM sessions WHERE open = 1")
         ]
 
+    @again
     def unsent_sessions(self) -> list[SessionRow]:
         """Ended sessions that central has not acknowledged."""
         return [
@@ -272,11 +288,13 @@ class Store(CarDatabase):
             for (row,) in self._rows("SELECT row FROM sessions WHERE open = 0 AND sent = 0")
         ]
 
+    @again
     def mark_sessions_sent(self, ids: Sequence[str]) -> None:
         """Central acknowledged these sessions."""
         with self._transaction() as tx:
             tx.executemany("UPDATE sessions SET sent = 1 WHERE id = ?", [(i,) for i in ids])
 
+    @again
     def enrolled_as(self, enrolment: str) -> None:
         """Note under which enrolment the car runs; a new one brings its whole trail again.
 

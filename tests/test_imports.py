@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"alarms", "errors"}),
+    frozenset({"alarms", "carve", "memory", "errors"}),
     frozenset({"records", "dropins", "addresses", "instants"}),
     frozenset({"crypto", "config", "workers", "ledger", "process", "shred"}),
     frozenset({"wire", "selftest"}),

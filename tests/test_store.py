@@ -149,7 +149,9 @@ def test_a_damaged_database_is_moved_aside_and_recorded(tmp_path: Path) -> None:
     path.write_bytes(data)
     again = open_store(tmp_path)
     assert (tmp_path / "queue.damaged-1.db").exists()
-    assert [event.event for event in again.audit_events()] == [Event.QUEUE_QUARANTINED]
+    assert [event.event for event in again.audit_events()] == [
+        *(Event.QUEUE_QUARANTINED, Event.QUEUE_SALVAGED),
+    ]
     again.commit_read(sealed(), hit=False, session_row=session_row())
     again.close()
 
