@@ -15,6 +15,7 @@ from alprd import config as configuration
 from alprd.choice import choose, describe, models_command
 from alprd.errors import AlprdError, ModelError
 from alprd.photo import read_command
+from alprd.retire import retire_command
 from alprd.trust import enrol_command
 
 FIXTURE_DRIVE = Path(__file__).resolve().parent.parent / "fixtures" / "drive"
@@ -41,6 +42,7 @@ def main() -> None:
 main.add_command(read_command, "read")
 main.add_command(enrol_command, "enrol")
 main.add_command(models_command, "models")
+main.add_command(retire_command, "retire")
 
 
 @main.command("run")

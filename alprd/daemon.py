@@ -48,6 +48,7 @@ from alprd.store import Store
 from alprd.sync import DockSync
 from alprd.targets import TargetSet
 from alprd.trust import Trust
+from alprd.wipe import kill, refuse_wiped
 from alprd.workers import Supervisor, Worker
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Daemon:
         self._stop = threading.Event()
         harden()
         self._lock = lock_state(config.state_dir)
+        refuse_wiped(config.state_dir)
         self.trust = Trust.load(config.state_dir)
         self.clock = DisciplinedClock()
         self.positions = PositionTrack()
@@ -140,6 +142,7 @@ class Daemon:
             on_time=self.mark.central,
             on_permit=self.permits.renew,
             on_targets=self._adopt,
+            on_kill=self._kill,
         )
         self.self_check = SelfCheck(self.devices.reader, trail=self.store, now=self.clock.now)
         self.status = StatusBook(
@@ -213,6 +216,14 @@ class Daemon:
 
     # --- what central pushes ----------------------------------------------------------------
 
+    def _kill(self, order: str) -> None:
+        """Central ordered this car to destroy itself: no more collecting; :func:`run` wipes it."""
+        log.error("central orders this car to destroy its keys and data (order %s)", order)
+        kill(self.trust, order, at_trusted=self.clock.now()[1])
+        self._stop.set()
+        self.collecting.stop("stopped", DAEMON)
+        self.store.record(Event.KILL_ORDERED, subjects=(order,))
+
     def _load_last_lists(self) -> None:
         """A cold boot without contact uses the last verified set (design: lists to the car)."""
         try:
@@ -246,7 +257,7 @@ def run(config: Config, *, witness_fd: int | None = None) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
     Raises:
-        AlprdError: the car cannot run; says why.
+        AlprdError: the car cannot run, or was wiped by order of central; says why.
     """
     with contextlib.ExitStack() as stack:
         witness = (
@@ -256,6 +267,8 @@ def run(config: Config, *, witness_fd: int | None = None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
         daemon.run()
+    with lock_state(config.state_dir):
+        refuse_wiped(config.state_dir)
 
 
 def check(config: Config) -> list[str]:

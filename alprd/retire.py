@@ -1,416 +1,116 @@
-"""The end of a car's enrolment: keys destroyed, state wiped, and a certificate that says so.
+"""``alprd retire``: an installer ends a car's enrolment for good (R-CJIS-5).
 
-Two ways lead here: an installer retires the car (``alprd retire``), or central orders the car to
-kill itself (:mod:`alprd.orders`). Both first write a *marker*, ``<state>/wiped.json``; from that
-moment the car never collects again, and a power cut at any later instant only means that the next
-start goes on where this one stopped (R-CJIS-5). The acts, in this order::
-
-    1  marker               durable before anything is destroyed
-    2  wrap key, lists      what a thief could use: opens the lists and the suppression digests
-    3  last words           trail, sessions and sealed reads to central, for a bounded time
-    4  certificate          signed by the batch key, kept in the marker
-    5  the queue            sealed reads that are left, sessions, trail
-    6  report               the certificate to central; it needs the TLS key, so it comes before
-    7  batch and TLS key, everything else; the marker says *done*
-
-A destroyed file is overwritten, brought to the disk, truncated and unlinked. On an SSD the
-overwriting may go to other cells than the data lay in; what can remain there of a read is sealed
-to central's intake key and opens with nothing that was ever in the car, and remnants of the car's
-own keys are worthless once central has revoked the car (``docs/secrets.md``).
+Nothing that central lacks is lost unless a reason for it is given; what follows is
+:mod:`alprd.wipe`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Literal
 
-import httpx
-from pydantic import ValidationError
+import click
 
-from alprd import __version__
-from alprd.audit import DAEMON, Event
-from alprd.crypto import (
-    SignedDocument,
-    generate_key,
-    key_id,
-    load_private,
-    public_from_bytes,
-    sign_document,
-    verify_document,
-    write_secret,
-)
-from alprd.errors import AlprdError, EnvelopeError, RefusedError, StoreError
-from alprd.outbound import Outbox, ask_signed
-from alprd.records import Closed, Id, Name, Utc, new_id, utc_now
+from alprd import config as configuration
+from alprd.audit import Actor, Event
+from alprd.errors import AlprdError, RefusedError
+from alprd.outbound import Outbox
+from alprd.process import lock_state
+from alprd.records import utc_now
 from alprd.store import Store
-from alprd.trust import Identity, Trust
-from alprd.wire import Ack, KeyId, WipeCertificate
+from alprd.trust import Trust
+from alprd.wipe import (
+    LAST_WORDS_S,
+    MARKER,
+    REPORT_S,
+    Deadline,
+    Marker,
+    begin,
+    complete,
+    read_marker,
+)
 
 log = logging.getLogger(__name__)
 
-MARKER: Final = "wiped.json"
-LAST_WORDS_S: Final = 60.0
-"""Longest time for what is still to be sent: a thief must not gain more by a slow network."""
-REPORT_S: Final = 20.0
-METHOD: Final = "overwritten with random bytes, synced, truncated, unlinked; folder synced"
-_KEPT: Final = frozenset({MARKER, "daemon.lock"})
-_LAST_KEYS: Final = ("batch.key", "tls.key")
-_BLOCK: Final = 1 << 20
 
+def retire(state_dir: Path, *, by: str, reason: str, lose_reads: str | None, name: str) -> Marker:
+    """Retire the car: refuse while anything would be lost, then wipe it.
 
-class Marker(Closed):
-    """``wiped.json``: that this car is to be, or has been, wiped."""
-
-    phase: Literal["pending", "done"]
-    kind: Literal["retired", "killed"]
-    agency: Name
-    vehicle: Name
-    enrolment: KeyId
-    order: Id | None = None
-    by: str
-    reason: str
-    began: Utc
-    at_trusted: bool
-    keys_destroyed: tuple[str, ...] = ()
-    certificate: SignedDocument | None = None
-    reported: bool = False
-
-
-def read_marker(state_dir: Path) -> Marker | None:
-    """The marker of a state folder, or None.
+    Args:
+        by: who retires it, for the certificate.
+        lose_reads: why unsynced reads may be lost; None refuses.
+        name: the vehicle's name as the person typed it.
 
     Raises:
-        StoreError: there is one, and it cannot be read: the car must not run then either.
+        RefusedError: ``wrong_name`` or ``unsynced``.
+        StoreError: not enrolled, in use by the daemon, or the disk fails.
     """
-    path = state_dir / MARKER
-    try:
-        return Marker.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise StoreError(
-            f"{path} cannot be read: {type(error).__name__}",
-            remedy="the car was to be wiped: empty the state folder, then enrol the car anew",
-        ) from error
+    with lock_state(state_dir):
+        trust = Trust.load(state_dir)
+        if name != trust.vehicle:
+            raise RefusedError(
+                f"{name!r} is not the name of this car",
+                reason="wrong_name",
+                remedy=f"this state folder is of {trust.vehicle}",
+            )
+        _refuse_unsynced(state_dir, trust, by, reason, lose_reads)
+        begin(trust, "retired", by=by, reason=lose_reads or reason)
+        return complete(state_dir)
 
 
-def begin(
-    trust: Trust,
-    kind: Literal["retired", "killed"],
-    *,
-    by: str,
-    reason: str,
-    order: str | None = None,
-    at_trusted: bool = False,
-) -> Marker:
-    """Write the marker: from now on the wipe only goes forward."""
-    marker = Marker(
-        phase="pending",
-        kind=kind,
-        agency=trust.agency,
-        vehicle=trust.vehicle,
-        enrolment=key_id(trust.batch_key),
-        order=order,
-        by=by,
-        reason=reason,
-        began=utc_now(),
-        at_trusted=at_trusted,
-    )
-    _write(trust.state_dir, marker)
-    return marker
-
-
-def refuse_wiped(state_dir: Path) -> None:
-    """Finish a wipe that was interrupted, and refuse to run a wiped car; the lock is held.
-
-    A car that was enrolled again after its wipe runs.
-
-    Raises:
-        RefusedError: ``wiped``.
-        StoreError: the wipe cannot be finished; the car must not run.
-    """
-    marker = read_marker(state_dir)
-    if marker is None:
-        return
-    if marker.phase == "pending":
-        marker = complete(state_dir)
-    elif (state_dir / "trust" / "identity.json").exists():
-        return
-    how = (
-        "killed by order of central"
-        if marker.kind == "killed"
-        else f"retired ({marker.reason}, by {marker.by})"
-    )
-    raise RefusedError(
-        f"{marker.vehicle} was {how} on {marker.began:%Y-%m-%d %H:%M} UTC: "
-        "its keys and data are destroyed",
-        reason="wiped",
-        remedy="to use this computer again, enrol it with a new code: alprd enrol",
-    )
-
-
-def complete(
-    state_dir: Path, *, last_words_s: float = LAST_WORDS_S, report_s: float = REPORT_S
-) -> Marker:
-    """Do what is left of a wipe; the caller holds the state folder's lock.
-
-    Nothing but an unwritable disk stops it: an unreachable central, a damaged queue or missing
-    keys only make the certificate say less.
-
-    Raises:
-        StoreError: there is no marker, or a file cannot be destroyed; call it again.
-    """
-    marker = read_marker(state_dir)
-    if marker is None:
-        raise StoreError(f"{state_dir} is not marked to be wiped", remedy="alprd retire")
-    if marker.phase == "done":
-        return marker
-    trust = _what_is_left(state_dir)
-    destroyed = (*marker.keys_destroyed, *_destroy_secrets(state_dir))
-    marker = marker.model_copy(update={"keys_destroyed": tuple(dict.fromkeys(destroyed))})
-    _write(state_dir, marker)
-    if trust is not None and marker.certificate is None:
-        marker = _certify(state_dir, marker, trust, last_words_s)
-        _write(state_dir, marker)
-    for path in sorted(state_dir.glob("*.db*")):
-        destroy(path)
-    if trust is not None and not marker.reported:
-        marker = _report(marker, trust, report_s)
-        _write(state_dir, marker)
-    keys = state_dir / "keys"
-    for name in _LAST_KEYS:
-        destroy(keys / name)
-    for path in sorted(state_dir.iterdir()):
-        if path.name not in _KEPT:
-            destroy(path)
-    marker = marker.model_copy(update={"phase": "done"})
-    _write(state_dir, marker)
-    log.warning("%s was wiped; central %s", marker.vehicle, _told(marker))
-    return marker
-
-
-def _told(marker: Marker) -> str:
-    return "holds the certificate" if marker.reported else "could not be told"
-
-
-# --- the acts -------------------------------------------------------------------------------
-
-
-def destroy(path: Path) -> None:
-    """Overwrite, sync, truncate and unlink a file; a folder with all that is in it.
-
-    Links are unlinked and never followed. Nothing happens when it is not there.
-
-    Raises:
-        StoreError: it cannot be written or unlinked.
-    """
-    try:
-        if path.is_symlink():
-            path.unlink()
-        elif path.is_dir():
-            for inner in sorted(path.iterdir()):
-                destroy(inner)
-            path.rmdir()
-        elif path.exists():
-            _overwrite(path)
-            path.unlink()
-        else:
+def _refuse_unsynced(
+    state_dir: Path, trust: Trust, by: str, reason: str, lose_reads: str | None
+) -> None:
+    """Try to bring everything home; refuse if reads are left. The order goes into the trail."""
+    now = lambda: (utc_now(), False)  # noqa: E731 - no GPS here: never trusted
+    with contextlib.closing(Store(state_dir / "queue.db", now=now, device=trust.vehicle)) as store:
+        waiting = store.pending()
+        detail: dict[str, str | int | bool] = {"reason": reason, "reads_waiting": waiting.reads}
+        if lose_reads is not None:
+            detail["lose_reads"] = lose_reads
+        store.record(Event.RETIRE_ORDERED, Actor(by[:64], by, "command line"), detail=detail)
+        if not waiting.reads:
             return
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be destroyed: {error.strerror}",
-            remedy="make the disk writable and start alprd again, or destroy the disk",
-        ) from error
-
-
-def _overwrite(path: Path) -> None:
-    with contextlib.suppress(PermissionError):
-        path.chmod(0o600)
-    with path.open("r+b", buffering=0) as file:
-        left = os.fstat(file.fileno()).st_size
-        while left > 0:
-            written = file.write(os.urandom(min(left, _BLOCK)))
-            left -= written or 0
-        os.fsync(file.fileno())
-        file.truncate(0)
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _destroy_secrets(state_dir: Path) -> Iterator[str]:
-    """Every key but the two that the report needs, and the lists; names of the keys."""
-    keys = state_dir / "keys"
-    if keys.is_dir():
-        for path in sorted(keys.iterdir()):
-            if path.name not in _LAST_KEYS:
-                destroy(path)
-                yield path.name
-    destroy(state_dir / "targets")
-
-
-def _what_is_left(state_dir: Path) -> Trust | None:
-    """The car's trust for its last words; None when a key for it is already gone."""
-    trust, keys = state_dir / "trust", state_dir / "keys"
-    try:
-        identity = Identity.model_validate_json((trust / "identity.json").read_bytes())
-        if not (keys / "tls.key").exists():
-            return None
-        return Trust(
-            state_dir=state_dir,
-            agency=identity.agency,
-            vehicle=identity.vehicle,
-            reader=identity.reader,
-            central_url=identity.central_url,
-            batch_key=load_private(keys / "batch.key"),
-            wrap_key=generate_key(),  # its own is destroyed first; nothing here unwraps
-            receipt_key=public_from_bytes((trust / "receipt.pub").read_bytes()),
-            tuf_root=b"",
-        )
-    except (OSError, ValidationError, EnvelopeError, StoreError):
-        return None
-
-
-class _Deadline:
-    """A beat that asks to stop once its time is over."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def __call__(self) -> None:
-        """Nobody listens."""
-
-    @property
-    def stopping(self) -> bool:
-        return time.monotonic() >= self._end
-
-    def sleep(self, seconds: float) -> bool:
-        time.sleep(max(0.0, min(seconds, self._end - time.monotonic())))
-        return self.stopping
-
-
-def _certify(state_dir: Path, marker: Marker, trust: Trust, last_words_s: float) -> Marker:
-    """Bring the last words to central, count what is lost, sign the certificate."""
-    counts: dict[str, object] = dict.fromkeys(
-        ("reads_lost", "sessions_lost", "events_lost", "reads_committed", "audit_seq")
-    )
-    counts["audit_digest"] = None
-    if (state_dir / "queue.db").exists():
         try:
-            store = Store(
-                state_dir / "queue.db", now=lambda: (utc_now(), False), device=trust.vehicle
-            )
+            with trust.client(REPORT_S) as client:
+                Outbox(trust, store).push_reads(client, Deadline(LAST_WORDS_S))
         except AlprdError as error:
-            log.error("the queue cannot be read any more: %s", error.message)
-        else:
-            with contextlib.closing(store):
-                _last_words(store, trust, marker, last_words_s)
-                counts = _count(store)
-    certificate = WipeCertificate(
-        agency=trust.agency,
-        vehicle=trust.vehicle,
-        reader=trust.reader,
-        enrolment=marker.enrolment,
-        serial=new_id(),
-        kind=marker.kind,
-        order=marker.order,
-        by=marker.by,
-        reason=marker.reason,
-        at=utc_now(),
-        at_trusted=marker.at_trusted,
-        keys_destroyed=marker.keys_destroyed,
-        keys_last=_LAST_KEYS,
-        method=METHOD,
-        version=__version__,
-        **counts,
-    )
-    return marker.model_copy(
-        update={"certificate": sign_document("wipe", certificate, trust.batch_key)}
-    )
-
-
-def _last_words(store: Store, trust: Trust, marker: Marker, seconds: float) -> None:
-    """Trail, sessions and reads to central as far as the time allows; failure changes nothing."""
-    try:
-        for row in store.open_sessions():
-            store.close_session(row.model_copy(update={"end_reason": "power_lost"}))
-        store.record(
-            Event.KEYS_DESTROYED,
-            DAEMON,
-            subjects=() if marker.order is None else (marker.order,),
-            detail={"kind": marker.kind, "keys": ", ".join(marker.keys_destroyed)},
-        )
-    except AlprdError as error:
-        log.error("the wipe cannot be recorded in the trail: %s", error.message)
-    if seconds <= 0:
-        return
-    beat, outbox = _Deadline(seconds), Outbox(trust, store)
-    try:
-        with trust.client(min(seconds, REPORT_S)) as client:
-            parts: tuple[Callable[[], None], ...] = (
-                lambda: outbox.push_audit(client, beat),
-                lambda: outbox.push_sessions(client),
-                lambda: outbox.push_reads(client, beat),
-                lambda: outbox.push_audit(client, beat),
+            log.warning("not everything reached central: %s", error.message)
+        left = store.pending().reads
+        if left and lose_reads is None:
+            raise RefusedError(
+                f"{left} read(s) have not reached central yet",
+                reason="unsynced",
+                remedy="dock the car first; or give --lose-reads REASON, which is recorded",
             )
-            for part in parts:
-                if not beat.stopping:
-                    part()
-    except AlprdError as error:
-        log.warning("not everything reached central: %s", error.message)
 
 
-def _count(store: Store) -> dict[str, object]:
-    """What dies with the queue."""
-    try:
-        pending, ledger = store.pending(), store.ledger()
-        last = store.last_audit_event()
-    except AlprdError as error:
-        log.error("what is lost cannot be counted: %s", error.message)
-        names = ("reads_lost", "sessions_lost", "events_lost", "reads_committed", "audit_seq")
-        return {**dict.fromkeys(names), "audit_digest": None}
-    return {
-        "reads_lost": pending.reads,
-        "sessions_lost": pending.sessions,
-        "events_lost": pending.audit,
-        "reads_committed": ledger.committed,
-        "audit_seq": last.seq if last else 0,
-        "audit_digest": last.digest if last else None,
-    }
-
-
-def _report(marker: Marker, trust: Trust, seconds: float) -> Marker:
-    """Send the certificate once; whether central holds it is noted, and nothing waits for it."""
-    if marker.certificate is None or seconds <= 0:
-        return marker
-    body = marker.certificate.model_dump_json().encode()
-    try:
-        with trust.client(seconds) as client:
-            answer = ask_signed(client, "POST", "/v1/wipe", body)
-        ack = verify_document(answer, "ack", trust.receipt_key, Ack)
-    except (AlprdError, httpx.HTTPError) as error:
-        log.warning("central could not be told of the wipe: %s", type(error).__name__)
-        return marker
-    held = (ack.agency, ack.vehicle, ack.kind) == (trust.agency, trust.vehicle, "wipe")
-    return marker.model_copy(update={"reported": held})
-
-
-def _write(state_dir: Path, marker: Marker) -> None:
-    try:
-        write_secret(state_dir / MARKER, marker.model_dump_json().encode())
-    except OSError as error:
-        raise StoreError(
-            f"{state_dir / MARKER}: {error.strerror}", remedy="check the disk: alprd doctor"
-        ) from error
+@click.command("retire")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), required=True, help="The car's."
+)
+@click.option("--by", required=True, help="Who retires it: stands on the certificate.")
+@click.option("--reason", default="retired", show_default=True, help="Why.")
+@click.option("--yes", "name", default="", help="The vehicle's name, instead of typing it.")
+@click.option("--lose-reads", default=None, help="Why reads that central lacks may be lost.")
+def retire_command(
+    config_file: Path, by: str, reason: str, name: str, lose_reads: str | None
+) -> None:
+    """Destroy this car's keys and data, and certify it (stop the daemon first)."""
+    state_dir = configuration.load(config_file).state_dir
+    marker = read_marker(state_dir)
+    if marker is not None and marker.phase == "pending":
+        with lock_state(state_dir):
+            marker = complete(state_dir)
+    elif marker is None or (state_dir / "trust" / "identity.json").exists():
+        name = name or click.prompt("Type the vehicle's name to destroy its keys and data")
+        marker = retire(state_dir, by=by, reason=reason, lose_reads=lose_reads, name=name)
+    click.echo(f"{marker.vehicle} is wiped; the certificate is {state_dir / MARKER}")
+    if marker.reported:
+        click.echo("central holds it too")
+    else:
+        click.echo(
+            "central could not be told: bring it the file and run "
+            f"alprd-central vehicles retire --vehicle {marker.vehicle} --certificate FILE --by NAME"
+        )
