@@ -16,6 +16,7 @@ from alprd.collect import Collector
 from alprd.errors import InputError
 from alprd.frames import PassEvent
 from alprd.reader import RoadReader
+from alprd.timing import Timing
 from alprd.workers import Beat
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Lane:
         self._drained.set()
         self.frames = 0
         """Frames looked at."""
+        self.timing = Timing()
 
     def status(self) -> CameraStatus:
         """How the camera does."""
@@ -78,7 +80,11 @@ class Lane:
                 after = frame.sequence
                 last = time.monotonic()
                 self.frames += 1
-                self._handle(self._reader.process(frame))
+                began = time.monotonic_ns()
+                self.timing.note("wait", (began - frame.mono_ns) / 1e9)
+                events = self._reader.process(frame)
+                self.timing.note("read", (time.monotonic_ns() - began) / 1e9)
+                self._handle(events)
         finally:
             self._end_passes()
 

@@ -116,6 +116,10 @@ class DockSync:
         self._undelivered: TargetSet | None = None
         """Active on the disk, but the trail or the daemon has not taken it yet."""
 
+    def retune(self, *, carrier_file: Path | None, interval_s: float) -> None:
+        """Another dock from the next look on."""
+        self._carrier_file, self._interval_s = carrier_file, interval_s
+
     # --- the loop and its step --------------------------------------------------------------
 
     def run(self, beat: Beat) -> None:

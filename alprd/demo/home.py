@@ -72,6 +72,11 @@ class Home:
         """Where the daemon tells the address of its page."""
         return self.root / "mdt.json"
 
+    @property
+    def health(self) -> Path:
+        """Where the daemon tells the address of its health."""
+        return self.root / "health.json"
+
 
 def make_home(root: Path) -> Home:
     """An empty home with fresh passwords."""
@@ -195,6 +200,9 @@ def write_config(home: Home, drive: Path, truth: Truth, gps_device: str) -> None
         "[mdt]",
         "port = 0",
         f"run_file = {json.dumps(str(home.page))}",
+        "[health]",
+        "port = 0",
+        f"run_file = {json.dumps(str(home.health))}",
         "[replay]",
         f"start_file = {json.dumps(str(home.gate))}",
     ]
