@@ -6,15 +6,15 @@ import contextlib
 import json
 import logging
 import sys
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from alprd import __version__
 from alprd import config as configuration
-from alprd.choice import choose, describe, models_command
 from alprd.errors import AlprdError, ModelError
-from alprd.photo import read_command
 from alprd.retire import retire_command
 from alprd.trust import enrol_command
 
@@ -22,7 +22,30 @@ FIXTURE_DRIVE = Path(__file__).resolve().parent.parent / "fixtures" / "drive"
 
 
 class Commands(click.Group):
-    """A group that turns the product's errors into a message with a remedy and an exit code."""
+    """A group that turns the product's errors into a message with a remedy and an exit code.
+
+    Commands of :attr:`late` are loaded when they are asked for: a car on which OpenCV or ONNX
+    Runtime cannot be loaded must still be able to run the doctor.
+    """
+
+    late: Mapping[str, str] = {
+        "doctor": "alprd.doctor.command:doctor_command",
+        "models": "alprd.choice:models_command",
+        "read": "alprd.photo:read_command",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in order."""
+        return sorted({*super().list_commands(ctx), *self.late})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None if there is none."""
+        place = self.late.get(cmd_name)
+        if place is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an :class:`AlprdError` becomes its diagnostics."""
@@ -39,9 +62,7 @@ def main() -> None:
     """Automated licence plate reader for patrol cars under Minn. Stat. § 13.824."""
 
 
-main.add_command(read_command, "read")
 main.add_command(enrol_command, "enrol")
-main.add_command(models_command, "models")
 main.add_command(retire_command, "retire")
 
 
@@ -59,6 +80,7 @@ def run_command(config_file: Path, witness_fd: int | None, check: bool) -> None:
     """Run the vehicle daemon (what systemd starts)."""
     config = configuration.load(config_file)
     from alprd import daemon  # heavy: models and web server
+    from alprd.choice import choose, describe
 
     if check:
         doubts = daemon.check(config)

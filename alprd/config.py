@@ -57,6 +57,9 @@ class CameraSection(Closed):
     exposure: float | None = None
     gain: float | None = None
     focus: float | None = None
+    fov_deg: Annotated[float, Field(ge=2, le=170)] | None = None
+    """Field of view of the lens across the whole picture before it is turned; doctor alone uses it
+    to reckon how large plates will be."""
 
     @field_validator("source")
     @classmethod
