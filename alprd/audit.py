@@ -50,6 +50,7 @@ class Event(StrEnum):
     READS_DESTROYED = "reads.destroyed"
     READS_EXPIRED = "reads.expired"
     CONFIG_CHANGED = "config.changed"
+    CONFIG_REFUSED = "config.refused"
     QUEUE_QUARANTINED = "queue.quarantined"
     ALERT_HELD = "alert.held"
     ALERT_RELEASED = "alert.released"
