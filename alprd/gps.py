@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import logging
 import secrets
+import termios
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import time as time_of_day
 from pathlib import Path
@@ -23,15 +23,20 @@ import serial
 from alprd import nmea
 from alprd.clock import DisciplinedClock, PositionTrack
 from alprd.errors import ConfigError, GpsError
+from alprd.nmealog import replay
 
 _log = logging.getLogger(__name__)
 
 SECOND: Final = 1_000_000_000
-PAUSE_S: Final = (0.5, 5.0)
-"""First and longest pause between attempts, before jitter."""
-MAX_REPLAY_GAP_S: Final = 900.0
-"""A longer gap in a recording is a pause or a faulty time, and is played as one second."""
-_DAY_S: Final = 86_400.0
+PAUSE_S: Final = (0.5, 3.0)
+"""First and longest pause between attempts, before jitter. With a silent source given up after
+5 s and a connection attempt that hangs for 5 s, a source is heard within 10 s of its return."""
+BAUDS: Final = (9600, 4800, 38400, 115200, 19200, 57600)
+"""Rates that are tried while none is given, likeliest first."""
+TRY_S: Final = 2.5
+"""How long a rate is tried: twice the second that receivers take between epochs."""
+FRESH_NS: Final = 5 * SECOND
+"""Accuracy of an earlier epoch counts for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class GpsConfig:
 
     Args:
         source: device path, ``socket://host:port`` or ``file:PATH``.
-        baud: of a serial device; NMEA receivers use 4800, 9600, 38400 or 115200.
+        baud: of a serial device; NMEA receivers use 4800, 9600, 38400 or 115200. 0 tries
+            :data:`BAUDS` in turn until sentences come.
         silence_s: a source without a valid sentence for so long is opened again.
         start_gate: as of :class:`alprd.capture.CameraConfig`, for file sources.
 
@@ -50,7 +56,7 @@ class GpsConfig:
 
     source: str
     baud: int = 9600
-    silence_s: float = 15.0
+    silence_s: float = 5.0
     start_gate: Path | None = None
 
     def __post_init__(self) -> None:
@@ -59,8 +65,11 @@ class GpsConfig:
                 "gps: unknown kind of source",
                 remedy="use a device path, socket://host:port or file:PATH",
             )
-        if self.baud not in serial.Serial.BAUDRATES:
-            raise ConfigError(f"gps: baud is {self.baud}, not a serial rate")
+        if self.baud != 0 and self.baud not in serial.Serial.BAUDRATES:
+            raise ConfigError(
+                f"gps: baud is {self.baud}, not a serial rate",
+                remedy="give the receiver's rate, or 0 to try the usual ones",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,55 +92,13 @@ class GpsStatus:
     ended: bool
     """A file has been played to its end."""
     last_error: str = ""
-
-
-def _seconds(at: time_of_day) -> float:
-    return at.hour * 3600 + at.minute * 60 + at.second + at.microsecond / 1e6
-
-
-def replay(path: Path | str) -> Iterator[tuple[float, bytes]]:
-    """The epochs of a recorded log: seconds from the first valid time, and the raw bytes.
-
-    An epoch is all lines of one time of day. Lines without a valid time (corrupt, binary, void)
-    ride along with the epoch before them, or with the first one. Times never decrease; a backward
-    time rides along too, and a gap over :data:`MAX_REPLAY_GAP_S` is played as one second.
-
-    Raises:
-        GpsError: the file cannot be read, or holds no valid time.
-    """
-    elapsed, clock = 0.0, None
-    epoch = bytearray()
-    try:
-        with Path(path).open("rb") as file:
-            # Bounded lines: a binary file must not be read into memory as one line.
-            while line := file.readline(4096):
-                told = _line_time(line)
-                if told is not None and clock is None:
-                    clock = told
-                elif told is not None and clock is not None:
-                    ahead = (told - clock) % _DAY_S  # over midnight
-                    if 0 < ahead < _DAY_S / 2:
-                        yield elapsed, bytes(epoch)
-                        epoch.clear()
-                        elapsed += ahead if ahead <= MAX_REPLAY_GAP_S else 1.0
-                        clock = told
-                epoch += line
-    except OSError as error:
-        raise GpsError(f"GPS log {path} cannot be read: {error.strerror}") from None
-    if clock is None:
-        raise GpsError(
-            f"GPS log {path} holds no sentence with a valid time",
-            remedy="give an NMEA 0183 log with RMC, GGA or ZDA sentences and checksums",
-        )
-    yield elapsed, bytes(epoch)
-
-
-def _line_time(line: bytes) -> float | None:
-    for text in nmea.Framer().feed(line + b"\n"):
-        sentence = nmea.parse(text)
-        if sentence is not None and sentence.time_of_day is not None:
-            return _seconds(sentence.time_of_day)
-    return None
+    source: str = ""
+    baud: int | None = None
+    """Of a serial device: as configured, or the rate that is tried or was found; else None."""
+    talker: str = ""
+    """Who sent the last position: GP, GN, GL, GA…; "" before the first."""
+    rollover: bool = False
+    """The receiver's last date lay a multiple of 1024 weeks back; its firmware is out of date."""
 
 
 class GpsReceiver:
@@ -155,6 +122,9 @@ class GpsReceiver:
         self._fix = False
         self._satellites: int | None = None
         self._accuracy: float | None = None
+        self._talker = ""
+        self._rollover = False
+        self._baud = config.baud or BAUDS[0]
         self._forget_epoch()
 
     def _forget_epoch(self) -> None:
@@ -164,6 +134,7 @@ class GpsReceiver:
         self._timed = False
         self._void = False
         self._hdop: tuple[float, bool, int] | None = None  # value, aided, instant
+        self._sigma: tuple[float, int] | None = None  # metres, instant
 
     def start(self, start_mono_ns: int | None = None) -> None:
         """Begins to read.
@@ -205,6 +176,10 @@ class GpsReceiver:
                 restarts=self._restarts,
                 ended=self._ended,
                 last_error=self._error,
+                source=self.config.source,
+                baud=self._baud if self.config.source.startswith("/") else None,
+                talker=self._talker,
+                rollover=self._rollover,
             )
 
     def feed(self, data: bytes, mono_ns: int) -> None:
@@ -238,6 +213,8 @@ class GpsReceiver:
             self._placed = self._timed = self._void = False
         if sentence.hdop is not None:
             self._hdop = (sentence.hdop, sentence.aided, mono_ns)
+        if sentence.sigma_m is not None:
+            self._sigma = (sentence.sigma_m, mono_ns)
         if sentence.satellites is not None:
             self._satellites = sentence.satellites
         if sentence.fix is False:
@@ -251,16 +228,23 @@ class GpsReceiver:
         sure = sentence.kind == "RMC" or (self._fix and self._fix_ns == self._epoch_ns)
         if sentence.utc is not None and sure and not self._timed:
             self._timed = True
-            self._clock.observe(sentence.utc, self._epoch_ns)
+            if sentence.corrected and not self._rollover:
+                _log.warning("GPS: the receiver lost a week rollover; its firmware needs an update")
+            self._rollover = sentence.corrected
+            self._clock.observe(sentence.utc, self._epoch_ns, corrected=sentence.corrected)
 
     def _place(self, sentence: nmea.Sentence) -> None:
         if self._placed or sentence.lat is None or sentence.lon is None:
             return
         self._placed = True
+        self._talker = sentence.talker
         hdop, aided = None, False
-        if self._hdop is not None and self._epoch_ns - self._hdop[2] <= 5 * SECOND:
+        if self._hdop is not None and self._epoch_ns - self._hdop[2] <= FRESH_NS:
             hdop, aided = self._hdop[:2]
         self._accuracy = nmea.accuracy_m(hdop, aided=aided)
+        if self._sigma is not None and self._epoch_ns - self._sigma[1] <= FRESH_NS:
+            # The receiver's own estimate, which sees multipath; never better than the floor.
+            self._accuracy = max(nmea.UERE_AIDED_M, self._sigma[0])
         self._track.add(self._epoch_ns, sentence.lat, sentence.lon, self._accuracy)
 
     def _run(self, start_mono_ns: int | None) -> None:
@@ -272,7 +256,8 @@ class GpsReceiver:
                     self._play(start_mono_ns)
                     return
                 self._listen()
-            except (serial.SerialException, OSError, ValueError) as error:
+            # pyserial lets termios.error through, which is no OSError.
+            except (serial.SerialException, OSError, ValueError, termios.error) as error:
                 self._note(f"{type(error).__name__}: {error}")
             except GpsError as error:
                 self._note(error.message)
@@ -301,8 +286,10 @@ class GpsReceiver:
 
     def _listen(self) -> None:
         network = self.config.source.startswith("socket://")
-        with serial.serial_for_url(self.config.source, baudrate=self.config.baud) as port:
-            opened = time.monotonic_ns()
+        searching = self.config.baud == 0 and not network
+        patience = self.config.silence_s + (TRY_S * len(BAUDS) if searching else 0.0)
+        with serial.serial_for_url(self.config.source, baudrate=self._baud) as port:
+            opened = tried = time.monotonic_ns()
             while not self._stop.is_set():
                 port.timeout = 0.5
                 data = port.read(1)
@@ -313,11 +300,19 @@ class GpsReceiver:
                     data += port.read(1024 if network else port.in_waiting)
                     self.feed(data, arrived)
                 heard = max(self._sentence_ns or 0, opened)
-                if arrived - heard > self.config.silence_s * SECOND:
+                if searching and heard == opened and arrived - tried > TRY_S * SECOND:
+                    tried = arrived
+                    port.baudrate = self._next_baud()
+                if arrived - heard > patience * SECOND:
                     raise GpsError(
-                        f"no valid sentence for {self.config.silence_s:.0f} s",
+                        f"no valid sentence for {patience:.0f} s",
                         remedy="check antenna, plug and baud",
                     )
+
+    def _next_baud(self) -> int:
+        with self._lock:
+            self._baud = BAUDS[(BAUDS.index(self._baud) + 1) % len(BAUDS)]
+            return self._baud
 
     def _play(self, start_mono_ns: int | None) -> None:
         gate = self.config.start_gate

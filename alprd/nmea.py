@@ -1,16 +1,17 @@
 """NMEA 0183: framing out of a noisy byte stream, and the sentences that tell time and place.
 
-A sentence counts only with a right checksum. Lines may arrive in pieces, be cut by a loose plug,
-interleave with binary protocols of the same receiver or run into one another; none of that raises.
-Field layouts are pynmea2's; values are checked here, because pynmea2 hands a malformed field on as
-text and reads an unknown hemisphere as 0 degrees.
+Understood from every talker: RMC, GGA, GSA, GST, ZDA. A sentence counts only with a right
+checksum. Lines may arrive in pieces, be cut by a loose plug, interleave with binary protocols of
+the same receiver or run into one another; none of that raises. Field layouts are pynmea2's; values
+are checked here, because pynmea2 hands a malformed field on as text and reads an unknown
+hemisphere as 0 degrees.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -76,12 +77,18 @@ class Sentence:
     """
 
     kind: str
+    talker: str = ""
+    """Two letters: GP, GN (several systems), GL, GA, GB, BD, GQ, QZ…"""
     time_of_day: time | None = None
     utc: datetime | None = None
+    corrected: bool = False
+    """``utc`` is the receiver's date brought over a lost week rollover: a guess by itself."""
     fix: bool | None = None
     lat: float | None = None
     lon: float | None = None
     hdop: float | None = None
+    sigma_m: float | None = None
+    """Horizontal standard deviation that the receiver itself estimates (GST), metres."""
     satellites: int | None = None
     aided: bool = False
 
@@ -97,11 +104,13 @@ def accuracy_m(hdop: float | None, *, aided: bool = False) -> float:
     return max(UERE_AIDED_M, hdop * (UERE_AIDED_M if aided else UERE_M))
 
 
-def resolve_date(year: int, month: int, day: int) -> date | None:
-    """A receiver's date, brought over lost GPS week rollovers; None when it is no date.
+def resolve_date(year: int, month: int, day: int) -> tuple[date, bool] | None:
+    """A receiver's date, and whether it had to be brought over lost GPS week rollovers.
 
     The week number of GPS has ten bits, so receivers fall back by 1024 weeks. Dates are brought
-    into ``EARLIEST``…``LATEST``, which is exactly 1024 weeks wide. Two-digit years are 1980–2079.
+    into ``EARLIEST``…``LATEST``, which is exactly 1024 weeks wide, so that there is one such date;
+    whether it is the true one, :meth:`alprd.clock.DisciplinedClock.observe` judges by certain
+    time. Two-digit years are 1980–2079. None when it is no date.
     """
     if year < 100:
         year += 2000 if year < 80 else 1900
@@ -111,15 +120,16 @@ def resolve_date(year: int, month: int, day: int) -> date | None:
         return None
     if found < OLDEST_ROLLOVER:
         return None
+    told = found
     while found < EARLIEST.date():
         found += timedelta(weeks=1024)
-    return found if found < LATEST.date() else None
+    return (found, found != told) if found < LATEST.date() else None
 
 
 def parse(line: str) -> Sentence | None:
     """One sentence; None when the checksum is wrong or missing, or the kind tells nothing here.
 
-    Understood from every talker (GP, GN, GL, GA, GB, BD, GQ…): RMC, GGA, GSA, ZDA.
+    Understood from every talker (GP, GN, GL, GA, GB, BD, GQ, QZ…): RMC, GGA, GSA, GST, ZDA.
     """
     match = _BODY.fullmatch(line.strip())
     if match is None:
@@ -135,7 +145,7 @@ def parse(line: str) -> Sentence | None:
     if reader is None or layout is None:
         return None
     message: Any = layout(talker, kind, fields.split(","))
-    return reader(message)
+    return replace(reader(message), talker=talker)
 
 
 def _raw(message: Any, name: str) -> str:
@@ -150,11 +160,19 @@ def _rmc(message: Any) -> Sentence:
     fix = _raw(message, "status") == "A" and _raw(message, "mode_indicator") not in set("EMSN")
     lat, lon = _place(message)
     fix = fix and lat is not None
-    utc = None
+    utc, corrected = None, False
     if fix and at is not None and (match := _DATE.fullmatch(_raw(message, "datestamp"))):
         day, month, year = (int(group) for group in match.groups())
-        utc = _combine(resolve_date(year, month, day), at)
-    return Sentence("RMC", at, utc, fix, lat if fix else None, lon if fix else None)
+        utc, corrected = _combine(resolve_date(year, month, day), at)
+    return Sentence(
+        "RMC",
+        time_of_day=at,
+        utc=utc,
+        corrected=corrected,
+        fix=fix,
+        lat=lat if fix else None,
+        lon=lon if fix else None,
+    )
 
 
 def _gga(message: Any) -> Sentence:
@@ -166,14 +184,13 @@ def _gga(message: Any) -> Sentence:
     fix = fix and lat is not None and (hdop is None or hdop <= MAX_HDOP)
     return Sentence(
         "GGA",
-        _time(_raw(message, "timestamp")),
-        None,
-        fix,
-        lat if fix else None,
-        lon if fix else None,
-        hdop if fix else None,
-        int(used) if re.fullmatch(r"\d{1,2}", used) else None,
-        quality in ("2", "4", "5"),
+        time_of_day=_time(_raw(message, "timestamp")),
+        fix=fix,
+        lat=lat if fix else None,
+        lon=lon if fix else None,
+        hdop=hdop if fix else None,
+        satellites=int(used) if re.fullmatch(r"\d{1,2}", used) else None,
+        aided=quality in ("2", "4", "5"),
     )
 
 
@@ -183,16 +200,22 @@ def _gsa(message: Any) -> Sentence:
     return Sentence("GSA", hdop=hdop if fix and hdop is not None and hdop <= MAX_HDOP else None)
 
 
+def _gst(message: Any) -> Sentence:
+    north, east = (_number(_raw(message, f"std_dev_{axis}")) for axis in ("latitude", "longitude"))
+    sigma = None if north is None or east is None else math.hypot(north, east)
+    return Sentence("GST", time_of_day=_time(_raw(message, "timestamp")), sigma_m=sigma)
+
+
 def _zda(message: Any) -> Sentence:
     at = _time(_raw(message, "timestamp"))
     parts = [_raw(message, name) for name in ("year", "month", "day")]
-    utc = None
+    utc, corrected = None, False
     if at is not None and all(re.fullmatch(r"\d{1,4}", part) for part in parts):
-        utc = _combine(resolve_date(*(int(part) for part in parts)), at)
-    return Sentence("ZDA", at, utc)
+        utc, corrected = _combine(resolve_date(*(int(part) for part in parts)), at)
+    return Sentence("ZDA", time_of_day=at, utc=utc, corrected=corrected)
 
 
-_READERS: Final = {"RMC": _rmc, "GGA": _gga, "GSA": _gsa, "ZDA": _zda}
+_READERS: Final = {"RMC": _rmc, "GGA": _gga, "GSA": _gsa, "GST": _gst, "ZDA": _zda}
 
 
 def _time(text: str) -> time | None:
@@ -205,8 +228,8 @@ def _time(text: str) -> time | None:
     return time(hour, minute, second, micro, tzinfo=UTC)
 
 
-def _combine(day: date | None, at: time) -> datetime | None:
-    return None if day is None else datetime.combine(day, at)
+def _combine(day: tuple[date, bool] | None, at: time) -> tuple[datetime | None, bool]:
+    return (None, False) if day is None else (datetime.combine(day[0], at), day[1])
 
 
 def _number(text: str) -> float | None:

@@ -2,176 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nmea_lines import LAT, NOON, drive, gga, rmc, sentence, wait_for
 
 from alprd import nmea
 from alprd.clock import SECOND, DisciplinedClock, PositionTrack
 from alprd.errors import ConfigError, GpsError
 from alprd.gps import GpsConfig, GpsReceiver, replay
-
-NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-LAT, LON = 46.8175, -95.8453
-
-
-def sentence(body: str) -> bytes:
-    total = 0
-    for char in body:
-        total ^= ord(char)
-    return f"${body}*{total:02X}\r\n".encode()
-
-
-def _dm(value: float, digits: int) -> str:
-    degrees = int(abs(value))
-    return f"{degrees:0{digits}d}{(abs(value) - degrees) * 60:08.5f}"
-
-
-def rmc(
-    at: datetime, lat: float = LAT, lon: float = LON, *, talker: str = "GP", status: str = "A"
-) -> bytes:
-    ns, ew = "N" if lat >= 0 else "S", "E" if lon >= 0 else "W"
-    clock = f"{at:%H%M%S}.{at.microsecond // 10_000:02d}"
-    where = f"{_dm(lat, 2)},{ns},{_dm(lon, 3)},{ew}" if status == "A" else ",,,"
-    return sentence(f"{talker}RMC,{clock},{status},{where},22.4,084.4,{at:%d%m%y},,,A")
-
-
-def gga(at: datetime, *, quality: int = 1, hdop: float = 0.9, talker: str = "GP") -> bytes:
-    clock = f"{at:%H%M%S}.{at.microsecond // 10_000:02d}"
-    where = f"{_dm(LAT, 2)},N,{_dm(LON, 3)},W"
-    return sentence(f"{talker}GGA,{clock},{where},{quality},09,{hdop},420.0,M,-28.0,M,,")
-
-
-def drive(seconds: int, start: datetime = NOON) -> bytes:
-    return b"".join(
-        gga(start + timedelta(seconds=s)) + rmc(start + timedelta(seconds=s))
-        for s in range(seconds)
-    )
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
-
-
-def parse_one(data: bytes) -> nmea.Sentence | None:
-    lines = nmea.Framer().feed(data)
-    assert len(lines) == 1
-    return nmea.parse(lines[0])
-
-
-# --- sentences
-
-
-@pytest.mark.parametrize("talker", ["GP", "GN", "GL", "GA", "GB", "BD", "GQ"])
-def test_every_talker_tells_time_and_place(talker: str) -> None:
-    told = parse_one(rmc(NOON, talker=talker))
-    assert told is not None and told.fix and told.utc == NOON
-    assert told.lat == pytest.approx(LAT, abs=1e-6) and told.lon == pytest.approx(LON, abs=1e-6)
-    fix = parse_one(gga(NOON, talker=talker))
-    assert fix is not None and fix.fix and fix.hdop == 0.9 and fix.satellites == 9
-
-
-def test_published_sentences() -> None:
-    # As in receivers' manuals, with years of today.
-    told = parse_one(sentence("GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230326,003.1,W"))
-    assert told is not None and told.utc == datetime(2026, 3, 23, 12, 35, 19, tzinfo=UTC)
-    assert told.lat == pytest.approx(48.1173) and told.lon == pytest.approx(11.516667)
-    zda = parse_one(sentence("GPZDA,160012.71,11,03,2026,-1,00"))
-    assert zda is not None and zda.utc == datetime(2026, 3, 11, 16, 0, 12, 710000, tzinfo=UTC)
-    gsa = nmea.parse("$GPGSA,A,3,04,05,,09,12,,,24,,,,,2.5,1.3,2.1*39")
-    assert gsa is not None and gsa.hdop == 1.3
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "GPRMC,123519,V,4807.038,N,01131.000,E,,,230326,,",  # void
-        "GPRMC,123519,A,4807.038,N,01131.000,E,,,230326,,,E",  # dead reckoning
-        "GPRMC,123519,A,4867.038,N,01131.000,E,,,230326,,",  # 67 minutes
-        "GPRMC,123519,A,9107.038,N,01131.000,E,,,230326,,",  # beyond the pole
-        "GPRMC,123519,A,4807.038,X,01131.000,E,,,230326,,",  # no such hemisphere
-        "GPRMC,123519,A,,,,,,,230326,,",
-        "GPRMC,123519,A",
-        "GPGGA,123519,4807.038,N,01131.000,E,0,08,0.9,545.4,M,46.9,M,,",
-        "GPGGA,123519,4807.038,N,01131.000,E,8,08,0.9,545.4,M,46.9,M,,",  # simulator
-        "GPGGA,123519,4807.038,N,01131.000,E,1,08,99.99,545.4,M,46.9,M,,",
-    ],
-)
-def test_what_is_not_a_measured_place_gives_none(body: str) -> None:
-    told = parse_one(sentence(body))
-    assert told is not None
-    assert (told.fix, told.lat, told.lon, told.utc) == (False, None, None, None)
-
-
-@pytest.mark.parametrize("stamp", ["123460", "240000", "1234", "ab", "-11111", "12 519"])
-def test_impossible_times_give_none(stamp: str) -> None:
-    told = parse_one(sentence(f"GPRMC,{stamp},A,4807.038,N,01131.000,E,,,230326,,"))
-    assert told is not None and told.time_of_day is None and told.utc is None
-
-
-def test_week_rollover_is_repaired() -> None:
-    today = date(2026, 11, 20)
-    lost = today - timedelta(weeks=1024)
-    assert nmea.resolve_date(lost.year, lost.month, lost.day) == today
-    assert nmea.resolve_date(lost.year % 100, lost.month, lost.day) == today
-    assert nmea.resolve_date(26, 11, 20) == today
-    assert nmea.resolve_date(80, 1, 6) is None  # what a receiver says that knows no date
-    assert nmea.resolve_date(0, 0, 0) is None
-    assert nmea.resolve_date(26, 2, 30) is None
-
-
-def test_accuracy_follows_hdop() -> None:
-    assert nmea.accuracy_m(2.0) == 10.0
-    assert nmea.accuracy_m(2.0, aided=True) == 5.0
-    assert nmea.accuracy_m(0.1) == nmea.UERE_AIDED_M
-    assert nmea.accuracy_m(None) == nmea.UNKNOWN_ACCURACY_M
-
-
-@given(st.binary(max_size=600), st.lists(st.integers(0, 600), max_size=6))
-def test_framing_does_not_depend_on_how_bytes_arrive(data: bytes, cuts: list[int]) -> None:
-    whole, pieces = nmea.Framer(), nmea.Framer()
-    lines = whole.feed(data)
-    edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    cut_lines = [line for a, b in itertools.pairwise(edges) for line in pieces.feed(data[a:b])]
-    assert cut_lines == lines and pieces.dropped == whole.dropped
-    for line in lines:
-        assert line.startswith("$") and len(line) <= nmea.MAX_SENTENCE and line.isascii()
-        nmea.parse(line)
-
-
-@given(st.lists(st.sampled_from([rmc(NOON), gga(NOON), b"\xb5\x62\x01$", b"$GPRMC,12", b"\x00"])))
-def test_whole_sentences_survive_noise_between_them(pieces: list[bytes]) -> None:
-    told = [nmea.parse(line) for line in nmea.Framer().feed(b"".join(pieces))]
-    assert sum(s is not None for s in told) == sum(p.endswith(b"\r\n") for p in pieces)
-
-
-_field = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters="$*,"))
-
-
-@given(st.sampled_from(["RMC", "GGA", "GSA", "ZDA"]), st.lists(_field, max_size=20))
-def test_any_fields_with_a_right_checksum_never_raise(kind: str, fields: list[str]) -> None:
-    body = f"GN{kind}," + ",".join(fields)
-    for line in nmea.Framer().feed(sentence(body)):
-        told = nmea.parse(line)
-        assert told is not None
-        if told.lat is not None and told.lon is not None:
-            assert abs(told.lat) <= 90 and abs(told.lon) <= 180
 
 
 @given(st.integers(1, 40), st.integers(1, 255), st.sampled_from(["rmc", "gga"]))
