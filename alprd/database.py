@@ -98,6 +98,7 @@ class CarDatabase:
         self._open()
         self._zone = self.get_meta(_ZONE_KEY) or ""
         with suppress(DiskFullError):  # it goes on when there is room
+            self._rescue.begin_without()
             self.rescue_step(RESCUE_AT_START_S)
             self._zone = self.get_meta(_ZONE_KEY) or ""
 

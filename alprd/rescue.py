@@ -130,6 +130,16 @@ class Rescue:
                 break
         return self.busy
 
+    def begin_without(self) -> None:
+        """The database is new though the car had one: it vanished, and nobody set it aside."""
+        seq, digest = salvage.read_head(self._target.path.parent)
+        if not seq or self._target.rows("SELECT count(*) FROM audit")[0][0] or self.busy:
+            return
+        self._alarms.raise_alarm(ALARM, "the queue had vanished; its reads are lost")
+        with self._target.transaction():
+            self._target.set_meta(TRAIL_BASE, json.dumps({"seq": seq, "digest": digest}))
+            self._target.record(Event.QUEUE_QUARANTINED, detail={"file": "", "vanished": True})
+
     def _next(self) -> Path | None:
         for aside in salvage.quarantined(self._target.path):
             state = self._state(aside)
