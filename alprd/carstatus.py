@@ -58,7 +58,7 @@ class StatusBook:
         policy = targets.policy if targets else None
         return CarStatus(
             cameras=tuple(
-                CameraState(camera.name, camera.up, camera.age_s)
+                CameraState(camera.name, camera.up, camera.age_s, camera.line())
                 for camera in (lane.status() for lane in self._devices.lanes)
             ),
             gps_fix=gps.fix,
@@ -78,3 +78,17 @@ class StatusBook:
             list_stop_hours=policy.list_stop_hours if policy else 72,
             alarms=self._alarms(),
         )
+
+
+def line(status: CarStatus) -> str:
+    """The state in one line, as systemd shows it; counts only."""
+    up = sum(camera.up for camera in status.cameras)
+    told = [
+        f"{up} of {len(status.cameras)} cameras",
+        "GPS fix" if status.gps_fix else "no GPS fix",
+        "collecting" if status.session_open else "not collecting",
+        f"{status.queued} to go",
+    ]
+    if status.alarms:
+        told.append(f"{len(status.alarms)} alarm{'s' * (len(status.alarms) > 1)}")
+    return ", ".join(told)

@@ -19,11 +19,12 @@ PERMIT_WARN_S = 4 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class CameraState:
-    """One camera; ``age_s`` is the age of its last decoded frame."""
+    """One camera; ``age_s`` is the age of its last decoded frame, ``text`` one line for people."""
 
     name: str
     up: bool
     age_s: float | None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class CarStatus:
                     "name": camera.name,
                     "light": _camera_light(camera),
                     "age_s": None if camera.age_s is None else round(camera.age_s, 1),
+                    "text": camera.text,
                 }
                 for camera in self.cameras
             ],
