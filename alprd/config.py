@@ -93,6 +93,7 @@ class GpsSection(Closed):
     source: str
     """Serial device path, ``socket://host:port`` or ``file:PATH``."""
     baud: int = 9600
+    """Of a serial device; 0 tries the usual rates in turn until sentences come."""
 
 
 class DockSection(Closed):
