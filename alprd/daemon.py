@@ -70,7 +70,6 @@ class Daemon:
         self._stop = threading.Event()
         harden()
         self._lock = lock_state(config.state_dir)
-        refuse_wiped(config.state_dir)
         self.trust = Trust.load(config.state_dir)
         self.clock = DisciplinedClock()
         self.positions = PositionTrack()
@@ -259,6 +258,8 @@ def run(config: Config, *, witness_fd: int | None = None) -> None:
     Raises:
         AlprdError: the car cannot run, or was wiped by order of central; says why.
     """
+    with lock_state(config.state_dir):
+        refuse_wiped(config.state_dir)
     with contextlib.ExitStack() as stack:
         witness = (
             stack.enter_context(os.fdopen(witness_fd, "w")) if witness_fd is not None else None

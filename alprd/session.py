@@ -4,7 +4,13 @@ Counting rule: every pass of a plate before a camera counts once in ``plates_rea
 gave no text, is below the floor, or is not kept for any other reason, so that no difference
 between figures betrays suppression (R-460.5-b4, T-1). A pass whose text was already counted less
 than :data:`SAME_PASS_S` ago, by any camera, is the same pass. ``distinct_plates`` is the size of
-a set of digests under a key that lives in RAM and dies with the session (R-460.5.1-b1).
+a set of digests under a key that lives in RAM and dies with the session (R-460.5.1-b1). A match
+counts once a pass and category, also when only a later look at the pass brings it (R-460.5.1-c1).
+
+Times of a row: a session's length is measured on a clock that only runs forwards and also runs
+while the machine sleeps. Where one end of it is known by trusted time and the other is not, the
+trusted end and the length tell the other, so that a system clock at 1970 or a jump of it in
+mid-session makes no row longer or shorter. A row that was never under trusted time says so.
 """
 
 from __future__ import annotations
@@ -15,8 +21,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 from alprd.audit import DAEMON, Actor
@@ -33,15 +39,28 @@ LONGEST_GAP_S: Final = 300.0
 """A longer gap in collecting splits the session (R-460.5.1-a)."""
 
 
+def boot_seconds() -> float:
+    """Seconds since boot, those of sleep included (CLOCK_BOOTTIME)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class SessionKeeper:
     """Keeps the one session of this reader; any thread.
 
     Args:
         reader: neutral number of the reader in the public log.
         now: the disciplined clock.
+        elapsed: seconds that run evenly, also while the machine sleeps.
     """
 
-    def __init__(self, store: Store, *, reader: str, now: Now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        reader: str,
+        now: Now,
+        elapsed: Callable[[], float] = boot_seconds,
+    ) -> None:
         self._store = store
         self._reader = reader
         self._now = now
@@ -49,8 +68,12 @@ class SessionKeeper:
         self._row: SessionRow | None = None
         self._actor = DAEMON
         self._key = b""
-        self._seen: dict[bytes, float] = {}
+        self._seen: dict[bytes, tuple[float, frozenset[Category]]] = {}
+        self._elapsed = elapsed
+        self._began = 0.0
+        self._start_trusted = False
         self._beat = 0.0
+        self._alive: tuple[float, datetime] | None = None
 
     def recover(self) -> int:
         """Close what a power cut left open, at its last heartbeat; how many (R-460.5.1-a)."""
@@ -67,7 +90,7 @@ class SessionKeeper:
         """Begin a session and return its id; an open one is closed first."""
         if self.is_open:
             self.close("stopped", actor)
-        at, _ = self._now()
+        at, trusted = self._now()
         row = SessionRow(
             id=new_id(),
             reader=self._reader,
@@ -81,6 +104,7 @@ class SessionKeeper:
             queued=0,
             matches={},
             databases=tuple(databases),
+            time_trusted=trusted,
         )
         self._store.open_session(row, actor)
         with self._lock:
@@ -88,7 +112,9 @@ class SessionKeeper:
             self._actor = actor
             self._key = secrets.token_bytes(32)
             self._seen = {}
-            self._beat = time.monotonic()
+            self._began = self._beat = self._elapsed()
+            self._start_trusted = trusted
+            self._alive = (self._began, at)
         return row.id
 
     @property
@@ -104,8 +130,20 @@ class SessionKeeper:
     def _snapshot(self) -> SessionRow | None:
         if self._row is None:
             return None
-        at: datetime = max(self._now()[0], self._row.started)
-        self._row = self._row.model_copy(update={"ended": at})
+        at, trusted = self._now()
+        length = timedelta(seconds=max(0.0, self._elapsed() - self._began))
+        started = self._row.started
+        if trusted and not self._start_trusted:
+            started, self._start_trusted = at - length, True
+        elif not trusted:
+            at = started + length
+        self._row = self._row.model_copy(
+            update={
+                "started": started,
+                "ended": max(at, started),
+                "time_trusted": self._start_trusted,
+            }
+        )
         return self._row
 
     def count_pass(self, text: str | None, categories: Iterable[Category]) -> SessionRow | None:
@@ -116,14 +154,17 @@ class SessionKeeper:
                 return None
             now = time.monotonic()
             repeat = False
+            fresh = frozenset(categories)
             if text is not None:
                 mark = hmac.digest(self._key, text.encode(), hashlib.sha256)
-                repeat = now - self._seen.get(mark, -SAME_PASS_S) < SAME_PASS_S
-                self._seen[mark] = now
+                last = self._seen.get(mark)
+                repeat = last is not None and now - last[0] < SAME_PASS_S
+                known = last[1] if repeat and last is not None else frozenset[Category]()
+                self._seen[mark] = (now, known | fresh)
+                fresh -= known
             matches = dict(row.matches)
-            if not repeat:
-                for category in set(categories):
-                    matches[category] = matches.get(category, 0) + 1
+            for category in fresh:
+                matches[category] = matches.get(category, 0) + 1
             self._row = row.model_copy(
                 update={
                     "plates_read": row.plates_read + (0 if repeat else 1),
@@ -149,13 +190,28 @@ class SessionKeeper:
                 self._row = self._row.model_copy(update={"databases": tuple(merged)})
 
     def heartbeat(self) -> None:
-        """Write the counters if the last time is :data:`HEARTBEAT_S` ago."""
-        if time.monotonic() - self._beat < HEARTBEAT_S:
-            return
-        row = self.row()
-        if row is not None:
+        """I am still collecting: about every second; written every :data:`HEARTBEAT_S`."""
+        with self._lock:
+            row = self._snapshot()
+            if row is None:
+                return
+            self._alive = (self._elapsed(), row.ended)
+            due = self._alive[0] - self._beat >= HEARTBEAT_S
+        if due:
             self._store.heartbeat(row)
-            self._beat = time.monotonic()
+            self._beat = self._alive[0]
+
+    def gap(self) -> datetime | None:
+        """The last sign of life, if it is over five minutes ago: the session ended then.
+
+        The machine slept, or the process stood still; nothing was collected (R-460.5.1-a). To be
+        asked before :meth:`heartbeat`.
+        """
+        with self._lock:
+            if self._row is None or self._alive is None:
+                return None
+            since, at = self._alive
+            return at if self._elapsed() - since > LONGEST_GAP_S else None
 
     def close(
         self, reason: EndReason, actor: Actor = DAEMON, *, ended: datetime | None = None
@@ -172,5 +228,5 @@ class SessionKeeper:
             self._key = b""
         if row is None:
             return
-        at = max(row.started, ended) if ended is not None else row.ended
+        at = row.ended if ended is None else min(max(row.started, ended), row.ended)
         self._store.close_session(row.model_copy(update={"end_reason": reason, "ended": at}), actor)

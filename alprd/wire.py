@@ -257,6 +257,8 @@ class SessionRow(Closed):
     matches: dict[Category, int]
     marked_misread: Annotated[int, Field(ge=0)] = 0
     databases: tuple[Database, ...] = ()
+    time_trusted: bool = True
+    """Whether GPS or central vouched for the times at any moment of the session."""
 
 
 class SessionReport(Closed):

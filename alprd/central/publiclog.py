@@ -34,7 +34,9 @@ COLUMNS: Final = (
     "fixed_location",
     "correction_of",
     "correction_note",
+    "time_note",
 )
+UNTRUSTED: Final = "times by the car's own clock, not confirmed by GPS or the agency"
 _CATEGORIES: Final = COLUMNS[9:14]
 
 
@@ -68,6 +70,7 @@ def _row(central: Central, session: SessionRow) -> dict[str, Any]:
         "fixed_location": "",
         "correction_of": "",
         "correction_note": "",
+        "time_note": "" if session.time_trusted else UNTRUSTED,
     }
 
 

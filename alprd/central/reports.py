@@ -32,8 +32,12 @@ def accept_sessions(
     report = crypto.verify_document(document, "sessions", vehicle.batch_key, SessionReport)
     _own(central, vehicle, report)
     now = central.clock()
-    if any(not 2000 < t.year < 2100 for row in report.rows for t in (row.started, row.ended)):
-        raise InputError("a session lies outside the years 2001 to 2099")
+    for row in report.rows:
+        # A car that never had trusted time says so; its clock may have stood at 1970 (its row is
+        # a row of the public log all the same).
+        years = (2001, 2099) if row.time_trusted else (1970, 2199)
+        if not years[0] <= row.started.year <= row.ended.year <= years[1]:
+            raise InputError(f"a session lies outside the years {years[0]} to {years[1]}")
     with central.database.write() as tx:
         added = [row.id for row in report.rows if _keep_session(central, tx, vehicle, row, now)]
         touch(tx, vehicle, now, dock=True)
