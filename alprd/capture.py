@@ -232,7 +232,7 @@ class Camera:
                 return False
             if news is None:
                 if time.monotonic() - told > allow_s:
-                    self.failed(f"nothing came for {allow_s:.0f} s")
+                    self.failed(f"its reading process was silent for {allow_s:.0f} s")
                     return True
                 continue
             told = time.monotonic()

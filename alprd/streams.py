@@ -10,6 +10,7 @@ Nothing here prints, and no text of FFmpeg is passed on: both would tell URLs wi
 
 from __future__ import annotations
 
+import errno
 import secrets
 import time
 from collections.abc import Generator
@@ -34,6 +35,8 @@ FIRST_PICTURE_S: Final = 6.0
 seconds in H.264)."""
 MOST_ATTEMPTS: Final = 300
 """After so many failures on end the process is renewed, with whatever they have leaked."""
+_GRACE_S: Final = 1.5
+"""More than FFmpeg's own timeout, so that a stream that is silent is opened anew, not killed."""
 _SETTLED: Final = 50
 """Frames after which an attempt counts as a success."""
 _FORMATS: Final = (
@@ -163,8 +166,8 @@ class FFmpegSource:
                     yield frame
                 if time.monotonic() - decoded > self._patience_s:
                     raise CameraError(
-                        "its pictures cannot be decoded (damaged, or of more than "
-                        f"{MOST_PIXELS / 1e6:.0f} million pixels)"
+                        "its pictures cannot be decoded (damaged, or larger than "
+                        f"{MOST_PIXELS >> 20} megapixels)"
                     )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise CameraError(_reason(error)) from None
@@ -177,6 +180,7 @@ def _reason(error: Exception) -> str:
         (av.error.HTTPNotFoundError, "has no stream of that name"),
         (av.error.ExitError, "did not answer in time"),
         (av.error.InvalidDataError, "sends nothing that is a video"),
+        (av.error.ArgumentError, "sends nothing that is a video"),
         (ConnectionRefusedError, "nothing listens at its address"),
         (TimeoutError, "did not answer in time"),
         (av.error.HTTPError, "refused the request"),
@@ -185,8 +189,12 @@ def _reason(error: Exception) -> str:
         if isinstance(error, kinds):
             return text
     code = getattr(error, "errno", None)
-    known = {101: "its network is not there", 113: "its address does not answer"}
-    return known.get(code or 0, f"cannot be opened or broke off ({type(error).__name__})")
+    known = {
+        errno.EIO: "broke off, or sends nothing that is a video",
+        errno.ENETUNREACH: "its network is not there",
+        errno.EHOSTUNREACH: "its address does not answer",
+    }
+    return known.get(code or 0, f"cannot be opened ({type(error).__name__})")
 
 
 class Reading:
@@ -241,10 +249,10 @@ class Reading:
             piled_until = 0
             usual = max(usual + 0.1 * (waited - usual), SECOND / 240)
             if not self._wanted(now):
-                sink.alive(self._config.stall_s)
+                sink.alive(self._config.stall_s + _GRACE_S)
             elif self._hand_on(now):
                 decoded = now
-                sink.alive(self._config.stall_s)
+                sink.alive(self._config.stall_s + _GRACE_S)
             elif now - decoded > self._config.stall_s * SECOND:
                 raise CameraError("its pictures cannot be decoded")
 
