@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"alarms", "carve", "memory", "errors"}),
+    frozenset({"alarms", "carve", "memory", "errors", "tomlplaces"}),
     frozenset({"records", "dropins", "addresses", "instants"}),
     frozenset({"crypto", "config", "workers", "ledger", "process", "shred", "timing"}),
     frozenset({"wire", "selftest"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
-    frozenset({"salvage"}),
+    frozenset({"salvage", "disk"}),
     frozenset({"rescue", "damage"}),
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
@@ -42,7 +42,6 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"devices"}),
     frozenset({"doctor"}),
     frozenset({"collecting"}),
-    frozenset({"disk"}),
     frozenset({"reload", "keeper", "carstatus"}),
     frozenset({"health"}),
     frozenset({"daemon"}),
