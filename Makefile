@@ -98,5 +98,14 @@ bench-recognition: $(VENV)/.bench ## this reader beside fast-alpr, same frames (
 bench-drives: $(VENV)/.test ## the road reader on 2,000 plates of rendered drives (BENCH_ARGS=…)
 	$(BIN)/python -m bench drives $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+.PHONY: bench-crash
+KILLS ?= 300
+bench-crash: $(VENV)/.test ## kill -9 of the daemon at random instants (KILLS=300, JSON=FILE)
+	$(BIN)/python -m bench crash --kills $(KILLS) $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
+.PHONY: bench-faults
+bench-faults: $(VENV)/.test ## every fault of a car, its recovery and its losses (JSON=FILE)
+	$(BIN)/python -m bench faults $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
 clean: ## remove what the targets made, but not the models and fixtures
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage* test-output

@@ -7,6 +7,8 @@ import sys
 from typing import Final
 
 COMMANDS: Final = {
+    "crash": "kill -9 of the real daemon at random instants: nothing lost, nothing twice",
+    "faults": "cameras, GPS, disk, clock, database and envelopes that fail: recovery and losses",
     "drives": "the whole road reader on thousands of plates of rendered test drives",
     "floors": "what thresholds of a sure reading cost, on drives kept for setting them",
     "recognition": "this reader beside fast-alpr on the same frames",
