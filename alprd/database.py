@@ -344,6 +344,28 @@ class CarDatabase:
         if last is not None:
             salvage.write_head(self.path.parent, seq, json.loads(last[0])["digest"])
 
+    def renumber_trail(self) -> None:
+        """Let the trail begin at its first number for a central that holds none of it yet.
+
+        Only after damage anything changes: events that followed lost ones are chained anew.
+        """
+        with self._transaction() as tx:
+            events = self.audit_events(limit=-1)
+            tx.execute("DELETE FROM meta WHERE key = ?", (TRAIL_BASE,))
+            salvage.forget_head(self.path.parent)
+            if not events or events[-1].seq == len(events):
+                return
+            tx.execute("DELETE FROM audit")
+            previous = audit.FIRST
+            for seq, event in enumerate(events, 1):
+                moved = event.model_copy(update={"seq": seq, "previous": previous})
+                fields = moved.model_dump(mode="json")
+                fields["digest"] = previous = audit.digest(fields)
+                tx.execute(
+                    "INSERT INTO audit (seq, event, sent) VALUES (?, ?, 0)",
+                    (seq, json.dumps(fields)),
+                )
+
     @again
     def set_zone(self, name: str) -> None:
         """The agency's time zone, in which the trail also tells local time (R-AT-2)."""

@@ -145,6 +145,11 @@ def write_head(folder: Path, seq: int, event_digest: str) -> None:
         log.warning("%s cannot be written: %s", HEAD_FILE, error.strerror)
 
 
+def forget_head(folder: Path) -> None:
+    """The car is enrolled anew: central holds nothing of its trail."""
+    (folder / HEAD_FILE).unlink(missing_ok=True)
+
+
 def read_head(folder: Path) -> tuple[int, str]:
     """Number and digest of the last event central holds; ``(0, zeros)`` when nothing is noted."""
     try:

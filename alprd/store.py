@@ -18,17 +18,26 @@ Tables (made through sqlite-utils)::
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Final
 
+from alprd.alarms import AlarmBook
 from alprd.audit import DAEMON, Actor, Event
 from alprd.crypto import envelope_header, sha256_hex
-from alprd.database import CarDatabase, Now, again
+from alprd.database import CarDatabase, Now, QueueReplacedError, again
+from alprd.errors import StoreError
 from alprd.wire import Receipt, SessionRow
 
 log = logging.getLogger(__name__)
+
+PURGE_ALARM: Final = "purge_failed"
 
 __all__ = ["LedgerTotals", "Now", "Pending", "QueuedRead", "Store"]
 
@@ -70,6 +79,12 @@ class LedgerTotals:
 
 class Store(CarDatabase):
     """One writer, any thread; every public method is one transaction."""
+
+    def __init__(
+        self, path: Path, *, now: Now, device: str, alarms: AlarmBook | None = None
+    ) -> None:
+        self._late: deque[tuple[SessionRow, Actor]] = deque()
+        super().__init__(path, now=now, device=device, alarms=alarms)
 
     # --- reads ------------------------------------------------------------------------------
 
@@ -189,6 +204,44 @@ class Store(CarDatabase):
             self._wipe_log()
         return total
 
+    def purge(self, when: datetime | None) -> int:
+        """Destroy what is past its life, in the queue, its log and beside it; how many reads.
+
+        Args:
+            when: destruction time; None while no time is certain: nothing of the queue goes then.
+
+        Raises:
+            StoreError: something could not be destroyed; an alarm says so until a later call
+                succeeds (R-460.5-4).
+        """
+        try:
+            destroyed = self.expire(when) if when is not None else 0
+            self.purge_quarantine(when)
+            if not self._wipe_log():
+                raise StoreError(
+                    "the log of the queue is in use and may hold destroyed rows",
+                    remedy="end what reads the queue; it is tried again every minute",
+                )
+        except StoreError:
+            if not any(alarm.code == PURGE_ALARM for alarm in self.alarms.now()):
+                with suppress(StoreError):
+                    self.record(Event.PURGE_FAILED)
+            self.alarms.raise_alarm(
+                PURGE_ALARM, "reads past their life could not be destroyed; trying again"
+            )
+            raise
+        self.alarms.clear(PURGE_ALARM)
+        return destroyed
+
+    def drop_caches(self) -> None:
+        """Low disk: destroy quarantined files already saved from, and empty the log.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        self.purge_quarantine(None, now=True)
+        self._wipe_log()
+
     @again
     def restamp(self, ends: Sequence[tuple[str, datetime]], latest: datetime) -> int:
         """Set the destroy-by of reads whose true instant became known; how many rows changed.
@@ -209,12 +262,16 @@ class Store(CarDatabase):
             )
             return self._connection.total_changes - before
 
-    def _wipe_log(self) -> None:
-        """Empty the write-ahead log, which may still hold destroyed rows."""
+    def _wipe_log(self) -> bool:
+        """Empty the write-ahead log, which may still hold destroyed rows; whether it is empty."""
         with self._lock:
-            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            try:
+                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.Error as error:
+                raise self._failed(error, "emptied") from error
         if busy:
             log.warning("write-ahead log could not be emptied yet; the next purge tries again")
+        return not busy
 
     @again
     def pending(self) -> Pending:
@@ -262,7 +319,31 @@ class Store(CarDatabase):
 
     @again
     def close_session(self, row: SessionRow, actor: Actor = DAEMON) -> None:
-        """End a session; from now on its row is a line of the public log and never changes."""
+        """End a session; from now on its row is a line of the public log and never changes.
+
+        A disk that refuses cannot keep collecting alive: the end is then held in memory and
+        written by :meth:`write_late`; should power be lost before, the next start closes the
+        session at its last heartbeat.
+        """
+        try:
+            self._close_session(row, actor)
+        except QueueReplacedError:
+            raise
+        except StoreError as error:
+            log.error("the end of a session cannot be written yet: %s", error.message)
+            self._late.append((row, actor))
+
+    def write_late(self) -> bool:
+        """Write ends of sessions that the disk refused; whether none is left."""
+        while self._late:
+            try:
+                self._close_session(*self._late[0])
+            except StoreError:
+                return False
+            self._late.popleft()
+        return True
+
+    def _close_session(self, row: SessionRow, actor: Actor) -> None:
         with self._transaction():
             committed = self._rows(
                 "SELECT coalesce(sum(committed), 0) FROM ledger WHERE session = ?", (row.id,)
@@ -304,6 +385,7 @@ class Store(CarDatabase):
         with self._transaction() as tx:
             if self.get_meta("enrolment") not in (None, enrolment):
                 tx.execute("UPDATE audit SET sent = 0")
+                self.renumber_trail()
             self.set_meta("enrolment", enrolment)
 
 
