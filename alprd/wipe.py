@@ -44,7 +44,7 @@ from alprd.crypto import (
     write_secret,
 )
 from alprd.errors import AlprdError, EnvelopeError, RefusedError, StoreError
-from alprd.outbound import Outbox, ask_signed
+from alprd.outbound import Outbox, UnreachableError, ask_signed
 from alprd.process import notify
 from alprd.records import Closed, Id, Name, Utc, new_id, utc_now
 from alprd.shred import METHOD, destroy
@@ -343,8 +343,14 @@ def _last_words(store: Store, trust: Trust, marker: Marker, seconds: float) -> N
                 lambda: outbox.push_audit(client, beat),
             )
             for part in parts:
-                if not beat.stopping:
+                if beat.stopping:
+                    return
+                try:
                     part()
+                except UnreachableError:
+                    raise
+                except AlprdError as error:  # one part that is refused holds up no other
+                    log.warning("not everything reached central: %s", error.message)
     except AlprdError as error:
         log.warning("not everything reached central: %s", error.message)
 
