@@ -28,9 +28,9 @@ from alprd.profiles import PROFILES
 SHARP_WIDTH: Final = 640
 """Pictures are brought to this width before their sharpness is measured, which keeps a camera's
 noise and its number of pixels out of the figure."""
-SHARPNESS: Final = 40.0
-"""Least variance of the Laplacian (grey levels squared) of a picture in focus; see docs/doctor.md
-for how it was set."""
+SHARP: Final = (12.0, 40.0)
+"""Variance of the Laplacian (grey levels squared) below which a picture fails, and below which it
+is told. docs/doctor.md has the pictures by which they were set."""
 DARK: Final = 25.0
 BRIGHT: Final = 235.0
 FLAT: Final = 4.0
@@ -154,13 +154,12 @@ def _judge_view(sheet: Sheet, name: str, seen: View) -> None:
     )
     if seen.spread < FLAT:
         return
-    blurred = seen.sharpness < SHARPNESS
     sheet.judge(
         f"{name}-sharpness",
-        f"{seen.sharpness:.0f} (variance of the Laplacian), at least {SHARPNESS:.0f} is wanted",
+        f"{seen.sharpness:.0f} (variance of the Laplacian), at least {SHARP[1]:.0f} is wanted",
         # In the dark an empty road has no edges: that alone is no fault of the lens.
-        fail=blurred and not dark,
-        warn=blurred,
+        fail=seen.sharpness < SHARP[0] and not dark,
+        warn=seen.sharpness < SHARP[1],
         remedy="focus the lens on something 15 m away, clean the glass, take off the film; aim the "
         "camera at a scene with edges while you check",
         sharpness=round(seen.sharpness, 1),

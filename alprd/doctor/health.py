@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import httpx
@@ -13,17 +14,17 @@ TIMEOUT_S: Final = 3.0
 
 def ask(config: Config) -> dict[str, Any] | None:
     """The daemon's ``/healthz`` document; None if there is none or it cannot be understood."""
-    section = getattr(config, "health", None)
-    port = getattr(section, "port", None)
-    if not port:
-        return None
-    host = getattr(section, "host", "127.0.0.1")
+    section = config.health
+    port = section.port
+    if section.run_file is not None:
+        try:
+            port = int(json.loads(section.run_file.read_text())["port"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
     try:
         # 503 carries the same document: it says that something is wrong, which is asked for here.
-        reply = httpx.Client(trust_env=False, timeout=TIMEOUT_S).get(
-            f"http://{host}:{port}/healthz"
-        )
-        found = reply.json()
+        with httpx.Client(trust_env=False, timeout=TIMEOUT_S) as client:
+            found = client.get(f"http://{section.host}:{port}/healthz").json()
     except (httpx.HTTPError, ValueError):
         return None
     return found if isinstance(found, dict) else None
