@@ -11,7 +11,7 @@ import ipaddress
 import re
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal, get_args, get_origin
 
 from pydantic import (
     Field,
@@ -20,11 +20,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from alprd.addresses import check as check_address
 from alprd.dropins import Layers, read_layers
 from alprd.errors import ConfigError
 from alprd.records import Closed, Digest, Name
+from alprd.tomlplaces import line_of, nearest
 
 SHIPPED: Final = "shipped"
 PROVIDERS: Final = MappingProxyType(
@@ -297,38 +299,40 @@ def examine(path: Path) -> tuple[Config, Layers]:
             if inner:  # a table counts as missing because something in it is wrong
                 continue
             file, place = layers.origin(where)
-            line = _line_of(file.text, place)
-            unknown = item["type"] == "extra_forbidden"
-            problems.append(
-                f"{file.path}:{line}: {'.'.join(str(part) for part in where)}: "
-                f"{'unknown key' if unknown else item['msg']}"
-            )
+            line = line_of(file.text, place)
+            problems.append(f"{file.path}:{line}: {_dotted(where)}: {_words(item)}")
         raise ConfigError(
             "\n".join(problems), remedy="config/alprd.toml documents every key"
         ) from None
 
 
-def _line_of(text: str, where: tuple[Any, ...]) -> int:
-    """The line that a pydantic error location speaks of: its key within its table."""
-    table = next((str(part) for part in where if isinstance(part, str)), "")
-    # A number after the table counts tables of that name; a later one counts within a list.
-    index = where[1] if len(where) > 1 and isinstance(where[1], int) else 0
-    key = next(part for part in reversed(where) if isinstance(part, str))
-    start = 1
-    seen = -1
-    inside = len(where) == 1
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line)
-        if header:
-            if header[1] == table:
-                seen += 1
-                inside = seen == index
-                if inside:
-                    start = number
-            else:
-                inside = False
-            if header[1] == key and len(where) == 1:
-                return number
-        elif inside and re.match(rf"\s*{re.escape(key)}\s*=", line):
-            return number
-    return start
+def _dotted(where: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in where)
+
+
+def _words(item: ErrorDetails) -> str:
+    """What is wrong with one value; for an unknown key, the one that was probably meant."""
+    if item["type"] != "extra_forbidden":
+        return item["msg"]
+    where = item["loc"]
+    key = str(where[-1])
+    here = Config if len(where) == 1 else _section(str(where[0]))
+    known = here.model_fields if here is not None else {}
+    if (meant := nearest(key, known)) is not None:
+        return f"unknown key; did you mean {meant!r}?"
+    for name in Config.model_fields:
+        section = _section(name)
+        if section is not None and key in section.model_fields:
+            return f"unknown key; {key!r} belongs to the table [{name}]"
+    return f"unknown key; known here: {', '.join(known)}" if known else "unknown key"
+
+
+def _section(name: str) -> type[Closed] | None:
+    """The model of a table by its name; None where it is no table."""
+    field = Config.model_fields.get(name)
+    if field is None:
+        return None
+    kind = field.annotation
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return kind if isinstance(kind, type) and issubclass(kind, Closed) else None

@@ -107,3 +107,42 @@ def test_no_text_breaks_the_loader(text: str) -> None:
         path.write_text(text, encoding="utf-8", errors="replace")
         with pytest.raises(ConfigError):
             load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("rotate = 0", "rotat = 0", "did you mean 'rotate'?"),
+        ("rotate = 0", "interval_s = 3", "'interval_s' belongs to the table [dock]"),
+        ("baud = 9600", "baud = 9600\nzz = 1", "known here: source, baud"),
+        ("[gps]\n# Serial device, sock", "[gsp]\n# Serial device, sock", "did you mean 'gps'?"),
+    ],
+)
+def test_an_unknown_key_is_told_with_what_was_meant(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    path, line = variant(tmp_path, old, new)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert words in caught.value.message
+    assert f"{path}:{line + new.count(chr(10), 0, new.find('zz') + 1)}:" in caught.value.message
+
+
+SHIPPED_LINES = SHIPPED.read_text().splitlines()
+KEY_LINES = [n for n, line in enumerate(SHIPPED_LINES) if re.match(r"[a-z]\w* = ", line)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(KEY_LINES), st.from_regex(r"[a-z]{1,12}", fullmatch=True))
+def test_an_unknown_key_anywhere_names_its_line(at: int, key: str) -> None:
+    import tempfile
+
+    lines = list(SHIPPED_LINES)
+    lines.insert(at, f"zq_{key} = 'x'")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "alprd.toml"
+        path.write_text("\n".join(lines))
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+    assert f"{path}:{at + 1}: " in caught.value.message
+    assert "unknown key" in caught.value.message and f"zq_{key}" in caught.value.message
