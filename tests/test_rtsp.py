@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
+from camera_world import WebCamera, wait_for
 
 from alprd.capture import Camera, CameraConfig
 
@@ -33,15 +34,6 @@ PROBE = (
     "from gi.repository import Gst, GstRtspServer; Gst.init(None); "
     "raise SystemExit(not all(map(Gst.ElementFactory.find, ('x264enc', 'rtph264pay'))))"
 )
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 @dataclass
@@ -123,7 +115,7 @@ def test_digest_login_and_no_password_told(
     server.password_file.write_text(SECRET)
     frame = camera.latest(-1, 10.0)
     assert frame is not None and frame.image.shape == (240, 320, 3)
-    assert frame.image.std() > 1  # the ball
+    assert frame.image.std() > 1  # the colour bars
     newer = camera.latest(frame.sequence, 2.0)
     assert newer is not None and newer.mono_ns > frame.mono_ns
     # What piled up while connecting (28 pictures here) is not passed off as seen now.
@@ -166,20 +158,14 @@ def test_server_killed_and_restarted_is_back_within_ten_seconds(
 def test_frozen_server_is_noticed_while_another_camera_goes_on(
     server: RtspServer, camera: Camera, tmp_path: Path
 ) -> None:
-    path = tmp_path / "other.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for level in range(120):
-            picture = np.full((48, 64, 3), level, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
-        container.mux(stream.encode())
+    web = WebCamera(tmp_path / "rear")
+    web.up()
     camera.start()
-    assert camera.latest(-1, 10.0) is not None
-    other = Camera(CameraConfig("rear", f"file:{path}"))
+    assert camera.latest(-1, 20.0) is not None
+    other = Camera(web.config("rear"))
     other.start()
     try:
-        assert other.latest(-1, 2.0) is not None
+        assert other.latest(-1, 20.0) is not None
         server.signal(signal.SIGSTOP)
         frozen = time.monotonic()
         assert wait_for(lambda: not camera.status().up, 4)
@@ -203,5 +189,56 @@ def test_frozen_server_is_noticed_while_another_camera_goes_on(
         assert time.monotonic() - begun < 3.5
     finally:
         other.stop()
+        web.down()
     name = f"camera-{camera.config.name}"
     assert wait_for(lambda: all(t.name != name for t in threading.enumerate()), 10)
+
+
+def test_a_change_of_resolution_in_mid_stream_is_taken(server: RtspServer, camera: Camera) -> None:
+    camera.start()
+    frame = camera.latest(-1, 20.0)
+    assert frame is not None and frame.image.shape == (240, 320, 3)
+    server.signal(signal.SIGUSR1)
+    begun = time.monotonic()
+    assert wait_for(lambda: camera.status().width == 480, 10), camera.status()
+    print(f"taken after {time.monotonic() - begun:.1f} s")
+    newer = camera.latest(frame.sequence, 2.0)
+    assert newer is not None and newer.image.shape == (272, 480, 3)
+    blue, green, red = newer.image[60, 460].tolist()  # the last of the colour bars
+    assert blue > 120 and green < 80 and red < 80
+    assert camera.status().up
+
+
+def test_a_server_that_talks_garbage_then_rtsp(server: RtspServer, camera: Camera) -> None:
+    """Something else answers at the camera's port, without end, until the camera is there."""
+    server.down()
+    noise = random.Random(5)
+    stop = threading.Event()
+
+    def talk(listener: socket.socket) -> None:
+        while not stop.is_set():
+            try:
+                viewer, _ = listener.accept()
+            except OSError:
+                return
+            with viewer, contextlib.suppress(OSError):
+                while not stop.is_set():
+                    viewer.sendall(noise.randbytes(2000))
+                    time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", server.port)) as listener:
+        listener.settimeout(0.2)
+        talker = threading.Thread(target=talk, args=(listener,))
+        talker.start()
+        camera.start()
+        try:
+            assert wait_for(lambda: camera.status().restarts >= 2, 30), camera.status()
+            status = camera.status()
+            assert not status.up and status.age_s is None and status.last_error
+        finally:
+            stop.set()
+            talker.join(5)
+    server.up()
+    begun = time.monotonic()
+    assert wait_for(lambda: camera.status().up, 10), camera.status()
+    print(f"{status.line()}; back after {time.monotonic() - begun:.1f} s")
