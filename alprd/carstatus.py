@@ -10,10 +10,12 @@ from alprd.collecting import Collecting
 from alprd.devices import Devices
 from alprd.mdt.status import CameraState, CarStatus, ListState
 from alprd.permits import PermitBook
+from alprd.process import notify
 from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.sync import DockSync
 from alprd.targets import TargetSet
+from alprd.workers import Beat
 
 
 class StatusBook:
@@ -78,6 +80,15 @@ class StatusBook:
             list_stop_hours=policy.list_stop_hours if policy else 72,
             alarms=self._alarms(),
         )
+
+    def tell(self, beat: Beat) -> None:
+        """A worker that tells systemd the state in one line."""
+        told = ""
+        while not beat.sleep(1.0):
+            words = line(self.now())
+            if words != told:
+                notify(f"STATUS={words}")
+                told = words
 
 
 def line(status: CarStatus) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -15,6 +14,7 @@ import click
 from alprd import __version__
 from alprd import config as configuration
 from alprd.errors import AlprdError, ModelError
+from alprd.journal import Form, set_up
 from alprd.retire import retire_command
 from alprd.trust import enrol_command
 
@@ -76,7 +76,14 @@ main.add_command(retire_command, "retire")
 )
 @click.option("--witness-fd", type=int, hidden=True, help="descriptor told of every commit")
 @click.option("--check", is_flag=True, help="say what is wrong, start nothing")
-def run_command(config_file: Path, witness_fd: int | None, check: bool) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "text", "json"]),
+    default="auto",
+    show_default=True,
+    help="auto: to the journal when systemd started it, else text",
+)
+def run_command(config_file: Path, witness_fd: int | None, check: bool, log_format: Form) -> None:
     """Run the vehicle daemon (what systemd starts)."""
     config = configuration.load(config_file)
     from alprd import daemon  # heavy: models and web server
@@ -92,11 +99,8 @@ def run_command(config_file: Path, witness_fd: int | None, check: bool) -> None:
             for line in describe(config, choose(config, fetch=False)):
                 click.echo(f"  {line}")
         sys.exit(1 if doubts else 0)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    # Libraries below log addresses and queries; only our own lines are known to hold no plate.
-    for noisy in ("httpx", "httpcore", "urllib3", "tuf", "uvicorn"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    daemon.run(config, witness_fd=witness_fd)
+    set_up(log_format, config.log.level)
+    daemon.run(config, config_file, witness_fd=witness_fd)
 
 
 @main.command("status")

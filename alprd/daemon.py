@@ -18,29 +18,31 @@ import logging
 import os
 import signal
 import threading
-from typing import TextIO
+from pathlib import Path
+from typing import Final, TextIO
 
 from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON, Event
 from alprd.carstatus import StatusBook
-from alprd.choice import choose
 from alprd.clock import DisciplinedClock, PositionTrack
 from alprd.collect import Collector
 from alprd.collecting import Collecting
 from alprd.config import Config
 from alprd.crypto import key_id, write_secret
-from alprd.devices import Devices, camera_config
-from alprd.errors import AlprdError, ModelError
-from alprd.gps import GpsConfig
+from alprd.devices import Devices
+from alprd.errors import AlprdError
+from alprd.health import Health, Parts
+from alprd.healthserver import HealthServer
+from alprd.journal import set_level
 from alprd.keeper import MARK_KEY, Keeper
 from alprd.lives import Lives
 from alprd.mark import PurgeClock, TimeMark
-from alprd.mdt.app import MdtContext, create_app, serve_in_thread
-from alprd.models import check_providers
+from alprd.mdt.app import MdtContext, ServerHandle, create_app, serve_in_thread
 from alprd.permits import PermitBook
-from alprd.process import harden, lock_state, notify
-from alprd.profiles import PROFILES
-from alprd.reader import load
+from alprd.process import harden, lock_state, notify, ready, reloading, start_again
+from alprd.rehearsal import check as check
+from alprd.rehearsal import rehearse
+from alprd.reload import Reloader
 from alprd.roster import RosterBook
 from alprd.selfcheck import SelfCheck
 from alprd.session import SessionKeeper
@@ -49,23 +51,27 @@ from alprd.sync import DockSync
 from alprd.targets import TargetSet
 from alprd.trust import Trust
 from alprd.wipe import kill, refuse_wiped
-from alprd.workers import Supervisor, Worker
+from alprd.workers import Supervisor, Worker, told_only
 
 log = logging.getLogger(__name__)
+
+WORKERS_STOP_S: Final = 1.0
+PAGE_STOP_S: Final = 0.5
+"""With the passes' and the devices' time (DRAIN_S, STOP_S) a stop lasts at most 5 s."""
 
 
 class Daemon:
     """One car's daemon.
 
     Args:
-        config: of this car.
+        config: of this car, read from ``config_file``, which is watched for changes.
         witness: see :class:`alprd.collect.Collector`.
 
     Raises:
         AlprdError: the car cannot run at all: not enrolled, state folder in use, models damaged.
     """
 
-    def __init__(self, config: Config, *, witness: TextIO | None = None) -> None:
+    def __init__(self, config: Config, config_file: Path, *, witness: TextIO | None = None) -> None:
         self._config = config
         self._stop = threading.Event()
         harden()
@@ -153,14 +159,41 @@ class Daemon:
             dock=self.dock,
             collecting=self.collecting,
             targets=lambda: self.targets,
-            alarms=lambda: tuple(filter(None, (self.self_check.alarm,))),
+            alarms=lambda: tuple(filter(None, (self.self_check.alarm, self.reloader.alarm))),
+        )
+        self.supervisor = Supervisor([])
+        self.hung: list[str] = []
+        """What did not stop in time."""
+        self.reloader = Reloader(
+            config_file,
+            config,
+            store=self.store,
+            apply=self._reconfigure,
+            rehearse=lambda found: rehearse(found, config),
+            reloading=lambda begun: reloading() if begun else ready(),
+        )
+        self.health = Health(
+            Parts(
+                devices=self.devices,
+                clock=self.clock,
+                status=self.status,
+                supervisor=self.supervisor,
+                reloader=self.reloader,
+                state_dir=config.state_dir,
+                self_check=self.self_check.health,
+            )
         )
 
     # --- life -------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Work until :meth:`stop` or SIGTERM; then end everything within five seconds."""
+    def run(self) -> bool:
+        """Work until :meth:`stop` or SIGTERM; then end everything within five seconds.
+
+        Returns:
+            Whether a fresh start is wanted, because of a changed configuration.
+        """
         self.store.record(Event.STARTED)
+        self.reloader.begin()
         self.keeper.purge()  # before anything collects: a car off for 60 days destroys at boot
         self.sessions.recover()
         self._load_last_lists()
@@ -173,45 +206,77 @@ class Daemon:
             told = {"host": self._config.mdt.host, "port": page.port, "pid": os.getpid()}
             write_secret(self._config.mdt.run_file, json.dumps(told).encode())
         self.devices.start()
-        supervisor = Supervisor(self._table())
+        for worker in self._table():
+            self.supervisor.add(worker)
         log.info("started: %d camera(s), page on port %d", len(self.devices.cameras), page.port)
-        notify("READY=1")
+        ready()
+        again = False
         try:
-            while not self._stop.wait(1.0):
-                supervisor.reconcile()
-                silent = supervisor.silent()
-                if silent:
-                    log.error("silent workers: %s", ", ".join(silent))
-                else:
-                    notify("WATCHDOG=1")
+            again = self._watch_over()
         finally:
-            notify("STOPPING=1")
+            self._end(page)
+        return again
+
+    def _watch_over(self) -> bool:
+        """Keep the table until told to stop; nothing here may wait for a device or the disk."""
+        told: list[str] = []
+        while not self._stop.wait(1.0):
+            self.supervisor.reconcile()
+            silent = self.supervisor.silent()
+            if silent != told:
+                log.error("silent workers: %s", ", ".join(silent) or "none any more")
+                told = silent
+            if not silent:
+                notify("WATCHDOG=1")
+            if self.reloader.due(collecting=self.sessions.is_open):
+                log.info("a fresh start for %s", ", ".join(self.reloader.restart))
+                return True
+        return False
+
+    def _end(self, page: ServerHandle) -> None:
+        """Every step is tried, whatever becomes of the one before: nothing here can be refused."""
+        notify("STOPPING=1", "STATUS=stopping")
+        with told_only("end of collecting"):
             self.collecting.stop("stopped", DAEMON)
-            late = supervisor.stop()
-            if late:
-                log.warning("workers did not stop in time: %s", ", ".join(late))
-            page.stop()
-            self.devices.stop()
+        closing = threading.Thread(target=page.stop, name="stop-page", daemon=True)
+        closing.start()
+        self.hung = self.supervisor.stop(timeout_s=WORKERS_STOP_S)
+        self.hung += self.devices.stop()
+        closing.join(PAGE_STOP_S)
+        if self.hung:
+            log.warning("did not stop in time: %s", ", ".join(self.hung))
+        with told_only("last record"):
             self.store.record(Event.STOPPED)
             self.keeper.save_mark()
+        with told_only("closing the queue"):
             self.store.close()
-            self._lock.close()
-            log.info("stopped")
+        self._lock.close()
+        log.info("stopped")
 
     def stop(self) -> None:
         """End :meth:`run`; safe from a signal handler."""
         self._stop.set()
 
     def _table(self) -> list[Worker]:
-        lanes = [
-            Worker(f"camera-{lane.name}", lane.run, silence_s=20.0) for lane in self.devices.lanes
-        ]
+        section = self._config.health
+        server = HealthServer(self.health, section.host, section.port, section.run_file)
         return [
-            *lanes,
+            *self.devices.workers(),
             Worker("keeper", self.keeper.run, silence_s=20.0),
+            Worker("reload", self.reloader.run, required=False),
+            Worker("health", server.run, required=False),
+            Worker("teller", self.status.tell, required=False),
             Worker("dock", self.dock.run, silence_s=180.0, required=False),
             Worker("self-check", self.self_check.run, silence_s=120.0, required=False),
         ]
+
+    def _reconfigure(self, config: Config) -> None:
+        """Put what can change at once in force: cameras, GPS source, dock, log level."""
+        hung = self.devices.apply(config, self.supervisor)
+        self.dock.retune(carrier_file=config.dock.carrier_file, interval_s=config.dock.interval_s)
+        set_level(config.log.level)
+        if hung:
+            log.error("these do not end and are left behind: %s", ", ".join(hung))
 
     # --- what central pushes ----------------------------------------------------------------
 
@@ -252,8 +317,8 @@ class Daemon:
         )
 
 
-def run(config: Config, *, witness_fd: int | None = None) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+def run(config: Config, config_file: Path, *, witness_fd: int | None = None) -> None:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     Raises:
         AlprdError: the car cannot run, or was wiped by order of central; says why.
@@ -264,37 +329,12 @@ def run(config: Config, *, witness_fd: int | None = None) -> None:
         witness = (
             stack.enter_context(os.fdopen(witness_fd, "w")) if witness_fd is not None else None
         )
-        daemon = Daemon(config, witness=witness)
+        daemon = Daemon(config, config_file, witness=witness)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop())
-        daemon.run()
+        signal.signal(signal.SIGHUP, lambda *_: daemon.reloader.hang_up())
+        if daemon.run():
+            reloading()  # the new life says READY=1
+            start_again(keep=[witness_fd] if witness_fd is not None else [])
     with lock_state(config.state_dir):
         refuse_wiped(config.state_dir)
-
-
-def check(config: Config) -> list[str]:
-    """What a start of the daemon would stumble over, without starting it (``run --check``).
-
-    Raises:
-        ConfigError: a camera or GPS source of an unknown kind, or the like.
-    """
-    GpsConfig(config.gps.source, baud=config.gps.baud)
-    doubts = []
-    for section in config.camera:
-        settings = camera_config(section, config)
-        if settings.kind != "url" and not settings.path.exists():
-            doubts.append(f"camera {section.name}: {settings.path} is not there")
-    if not (config.state_dir / "trust" / "identity.json").exists():
-        doubts.append(f"state_dir {config.state_dir}: this car is not enrolled (alprd enrol)")
-    try:
-        wanted = config.reader
-        check_providers(wanted.providers)
-        load(  # a file may be whole and yet no model
-            choose(config, fetch=False),
-            PROFILES[wanted.profile],
-            threads=wanted.threads,
-            providers=wanted.providers,
-        )
-    except ModelError as error:
-        doubts.append(f"{error.message} ({error.remedy})")
-    return doubts

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from alprd.capture import Camera, CameraConfig
 from alprd.choice import choose
@@ -17,6 +19,11 @@ from alprd.gps import GpsConfig, GpsReceiver
 from alprd.lanes import Lane
 from alprd.profiles import PROFILES
 from alprd.reader import RoadReader, load
+from alprd.workers import Supervisor, Worker
+
+LANE_SILENCE_S: Final = 20.0
+STOP_S: Final = 1.5
+"""How long all devices together may take to stop."""
 
 
 class Devices:
@@ -40,7 +47,9 @@ class Devices:
     ) -> None:
         self._collector = collector
         self._collecting = collecting
-        self.gps = GpsReceiver(GpsConfig(config.gps.source, baud=config.gps.baud), clock, positions)
+        self._clock = clock
+        self._positions = positions
+        self.gps = GpsReceiver(gps_config(config), clock, positions)
         section = config.reader
         self._settings = PROFILES[section.profile]
         self._detector, self._ocr = load(
@@ -60,17 +69,57 @@ class Devices:
         reader = self.reader(camera.config.name)
         return Lane(camera, reader, self._collector, self._collecting)
 
+    def workers(self) -> list[Worker]:
+        """A row of the table for every lane; a car goes on without one, but not with a hung one."""
+        return [_row(lane) for lane in self.lanes]
+
     def start(self) -> None:
         """Begin to read every device, each in threads of its own."""
         self.gps.start()
         for camera in self.cameras:
             camera.start()
 
-    def stop(self) -> None:
-        """Stop every device; what hangs in a dead source is left to end by itself."""
-        self.gps.stop()
-        for camera in self.cameras:
-            camera.stop()
+    def stop(self, timeout_s: float = STOP_S) -> list[str]:
+        """Stop every device at once; names of those that hang and are left to end by themselves."""
+        return _all_at_once(
+            {"gps": self.gps.stop} | {c.config.name: c.stop for c in self.cameras}, timeout_s
+        )
+
+    def apply(self, config: Config, supervisor: Supervisor) -> list[str]:
+        """Change to the cameras and the GPS source of another configuration.
+
+        What did not change goes on undisturbed. A camera that leaves ends its passes first, so
+        what it saw is committed.
+
+        Returns:
+            Names of workers that did not end in time and still hang.
+
+        Raises:
+            ConfigError: a source that cannot be; nothing was changed then.
+        """
+        wanted = {s.name: camera_config(s, config) for s in config.camera}
+        place = gps_config(config)
+        here = {camera.config.name: camera for camera in self.cameras}
+        leaving = {n: c for n, c in here.items() if wanted.get(n) != c.config}
+        hung = [f"camera-{name}" for name in leaving if not supervisor.remove(f"camera-{name}")]
+        _all_at_once({name: camera.stop for name, camera in leaving.items()}, STOP_S)
+        lanes = {lane.name: lane for lane in self.lanes if lane.name not in leaving}
+        cameras = {name: here[name] for name in lanes}
+        for name in wanted:
+            if name not in cameras:
+                cameras[name] = Camera(wanted[name])
+                lanes[name] = self._lane(cameras[name])
+                cameras[name].start()
+        added = [lanes[name] for name in wanted if name not in here or name in leaving]
+        self.cameras = [cameras[name] for name in wanted]
+        self.lanes = [lanes[name] for name in wanted]
+        for lane in added:
+            supervisor.add(_row(lane))
+        if place != self.gps.config:
+            self.gps.stop()
+            self.gps = GpsReceiver(place, self._clock, self._positions)
+            self.gps.start()
+        return hung
 
     def drained(self, timeout_s: float) -> list[str]:
         """Wait until no lane has a pass under way; names of those that still have."""
@@ -78,6 +127,32 @@ class Devices:
         return [
             lane.name for lane in self.lanes if not lane.drained(max(0.0, end - time.monotonic()))
         ]
+
+
+def _row(lane: Lane) -> Worker:
+    return Worker(f"camera-{lane.name}", lane.run, silence_s=LANE_SILENCE_S, without=True)
+
+
+def _all_at_once(acts: Mapping[str, Callable[[], None]], timeout_s: float) -> list[str]:
+    threads = {
+        name: threading.Thread(target=act, name=f"stop-{name}", daemon=True)
+        for name, act in acts.items()
+    }
+    for thread in threads.values():
+        thread.start()
+    end = time.monotonic() + timeout_s
+    for thread in threads.values():
+        thread.join(max(0.0, end - time.monotonic()))
+    return [name for name, thread in threads.items() if thread.is_alive()]
+
+
+def gps_config(config: Config) -> GpsConfig:
+    """The GPS receiver's settings from ``[gps]``.
+
+    Raises:
+        ConfigError: a source of an unknown kind, or the like.
+    """
+    return GpsConfig(config.gps.source, baud=config.gps.baud)
 
 
 def camera_config(section: CameraSection, config: Config) -> CameraConfig:

@@ -69,6 +69,11 @@ def notify(*lines: str) -> bool:
     return False
 
 
+def ready() -> None:
+    """Tell systemd that the daemon is at work."""
+    notify("READY=1")
+
+
 def reloading() -> None:
     """Tell systemd that the configuration is read again; ``READY=1`` must follow."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

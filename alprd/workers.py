@@ -13,11 +13,12 @@ well without it: a car with one dead camera goes on with the other.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,15 @@ def describe(error: BaseException) -> str:
     )
     words = f": {error.diagnostics()}" if isinstance(error, AlprdError) else ""
     return f"{type(error).__name__}{words} at {where}"
+
+
+@contextlib.contextmanager
+def told_only(what: str) -> Iterator[None]:
+    """An error inside is logged and goes no further: for ways out that must be gone to the end."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - see above
+        log.error("%s: %s", what, describe(error))
 
 
 class Beat:
