@@ -21,11 +21,13 @@ from pydantic import ValidationError
 from alprd.alerts import AlertBoard
 from alprd.clock import DisciplinedClock, PositionTrack
 from alprd.crypto import seal_read
-from alprd.errors import InputError
+from alprd.custody import HeldAlerts
+from alprd.disk import DiskGuard
+from alprd.errors import InputError, StoreError
 from alprd.frames import Image, PassEvent, PlateReading
 from alprd.hotlist import Match
 from alprd.lives import Lives
-from alprd.records import Plate, Read, new_id
+from alprd.records import MAX_LIFE, Plate, Read, new_id
 from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.suppress import Decision, decide
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 
 PLATE_QUALITY: Final = 88
 WIDE_QUALITY: Final = 72
+KEY_ALARM: Final = "intake_key"
 MOST_ALERTS: Final = 4
 """Cards that one pass may raise: one plate can stand on several lists."""
 
@@ -53,6 +56,10 @@ class Collector:
     Args:
         targets: the verified lists, keys and policy in force, or None before the first dock.
         lives: when each read must be gone.
+        disk: what is kept while the disk is low, and how long a read waits for it; None in tests
+            without one: a commit that fails then raises at once.
+        longest_life: this car's own limit, at most the law's; the policy's may be shorter.
+        held: where hits wait while nobody is signed on.
         witness: where each committed read is told, as a JSON line of id, sureness and
             instants, never the plate; for the demo's scorecard and the crash bench, which must
             count from outside.
@@ -70,8 +77,12 @@ class Collector:
         lives: Lives,
         agency: str,
         vehicle: str,
+        disk: DiskGuard | None = None,
+        longest_life: timedelta = MAX_LIFE,
         witness: TextIO | None = None,
     ) -> None:
+        self._disk = disk
+        self._longest_life = longest_life
         self._store = store
         self._sessions = sessions
         self._board = board
@@ -90,7 +101,8 @@ class Collector:
         """Decide one event and act on it.
 
         Raises:
-            StoreError: a read could not be committed; nothing of it was kept.
+            StoreError: an alert's event, or without ``disk`` a read, could not be written; nothing
+                of it was shown or kept.
         """
         targets = self._targets()
         session = self._sessions.row()
@@ -102,11 +114,15 @@ class Collector:
         decision = Decision((), keep=False)
         reading = event.reading
         covered = False
+        refused: StoreError | None = None
         if reading is not None:
             matches = targets.matcher.match(reading, now)
             covered = targets.suppression.covers(reading) or event.pass_id in self._covered
             decision = decide(covered, matches)
-            self._alert(event, reading, decision, session.id, covered)
+            try:
+                self._alert(event, reading, decision, session.id, covered)
+            except StoreError as error:  # its event cannot be written; the read may still be kept
+                refused = error
         if event.kind == "final":
             if reading is not None and decision.keep:
                 self._commit(event, reading, matches, targets)
@@ -120,6 +136,8 @@ class Collector:
             self._covered.add(event.pass_id)
         if event.kind == "final" and not decision.keep:
             _wipe(event)
+        if refused is not None:
+            raise refused
 
     def _alert(
         self,
@@ -133,6 +151,10 @@ class Collector:
         matches = decision.alerts[:MOST_ALERTS] if reading.sure else ()
         told = self._board.knows(event.pass_id)
         if not told and not matches:
+            return
+        if not told and self._held is not None and self._held.holding:
+            if event.kind == "final":  # shown to nobody now, so only the last word counts
+                self._hold(self._held, event, reading, matches[0], session, covered)
             return
         if told and decision.alerts and not matches:
             return  # an unsure last look does not take back what a sure one said
@@ -168,6 +190,37 @@ class Collector:
                 suppressed=covered,
             )
 
+    def _hold(
+        self,
+        held: HeldAlerts,
+        event: PassEvent,
+        reading: PlateReading,
+        match: Match,
+        session: str,
+        covered: bool,
+    ) -> None:
+        """Keep a hit for the next sign-on; its read is committed whether this works or not."""
+        pictures, targets = self._pictures(event), self._targets()
+        if pictures is None or targets is None:
+            return
+        instant, trusted = self._clock.utc(event.best_mono_ns)
+        try:
+            held.hold(
+                pass_id=event.pass_id,
+                camera=event.camera,
+                reading=reading,
+                category=match.entry.category,
+                plate_jpeg=pictures[0],
+                wide_jpeg=pictures[1],
+                instant=instant,
+                time_trusted=trusted,
+                session=session,
+                life=timedelta(hours=targets.policy.retention_hours),
+                suppressed=covered,
+            )
+        except StoreError as error:
+            log.error("a hit could not be held for the next sign-on: %s", error.message)
+
     @staticmethod
     def _pictures(event: PassEvent) -> tuple[bytes, bytes | None] | None:
         if event.plate_image is None:
@@ -200,13 +253,24 @@ class Collector:
             # The cause quotes plate text, which must not travel into logs.
             raise InputError("a read does not fit the closed schema (R-460.4.1-a)") from None
         key, of_the_day = targets.intake_key(instant.date())
-        if not of_the_day:
-            log.warning("no intake key for this day in the published series; using the last one")
+        if of_the_day:
+            self._store.alarms.clear(KEY_ALARM)
+        else:
+            self._store.alarms.raise_alarm(
+                KEY_ALARM, "no intake key for this day; reads are sealed to the last one: dock"
+            )
         envelope = seal_read(read, agency=self._agency, vehicle=self._vehicle, intake_key=key)
-        self._store.commit_read(envelope, hit=hit, session_row=row)
+
+        def write() -> None:
+            self._store.commit_read(envelope, hit=hit, session_row=row)
+
+        if self._disk is None:
+            write()
+        elif not self._disk.commit(write):
+            return
         if not trusted:
             age_ns = time.monotonic_ns() - event.best_mono_ns
-            self._lives.unsure(read.id, age_ns, _life(targets))
+            self._lives.unsure(read.id, age_ns, self._life(targets))
         if self._witness is not None:
             line = {
                 "id": read.id,
@@ -231,18 +295,17 @@ class Collector:
         return Read(
             id=new_id(),
             session=session,
-            destroy_by=self._lives.end(instant, trusted, _life(targets)),
+            destroy_by=self._lives.end(instant, trusted, self._life(targets)),
             plate=Plate(text=reading.text, stacked=reading.stacked, state=reading.region),
             instant=instant,
             time_trusted=trusted,
             position=self._positions.at(event.best_mono_ns),
             plate_picture=pictures[0],
-            wide_picture=pictures[1],
+            wide_picture=pictures[1] if self._disk is None or self._disk.keep_wide else None,
         )
 
-
-def _life(targets: TargetSet) -> timedelta:
-    return timedelta(hours=targets.policy.retention_hours)
+    def _life(self, targets: TargetSet) -> timedelta:
+        return min(timedelta(hours=targets.policy.retention_hours), self._longest_life)
 
 
 def _wipe(event: PassEvent) -> None:

@@ -1,7 +1,11 @@
 """Whether the car collects, and for whom: begun by a sign-on, ended truthfully.
 
 Collecting goes on only while a session is open: a trained operator is signed on, the permit is
-live, the policy is effective (R-460.1-1, R-460.4-a, R-460.4-d, R-13.824-6-6).
+live, the policy is effective (R-460.1-1, R-460.4-a, R-460.4-d, R-13.824-6-6). What ended by
+itself (a gap without pictures or of sleep, a full disk, a lapsed permit) begins again as a new
+session as soon as its cause is gone, for as long as the operator is still signed on
+(R-460.5.1-a). Where the signed policy allows it, the car collects under its custodian while nobody
+is signed on (:mod:`alprd.custody`).
 """
 
 from __future__ import annotations
@@ -14,8 +18,10 @@ from typing import Final
 
 from alprd.audit import DAEMON, Actor, Event
 from alprd.clock import DisciplinedClock
-from alprd.errors import RefusedError
+from alprd.custody import CUSTODIAN_ROLE, HeldAlerts, custodian
+from alprd.errors import AlprdError, RefusedError
 from alprd.permits import PermitBook, check_policy
+from alprd.roster import OPERATOR_ROLE, RosterBook
 from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.targets import TargetSet
@@ -23,6 +29,8 @@ from alprd.wire import EndReason, Person
 
 log = logging.getLogger(__name__)
 
+RESUMED: Final[frozenset[EndReason]] = frozenset(("gap", "no_camera", "disk_full", "permit_lapsed"))
+"""Ends after which collecting begins again by itself once the cause is gone."""
 DRAIN_S: Final = 3.0
 """How long the cameras may take to end their passes when a session closes."""
 
@@ -34,6 +42,7 @@ class Collecting:
         on: set while a session is open; the lanes look at it.
         drained: waits for the lanes' passes (seconds); names of those that still have some.
         targets: the verified set in force, if any.
+        roster, vehicle, held: for collecting under the custodian; without them it never is.
     """
 
     def __init__(
@@ -46,6 +55,9 @@ class Collecting:
         permits: PermitBook,
         clock: DisciplinedClock,
         targets: Callable[[], TargetSet | None],
+        roster: RosterBook | None = None,
+        vehicle: str = "",
+        held: HeldAlerts | None = None,
     ) -> None:
         self._on = on
         self._drained = drained
@@ -54,7 +66,13 @@ class Collecting:
         self._permits = permits
         self._clock = clock
         self._targets = targets
+        self._roster = roster
+        self._vehicle = vehicle
+        self._held = held
         self._control = threading.RLock()
+        self._duty: tuple[Actor, str] | None = None
+        """Who is signed on and why, also while nothing is collected."""
+        self._refused = ""
         self.actor: Actor | None = None
         """Who is collecting; None while nobody is."""
 
@@ -64,14 +82,58 @@ class Collecting:
         Raises:
             RefusedError: no policy, no live permit, or the like; nobody is signed on then.
         """
+        actor = Actor(person.id, person.name, OPERATOR_ROLE)
         with self._control:
-            self.begin(Actor(person.id, person.name, "operator"), purpose)
+            self.begin(actor, purpose)
+            self._show_held(actor)
         log.info("collecting began, unit %s", unit)
 
     def signed_off(self, reason: str) -> None:
         """The operator signed off: collecting ends."""
         log.info("signed off: %s", reason)
-        self.stop("signed_off", self.actor or DAEMON)
+        with self._control:
+            self._duty = None
+            self.stop("signed_off", self.actor or DAEMON)
+
+    def tend(self) -> None:
+        """Begin what should run and does not; called about every second while a camera is up.
+
+        That is the session of an operator who is still signed on, after a gap, or one under the
+        custodian. A refusal is recorded once, until the reason changes.
+        """
+        with self._control:
+            if self._sessions.is_open:
+                return
+            try:
+                actor, purpose = self._duty or self._custodian()
+                self._leave(actor)
+            except RefusedError as error:
+                if error.reason not in {self._refused, "unattended_off"}:
+                    log.info("not collecting: %s", error.reason)
+                    self._store.record(Event.COLLECTION_REFUSED, detail={"reason": error.reason})
+                self._refused = error.reason
+                return
+            self._refused, duty = "", self._duty
+            self._open(actor, purpose)
+            self._duty = duty
+
+    def _custodian(self) -> tuple[Actor, str]:
+        targets = self._targets()
+        if targets is None or self._roster is None:
+            raise RefusedError("nobody is signed on", reason="unattended_off")
+        now, trusted = self._clock.now()
+        return custodian(targets.policy, self._vehicle, self._roster, now=now, trusted=trusted)
+
+    def _show_held(self, actor: Actor) -> None:
+        targets = self._targets()
+        if self._held is None or targets is None:
+            return
+        try:
+            shown = self._held.release(targets, self._clock.now()[0], actor)
+        except AlprdError as error:  # a hit that waits on is no reason not to collect
+            log.error("held hits cannot be shown: %s", error.message)
+        else:
+            log.info("%d held hit(s) shown", shown)
 
     def begin(self, actor: Actor, purpose: str) -> None:
         """Open a session for ``actor``; one that is open is closed first.
@@ -81,26 +143,50 @@ class Collecting:
         """
         with self._control:
             try:
-                now = self._clock.judging_time()
-                targets = check_policy(self._targets(), now)
-                self._permits.check(now)
+                self._leave(actor)
             except RefusedError as error:
                 self._store.record(Event.COLLECTION_REFUSED, actor, detail={"reason": error.reason})
                 raise
-            self.stop("stopped", actor)
-            self._clock.begin_session()
-            self._sessions.open(
-                actor,
-                purpose=purpose,
-                policy_version=targets.policy.version,
-                databases=targets.matcher.databases(),
-            )
-            self.actor = actor
-            self._on.set()
+            self._open(actor, purpose)
+            self._duty = (actor, purpose)
+
+    def _leave(self, actor: Actor) -> None:
+        """Whether ``actor`` may collect now: policy, permit, standing in the roster.
+
+        Raises:
+            RefusedError: a rule forbids it.
+        """
+        now = self._clock.judging_time()
+        check_policy(self._targets(), now)
+        self._permits.check(now)
+        if self._roster is not None and self._duty is not None and self._duty[0] is actor:
+            self._roster.authorise(actor.id, now=now)
+
+    def _open(self, actor: Actor, purpose: str) -> None:
+        targets = self._targets()
+        if targets is None:
+            return
+        self.stop("stopped", actor)
+        self._clock.begin_session()
+        self._sessions.open(
+            actor,
+            purpose=purpose,
+            policy_version=targets.policy.version,
+            databases=targets.matcher.databases(),
+        )
+        self.actor = actor
+        if self._held is not None:
+            self._held.holding = actor.role == CUSTODIAN_ROLE
+        self._on.set()
 
     def stop(self, reason: EndReason, actor: Actor, *, ended: datetime | None = None) -> None:
-        """End collecting truthfully: passes first, then the session (R-460.5.1-a)."""
+        """End collecting truthfully: passes first, then the session (R-460.5.1-a).
+
+        Only :data:`RESUMED` reasons leave the way open for :meth:`tend`.
+        """
         with self._control:
+            if reason not in RESUMED:
+                self._duty = None
             if not self._sessions.is_open:
                 return
             self._on.clear()
@@ -108,3 +194,31 @@ class Collecting:
                 log.error("camera %s did not end its passes in time", name)
             self._sessions.close(reason, actor, ended=ended)
             self.actor = None
+
+    @property
+    def paused(self) -> Actor | None:
+        """For whom collecting will begin again by :meth:`resume`; None when nobody waits."""
+        with self._control:
+            return self._duty[0] if self._duty is not None and not self._sessions.is_open else None
+
+    def pause(self, reason: EndReason, *, ended: datetime | None = None) -> None:
+        """End the session for a cause that passes: its operator stays signed on."""
+        with self._control:
+            duty = self._duty
+            self.stop(reason, DAEMON, ended=ended)
+            self._duty = duty
+
+    def resume(self) -> None:
+        """The cause has passed: a session of its own begins for the operator who waits.
+
+        Raises:
+            RefusedError: a rule forbids it by now; recorded, and nobody waits any more.
+        """
+        with self._control:
+            waiting, self._duty = self._duty, None
+            if waiting is not None and not self._sessions.is_open:
+                self.begin(*waiting)
+
+    def forget(self) -> None:
+        """Who waits may no longer collect."""
+        self._duty = None

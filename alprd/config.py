@@ -215,6 +215,29 @@ class LogSection(Closed):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class StorageSection(Closed):
+    """``[storage]``: free megabytes of the state folder's disk below which something is given up.
+
+    The steps are told in :mod:`alprd.disk`. The life of a read can only be shortened here; the
+    agency's signed policy and the law's 60 x 24 h stay the ceiling (R-460.5-4).
+    """
+
+    alarm_mb: Annotated[int, Field(gt=0)] = 1000
+    caches_mb: Annotated[int, Field(gt=0)] = 500
+    no_wide_mb: Annotated[int, Field(gt=0)] = 250
+    stop_mb: Annotated[int, Field(gt=0)] = 100
+    reserve_mb: Annotated[int, Field(ge=1)] = 16
+    retention_hours: Annotated[int, Field(ge=0, le=60 * 24)] = 60 * 24
+
+    @model_validator(mode="after")
+    def _ordered(self) -> StorageSection:
+        if not self.alarm_mb >= self.caches_mb >= self.no_wide_mb >= self.stop_mb:
+            raise ValueError("alarm_mb, caches_mb, no_wide_mb and stop_mb must not rise")
+        if self.reserve_mb > self.stop_mb:
+            raise ValueError("reserve_mb is more than stop_mb: it would never be whole")
+        return self
+
+
 class ReplaySection(Closed):
     """``[replay]``: cameras that play files (demo, tests) begin together."""
 
@@ -235,6 +258,7 @@ class Config(Closed):
     reader: ReaderSection = ReaderSection()
     health: HealthSection = HealthSection()
     log: LogSection = LogSection()
+    storage: StorageSection = StorageSection()
     replay: ReplaySection = ReplaySection()
 
     @field_validator("camera")

@@ -18,9 +18,11 @@ import logging
 import os
 import signal
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, TextIO
 
+from alprd.alarms import AlarmBook
 from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON, Event
 from alprd.carstatus import StatusBook
@@ -30,6 +32,7 @@ from alprd.collecting import Collecting
 from alprd.config import Config
 from alprd.crypto import key_id, write_secret
 from alprd.devices import Devices
+from alprd.disk import guard
 from alprd.errors import AlprdError
 from alprd.health import Health, Parts
 from alprd.healthserver import HealthServer
@@ -79,9 +82,14 @@ class Daemon:
         self.trust = Trust.load(config.state_dir)
         self.clock = DisciplinedClock()
         self.positions = PositionTrack()
+        self.alarms = AlarmBook()
         self.store = Store(
-            config.state_dir / "queue.db", now=self.clock.now, device=self.trust.vehicle
+            config.state_dir / "queue.db",
+            now=self.clock.now,
+            device=self.trust.vehicle,
+            alarms=self.alarms,
         )
+        self.disk = guard(config, self.store)
         self.store.enrolled_as(key_id(self.trust.batch_key))
         self.mark = PurgeClock(self.clock, TimeMark.load(self.store.get_meta(MARK_KEY)))
         self.sessions = SessionKeeper(self.store, reader=self.trust.reader, now=self.clock.now)
@@ -99,6 +107,8 @@ class Daemon:
         lives = Lives(self.store, self.clock, self.mark)
         self.collector = Collector(
             lives=lives,
+            disk=self.disk,
+            longest_life=timedelta(hours=config.storage.retention_hours),
             store=self.store,
             sessions=self.sessions,
             board=self.board,
@@ -135,6 +145,7 @@ class Daemon:
             clock=self.clock,
             mark=self.mark,
             lives=lives,
+            disk=self.disk,
             collecting=self.collecting,
             camera_up=lambda: any(lane.status().up for lane in self.devices.lanes),
         )
@@ -159,7 +170,10 @@ class Daemon:
             dock=self.dock,
             collecting=self.collecting,
             targets=lambda: self.targets,
-            alarms=lambda: tuple(filter(None, (self.self_check.alarm, self.reloader.alarm))),
+            alarms=lambda: (
+                *filter(None, (self.self_check.alarm, self.reloader.alarm)),
+                *(alarm.text for alarm in self.alarms.now()),
+            ),
         )
         self.supervisor = Supervisor([])
         self.hung: list[str] = []

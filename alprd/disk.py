@@ -29,10 +29,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from alprd.alarms import AlarmBook
 from alprd.audit import Event, Trail
+from alprd.config import Config
 from alprd.errors import DiskFullError, StoreError
 
 log = logging.getLogger(__name__)
@@ -305,3 +306,30 @@ def _no_room(error: BaseException) -> bool:
             return True
         deeper = deeper.__cause__
     return False
+
+
+class GuardedStore(Trail, Protocol):
+    """What the guard needs of the car's store; :class:`alprd.store.Store` has it."""
+
+    alarms: AlarmBook
+
+    def drop_caches(self) -> None:
+        """Destroy what nobody needs."""
+
+
+def guard(config: Config, store: GuardedStore) -> DiskGuard:
+    """The guard of a car's state folder, as its ``[storage]`` says."""
+    section = config.storage
+    return DiskGuard(
+        config.state_dir,
+        Limits(
+            alarm=section.alarm_mb * _MB,
+            caches=section.caches_mb * _MB,
+            no_wide=section.no_wide_mb * _MB,
+            stop=section.stop_mb * _MB,
+            reserve=section.reserve_mb * _MB,
+        ),
+        trail=store,
+        alarms=store.alarms,
+        drop_caches=store.drop_caches,
+    )

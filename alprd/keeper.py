@@ -16,7 +16,8 @@ from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON, Event
 from alprd.clock import DisciplinedClock
 from alprd.collecting import Collecting
-from alprd.errors import RefusedError
+from alprd.disk import DiskGuard
+from alprd.errors import RefusedError, StoreError
 from alprd.lives import Lives
 from alprd.mark import PurgeClock
 from alprd.permits import PermitBook
@@ -29,6 +30,10 @@ from alprd.workers import Beat
 log = logging.getLogger(__name__)
 
 PURGE_EVERY_S: Final = 3600.0
+PURGE_AGAIN_S: Final = 60.0
+"""A purge that failed is tried again after this (R-460.5-4)."""
+RESCUE_S: Final = 0.5
+"""How long the queue is kept from others at a time, to save from a damaged one."""
 MARK_EVERY_S: Final = 60.0
 """A power cut forgets at most so much of how far trusted time has come."""
 MARK_KEY: Final = "time-mark"
@@ -40,6 +45,7 @@ class Keeper:
 
     Args:
         camera_up: whether any camera gives pictures at this moment.
+        disk: the watch over free space, if any.
     """
 
     def __init__(
@@ -55,7 +61,9 @@ class Keeper:
         lives: Lives,
         collecting: Collecting,
         camera_up: Callable[[], bool],
+        disk: DiskGuard | None = None,
     ) -> None:
+        self._disk = disk
         self._store = store
         self._sessions = sessions
         self._board = board
@@ -71,14 +79,20 @@ class Keeper:
         self._no_frame_since: float | None = None
         self._last_frame_at: datetime | None = None
         self._purged_at = -PURGE_EVERY_S
+        self._disk_paused = False
 
     def run(self, beat: Beat) -> None:
         """Look every second until told to stop."""
         while not beat.sleep(1.0):
+            self._check_sleep()
             self._sessions.heartbeat()
             self._board.expire()
             self._check_leave()
             self._check_gap()
+            self._tend()
+            self._check_disk()
+            while self._store.rescue_step(RESCUE_S) and not beat.stopping:
+                beat()
             # Also as soon as the time is known: until then a boot's purge knows of too little.
             was, self._trusted = self._trusted, self._clock.now()[1]
             if time.monotonic() - self._purged_at >= PURGE_EVERY_S or (self._trusted and not was):
@@ -103,25 +117,66 @@ class Keeper:
             self._store.record(Event.COLLECTION_REFUSED, detail={"reason": error.reason})
             self._collecting.stop(reason, DAEMON)
 
+    def _check_sleep(self) -> None:
+        """A machine that slept, or a process that stood still, collected nothing meanwhile."""
+        ended = self._sessions.gap()
+        if ended is not None:
+            log.warning("nothing ran for over five minutes: the session ended then")
+            self._collecting.stop("gap", DAEMON, ended=ended)
+
+    def _tend(self) -> None:
+        """After a gap, collecting begins again; with nobody signed on, under the custodian."""
+        if self._camera_up() and (self._disk is None or self._disk.stop_reason is None):
+            self._collecting.tend()
+
     def _check_gap(self) -> None:
         """A gap of five minutes without any frame ends the session at the last frame."""
         now = time.monotonic()
-        if self._camera_up() or not self._sessions.is_open:
+        row = self._sessions.row()
+        if self._camera_up() or row is None:
             self._no_frame_since = now
-            self._last_frame_at = self._clock.now()[0]
+            self._last_frame_at = row.ended if row is not None else None
         elif self._no_frame_since is not None and now - self._no_frame_since > LONGEST_GAP_S:
             self._collecting.stop("no_camera", DAEMON, ended=self._last_frame_at)
+
+    def _check_disk(self) -> None:
+        """Low disk ends collecting; room again begins a session for the operator still there."""
+        self._store.write_late()
+        if self._disk is None:
+            return
+        self._disk.look()
+        reason = self._disk.stop_reason
+        waiting = self._collecting.paused
+        if reason is not None:
+            if self._sessions.is_open:
+                log.error("collecting ends: %s", reason)
+                self._collecting.pause(reason)
+                self._disk_paused = True
+        elif waiting is not None and self._disk_paused:
+            self._disk_paused = False
+            try:
+                self._roster.authorise(waiting.id, now=self._clock.now()[0])
+                self._collecting.resume()
+            except RefusedError as error:
+                self._collecting.forget()
+                log.warning("collecting does not go on: %s", error.reason)
 
     def purge(self) -> None:
         """Destroy what is past its life, by time that only trusted sources raise (R-460.5-2b)."""
         self._purged_at = time.monotonic()
         when = self._mark.purge_time()
         # In this order: time that becomes known after the first line destroys nothing yet.
-        self._lives.settle()
-        if when is not None:
-            destroyed = self._store.expire(when)
-            if destroyed:
-                log.info("%d read(s) past their life were destroyed", destroyed)
+        try:
+            self._lives.settle()
+            destroyed = self._store.purge(when)
+        except StoreError as error:
+            log.error("purge failed: %s", error.diagnostics())
+            self._purged_at -= PURGE_EVERY_S - PURGE_AGAIN_S
+            return
+        if when is not None and self._held is not None:
+            self._held.expire(when)
+        if destroyed:
+            log.info("%d read(s) past their life were destroyed", destroyed)
         self.save_mark()
 
     def save_mark(self) -> None:
