@@ -1,9 +1,10 @@
 """Reading a camera's pictures from beginning to end: streams, files, devices.
 
-Streams and files are decoded by FFmpeg through PyAV, not through OpenCV: when the resolution or
-the pixel format of a stream changes, OpenCV goes on converting as if it had not, which distorts
-the pictures and reads past their end; and it tells no reason for a failure. Decoders are told to
-refuse more than :data:`MOST_PIXELS` before they allocate memory for them.
+Streams and files are decoded by FFmpeg through PyAV, not through OpenCV: when the resolution of a
+stream changes, OpenCV stretches the new pictures to the old size; when its pixel format changes,
+it reads past the picture's end; and it tells no reason for a failure. Decoders are told to refuse
+more than :data:`MOST_PIXELS` before they allocate memory for them
+(docs/adr/0016-reading-processes.md).
 
 Nothing here prints, and no text of FFmpeg is passed on: both would tell URLs with passwords.
 """

@@ -202,7 +202,7 @@ def eyes() -> set[int]:
 
 
 def test_a_change_of_resolution_is_taken_and_sizes_are_true(web: WebCamera) -> None:
-    """OpenCV would stretch the old size over the new picture and read past its end."""
+    """OpenCV would stretch the new picture to the old size."""
     camera = running(web.config("front"))
     try:
         frame = camera.latest(-1, 20.0)
