@@ -195,16 +195,28 @@ class CarPlace:
         self.carrier.write_text("1\n" if docked else "0\n")
 
     def write_config(
-        self, cameras: Sequence[tuple[str, str]], gps: str, fps: float, more: Sequence[str] = ()
+        self,
+        cameras: Sequence[tuple[str, str]],
+        gps: str,
+        fps: float,
+        more: Sequence[str] = (),
+        login: tuple[str, Path] | None = None,
     ) -> None:
-        """Write the configuration: cameras as (name, source); ``more`` are further lines."""
+        """Write the configuration: cameras as (name, source); ``more`` are further lines.
+
+        Args:
+            login: user and password file of every camera.
+        """
         lines = [f"state_dir = {json.dumps(str(self.state))}"]
         for name, source in cameras:
             lines += ["[[camera]]", f'name = "{name}"', f"source = {json.dumps(source)}"]
             lines += [f"fps = {fps}"]
+            if login is not None:
+                lines += [f'user = "{login[0]}"', f"password_file = {json.dumps(str(login[1]))}"]
         lines += ["[gps]", f'source = "{gps}"']
         lines += ["[dock]", f"carrier_file = {json.dumps(str(self.carrier))}", "interval_s = 0.3"]
-        lines += ["[mdt]", "port = 0", f"run_file = {json.dumps(str(self.page_file))}", *more]
+        lines += ["[mdt]", "port = 0", f"run_file = {json.dumps(str(self.page_file))}"]
+        lines += ["[health]", "port = 0", *more]
         self.config.write_text("\n".join(lines) + "\n")
 
 

@@ -1,0 +1,62 @@
+"""What became of the reads of each fault, once everything has been docked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from bench.crash_world import Told
+from bench.fault_rows import Row
+from bench.fault_world import FaultWorld
+
+TRUE_TIME: Final = timedelta(seconds=10)
+"""A read's instant is that of its best frame, at most the longest view (8 s) before its last."""
+TRUE_PLACE: Final = 0.5
+"""Degrees of latitude from the road that the receiver truly drives."""
+LAT: Final = 46.82
+
+
+def judge(world: FaultWorld, rows: Iterable[Row]) -> None:
+    """Fill in the losses and untruths of every row, from a search at central."""
+    minute = timedelta(minutes=1)
+    found = world.central.search(world.began - minute, datetime.now(UTC) + minute)
+    count(rows, world.told, {row["id"]: row for row in found}, world.spoiled)
+
+
+def count(
+    rows: Iterable[Row],
+    told: Mapping[str, Told],
+    stored: Mapping[str, Mapping[str, Any]],
+    spoiled: Iterable[str],
+) -> None:
+    """Give every commit to the last row that had begun by then, and judge it there.
+
+    Args:
+        told: every commit that the witness heard.
+        stored: rows of central's search by read id: ``instant``, ``lat``.
+        spoiled: reads that the bench itself destroyed.
+    """
+    order = sorted((row for row in rows if row.since), key=lambda row: row.since)
+    gone = set(spoiled)
+    for name, line in told.items():
+        at = line.mono_ns / 1e9
+        row = next((row for row in reversed(order) if row.since <= at), None)
+        if row is None or name in gone:
+            continue
+        there = stored.get(name)
+        if there is None:
+            row.lost += 1
+            continue
+        off = abs(datetime.fromisoformat(str(there["instant"])) - utc_of(line.last_frame_mono_ns))
+        far = there["lat"] is not None and abs(there["lat"] - LAT) > TRUE_PLACE
+        lying = row.fault.startswith("GPS jumps") and at <= row.until
+        if off > TRUE_TIME or (far and not lying):
+            row.untrue += 1
+
+
+def utc_of(mono_ns: int) -> datetime:
+    """UTC of a monotonic instant, by this machine's clock."""
+    ago = time.monotonic_ns() - mono_ns
+    return datetime.now(UTC) - timedelta(microseconds=ago // 1000)
