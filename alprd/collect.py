@@ -80,7 +80,9 @@ class Collector:
         disk: DiskGuard | None = None,
         longest_life: timedelta = MAX_LIFE,
         witness: TextIO | None = None,
+        held: HeldAlerts | None = None,
     ) -> None:
+        self._held = held
         self._disk = disk
         self._longest_life = longest_life
         self._store = store

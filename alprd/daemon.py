@@ -18,6 +18,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, TextIO
@@ -31,6 +32,7 @@ from alprd.collect import Collector
 from alprd.collecting import Collecting
 from alprd.config import Config
 from alprd.crypto import key_id, write_secret
+from alprd.custody import HeldAlerts, local_alert_key
 from alprd.devices import Devices
 from alprd.disk import guard
 from alprd.errors import AlprdError
@@ -105,6 +107,9 @@ class Daemon:
         if self.permits.permit is not None:  # a floor of time, should the mark have been lost
             self.mark.at_least(self.permits.permit.not_before)
         lives = Lives(self.store, self.clock, self.mark)
+        held = HeldAlerts(
+            self.store, self.board, folder=config.state_dir / "held", key=local_alert_key()
+        )
         self.collector = Collector(
             lives=lives,
             disk=self.disk,
@@ -118,6 +123,7 @@ class Daemon:
             agency=self.trust.agency,
             vehicle=self.trust.vehicle,
             witness=witness,
+            held=held,
         )
         collecting = threading.Event()
         self.devices = Devices(
@@ -135,6 +141,9 @@ class Daemon:
             permits=self.permits,
             clock=self.clock,
             targets=lambda: self.targets,
+            roster=self.roster,
+            vehicle=self.trust.vehicle,
+            held=held,
         )
         self.keeper = Keeper(
             store=self.store,
@@ -148,6 +157,8 @@ class Daemon:
             disk=self.disk,
             collecting=self.collecting,
             camera_up=lambda: any(lane.status().up for lane in self.devices.lanes),
+            held=held,
+            where=lambda: self.positions.at(time.monotonic_ns()),
         )
         self.dock = DockSync(
             self.trust,
@@ -316,6 +327,7 @@ class Daemon:
         """Put a verified set in force, all of it at once."""
         self.roster.load(targets.roster)
         self.targets = targets
+        self.store.set_zone(targets.policy.timezone)
         self.sessions.note_databases(targets.matcher.databases())
 
     # --- what the page shows ----------------------------------------------------------------

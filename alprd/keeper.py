@@ -16,11 +16,14 @@ from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON, Event
 from alprd.clock import DisciplinedClock
 from alprd.collecting import Collecting
+from alprd.custody import HeldAlerts
 from alprd.disk import DiskGuard
 from alprd.errors import RefusedError, StoreError
 from alprd.lives import Lives
 from alprd.mark import PurgeClock
 from alprd.permits import PermitBook
+from alprd.post import PostWatch
+from alprd.records import Position
 from alprd.roster import RosterBook
 from alprd.session import LONGEST_GAP_S, SessionKeeper
 from alprd.store import Store
@@ -46,6 +49,8 @@ class Keeper:
     Args:
         camera_up: whether any camera gives pictures at this moment.
         disk: the watch over free space, if any.
+        held: hits that wait for a person, if any.
+        where: the car's place now, if it is known.
     """
 
     def __init__(
@@ -62,8 +67,13 @@ class Keeper:
         collecting: Collecting,
         camera_up: Callable[[], bool],
         disk: DiskGuard | None = None,
+        held: HeldAlerts | None = None,
+        where: Callable[[], Position | None] = lambda: None,
     ) -> None:
         self._disk = disk
+        self._held = held
+        self._where = where
+        self.post: Final = PostWatch()
         self._store = store
         self._sessions = sessions
         self._board = board
@@ -90,6 +100,7 @@ class Keeper:
             self._check_leave()
             self._check_gap()
             self._tend()
+            self.post.look(time.monotonic(), self._where(), collecting=self._sessions.is_open)
             self._check_disk()
             while self._store.rescue_step(RESCUE_S) and not beat.stopping:
                 beat()

@@ -339,7 +339,13 @@ class Policy(Closed):
     effective: Utc
     retention_hours: Annotated[int, Field(ge=0, le=60 * 24)] = 60 * 24
     unattended: bool = False
+    """Whether cars may collect while nobody is signed on (default off; R-460.4-a, T-25)."""
     custodian: str = ""
+    """Id of the person in the roster under whom a car then collects."""
+    custodians: dict[Name, str] = {}
+    """The same for single cars, by the vehicle's name."""
+    unattended_purpose: str = ""
+    """Official purpose of such a session: a code of ``alprd.roster.PURPOSES``."""
     list_warn_hours: Annotated[int, Field(gt=0, le=24)] = 24
     list_stop_hours: Annotated[int, Field(gt=0, le=72)] = 72
     sources: tuple[str, ...] = ("LPDF",)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"alarms", "carve", "memory", "errors", "tomlplaces"}),
     frozenset({"records", "dropins", "addresses", "instants"}),
-    frozenset({"crypto", "config", "workers", "ledger", "process", "shred", "timing"}),
+    frozenset({"crypto", "config", "workers", "ledger", "process", "shred", "post", "timing"}),
     frozenset({"wire", "selftest"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
     frozenset({"salvage", "disk"}),

@@ -39,6 +39,8 @@ class PolicySettings(Closed):
     retention_hours: Annotated[int, Field(ge=0, le=60 * 24)] = 60 * 24
     unattended: bool = False
     custodian: str = ""
+    custodians: dict[Name, str] = Field(default_factory=dict)
+    unattended_purpose: str = ""
     list_warn_hours: Annotated[int, Field(gt=0, le=24)] = 24
     list_stop_hours: Annotated[int, Field(gt=0, le=72)] = 72
     sources: tuple[str, ...] = ("LPDF",)
@@ -109,6 +111,9 @@ def render(config: CentralConfig) -> str:
     policy = config.policy
     hosts = ", ".join(_quoted(host) for host in config.hosts)
     sources = ", ".join(_quoted(source) for source in policy.sources)
+    custodians = "".join(
+        f"{_quoted(car)} = {_quoted(person)}\n" for car, person in policy.custodians.items()
+    )
     return f"""\
 # Settings of alprd-central. Restart `alprd-central serve` after a change, then run
 # `alprd-central publish` so that the cars learn of it.
@@ -127,12 +132,15 @@ version = {_quoted(policy.version)}
 adopted_by = {_quoted(policy.adopted_by)}
 effective = {_quoted(policy.effective.isoformat())}
 retention_hours = {policy.retention_hours}   # 0 to 1440; the law allows no more (13.824 subd. 3)
-unattended = {str(policy.unattended).lower()}
-custodian = {_quoted(policy.custodian)}
+unattended = {str(policy.unattended).lower()}  # may a car collect while nobody is signed on?
+custodian = {_quoted(policy.custodian)}          # id of the trained person under whom it then does
+unattended_purpose = {_quoted(policy.unattended_purpose)}  # such as "stolen_vehicles"
 list_warn_hours = {policy.list_warn_hours}
 list_stop_hours = {policy.list_stop_hours}
 sources = [{sources}]
-"""
+
+[policy.custodians]                          # another custodian for single cars: car-1 = "person"
+{custodians}"""
 
 
 def default_policy(version: str, adopted_by: str, now: datetime | None = None) -> PolicySettings:
