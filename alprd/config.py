@@ -226,7 +226,7 @@ class StorageSection(Closed):
     caches_mb: Annotated[int, Field(gt=0)] = 500
     no_wide_mb: Annotated[int, Field(gt=0)] = 250
     stop_mb: Annotated[int, Field(gt=0)] = 100
-    reserve_mb: Annotated[int, Field(ge=1)] = 16
+    reserve_mb: Annotated[int, Field(ge=8)] = 16
     retention_hours: Annotated[int, Field(ge=0, le=60 * 24)] = 60 * 24
 
     @model_validator(mode="after")

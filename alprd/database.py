@@ -25,7 +25,7 @@ from alprd import audit, salvage
 from alprd.alarms import AlarmBook
 from alprd.audit import DAEMON, Actor, Event
 from alprd.damage import is_damage, set_aside_if_damaged
-from alprd.errors import AuditError, DiskFullError, StoreError
+from alprd.errors import AuditError, DiskFullError, StoreError, no_room
 from alprd.rescue import TRAIL_BASE, Rescue
 from alprd.wire import AuditEvent
 
@@ -55,13 +55,20 @@ class QueueReplacedError(StoreError):
 
 
 def again(method: _Method) -> _Method:
-    """Do an act once more when the database was replaced under it."""
+    """Do an act once more when the database was replaced under it, or room was made for it."""
 
     @wraps(method)
     def twice(self: CarDatabase, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
         except QueueReplacedError:
+            return method(self, *args, **kwargs)
+        except StoreError as error:
+            # Not within an outer act, which must be done again as a whole.
+            if self.in_transaction or not self.on_no_room or not no_room(error):
+                raise
+            if not self.on_no_room():
+                raise
             return method(self, *args, **kwargs)
 
     return cast(_Method, twice)
@@ -94,6 +101,8 @@ class CarDatabase:
         self._lock = threading.RLock()
         self._depth = 0
         self._rescue = Rescue(self, self.alarms)
+        self.on_no_room: Callable[[], bool] | None = None
+        """Called when the disk is full; whether it made room (:mod:`alprd.disk`)."""
         set_aside_if_damaged(path)
         self._open()
         self._zone = self.get_meta(_ZONE_KEY) or ""
@@ -155,39 +164,56 @@ class CarDatabase:
             if version == SCHEMA_VERSION:
                 return
             if version == 1:
-                self._connection.execute(
-                    "ALTER TABLE ledger ADD COLUMN lost INTEGER NOT NULL DEFAULT 0"
-                )
-                self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-                return
-            self._db.table("reads").create(
-                {
-                    "seq": int,
-                    "id": str,
-                    "session": str,
-                    "envelope": bytes,
-                    "sha256": str,
-                    "destroy_by": str,
-                    "hit": int,
-                    "leased_until": float,
-                },
-                pk="seq",
-                not_null={"id", "session", "envelope", "sha256", "destroy_by"},
-            )
-            self._db.table("reads").create_index(["id"], unique=True)
-            self._db.table("reads").create_index(["destroy_by"])
-            self._db.table("ledger").create(
-                {"session": str, "committed": int, "receipted": int, "expired": int, "lost": int},
-                pk="session",
-                not_null={"lost"},
-                defaults={"lost": 0},
-            )
-            self._db.table("sessions").create(
-                {"id": str, "row": str, "open": int, "sent": int}, pk="id"
-            )
-            self._db.table("audit").create({"seq": int, "event": str, "sent": int}, pk="seq")
-            self._db.table("meta").create({"key": str, "value": str}, pk="key")
+                self._from_version_1()
+            else:
+                self._create()
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _from_version_1(self) -> None:
+        """Version 1 kept leases in the rows, and every look at a row read its whole envelope."""
+        self._connection.execute("ALTER TABLE ledger ADD COLUMN lost INTEGER NOT NULL DEFAULT 0")
+        self._connection.execute("DROP INDEX IF EXISTS idx_reads_id")
+        self._connection.execute("DROP INDEX IF EXISTS idx_reads_destroy_by")
+        self._connection.execute("ALTER TABLE reads RENAME TO reads_1")
+        self._create_reads()
+        self._connection.execute(
+            "INSERT INTO reads (seq, id, session, sha256, destroy_by, hit, envelope) "
+            "SELECT seq, id, session, sha256, destroy_by, hit, envelope FROM reads_1"
+        )
+        self._connection.execute("DROP TABLE reads_1")
+
+    def _create_reads(self) -> None:
+        # The envelope last: what stands behind it can only be reached through all its pages.
+        self._db.table("reads").create(
+            {
+                "seq": int,
+                "id": str,
+                "session": str,
+                "sha256": str,
+                "destroy_by": str,
+                "hit": int,
+                "envelope": bytes,
+            },
+            pk="seq",
+            not_null={"id", "session", "sha256", "destroy_by", "hit", "envelope"},
+        )
+        self._db.table("reads").create_index(["id"], unique=True)
+        self._db.table("reads").create_index(["destroy_by"])
+        self._connection.execute("CREATE INDEX idx_reads_order ON reads (hit DESC, seq)")
+
+    def _create(self) -> None:
+        self._create_reads()
+        self._db.table("ledger").create(
+            {"session": str, "committed": int, "receipted": int, "expired": int, "lost": int},
+            pk="session",
+            not_null={"lost"},
+            defaults={"lost": 0},
+        )
+        self._db.table("sessions").create(
+            {"id": str, "row": str, "open": int, "sent": int}, pk="id"
+        )
+        self._db.table("audit").create({"seq": int, "event": str, "sent": int}, pk="seq")
+        self._db.table("meta").create({"key": str, "value": str}, pk="key")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -233,6 +259,12 @@ class CarDatabase:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
             return DiskFullError(message, remedy="make room on the disk: alprd doctor")
         return StoreError(message, remedy="check the disk: alprd doctor")
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside a transaction."""
+        with self._lock:
+            return self._depth > 0
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """One transaction, for :class:`alprd.rescue.Rescue`."""

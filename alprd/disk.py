@@ -34,7 +34,7 @@ from typing import Final, Literal, Protocol
 from alprd.alarms import AlarmBook
 from alprd.audit import Event, Trail
 from alprd.config import Config
-from alprd.errors import DiskFullError, StoreError
+from alprd.errors import StoreError, no_room
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ ALARM: Final = "disk_low"
 LOST_ALARM: Final = "reads_lost"
 IN_RAM_S: Final = 2.0
 """The longest a read that cannot be committed waits in memory (design: the queue)."""
+LOG_ROOM: Final = 8_000_000
+"""The queue's log needs so much before anything can be kept or destroyed: twice its usual size."""
 _RETRY_S: Final = 0.1
 _MORE: Final = 1.25
 _FEWEST_FILES: Final = 64
@@ -102,6 +104,8 @@ class DiskGuard:
 
     Args:
         drop_caches: destroys what nobody needs.
+        reusable: bytes inside the queue's file that new reads can use; they count as free, since
+            that file never shrinks.
     """
 
     def __init__(
@@ -112,7 +116,9 @@ class DiskGuard:
         trail: Trail,
         alarms: AlarmBook,
         drop_caches: Callable[[], object] = lambda: None,
+        reusable: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._reusable = reusable
         self._folder = folder
         self._limits = limits
         self._trail = trail
@@ -157,9 +163,12 @@ class DiskGuard:
         """Measure, act on the level, and write down what changed; the level."""
         with self._lock:
             try:
-                free = free_bytes(self._folder)
+                free = self._free()
             except OSError as error:
                 log.error("free space cannot be asked: %s", error.strerror)
+                return self._level
+            except StoreError as error:
+                log.error("%s", error.message)
                 return self._level
             level = self._limits.level(free)
             if level < self._level:  # better, but only by enough
@@ -170,13 +179,19 @@ class DiskGuard:
                     self._failed = None
                     level = self._limits.level(free / _MORE)
             rising, self._level = level > self._level, level
-            if level >= Level.CACHES and rising:
+            # Not where there is no room at all: emptying the log would take the last of it.
+            if level in {Level.CACHES, Level.NO_WIDE} and rising:
                 with suppress(StoreError):
                     self._drop_caches()
             elif level <= Level.CACHES:
                 self._make_reserve()
             self._tell(free)
             return self._level
+
+    def _free(self) -> int:
+        """Bytes for new reads; only what the file system has while the log could not grow."""
+        free = free_bytes(self._folder)
+        return free + self._reusable() if free >= min(LOG_ROOM, self._limits.stop) else free
 
     def _writable(self, free: int) -> bool:
         """Whether the file system takes and keeps a small file again."""
@@ -206,21 +221,15 @@ class DiskGuard:
         try:
             if self._level is not self._told:
                 event = Event.DISK_LOW if self._level > self._told else Event.DISK_ENOUGH
-                self._record(event, {"level": self._level.name.lower(), "free_mb": mb})
+                self._trail.record(event, detail={"level": self._level.name.lower(), "free_mb": mb})
                 self._told = self._level
             if self._lost_untold:
-                self._record(Event.READS_LOST, {"count": self._lost_untold, "why": "disk"})
+                self._trail.record(
+                    Event.READS_LOST, detail={"count": self._lost_untold, "why": "disk"}
+                )
                 self._lost_untold = 0
         except StoreError as error:
             log.error("the state of the disk cannot be written down yet: %s", error.message)
-
-    def _record(self, event: Event, detail: dict[str, str | int | bool]) -> None:
-        try:
-            self._trail.record(event, detail=detail)
-        except StoreError:
-            if not self._give_up_reserve():
-                raise
-            self._trail.record(event, detail=detail)
 
     # --- commits that fail --------------------------------------------------------------------
 
@@ -237,15 +246,22 @@ class DiskGuard:
                 write()
                 return True
             except StoreError as error:
-                with self._lock:
-                    self._failed = "disk_full" if _no_room(error) else self._failed or "error"
-                    freed = self._failed == "disk_full" and self._give_up_reserve()
-                if freed:
-                    continue
+                if no_room(error):
+                    if self.no_room():
+                        continue
+                else:
+                    with self._lock:
+                        self._failed = self._failed or "error"
                 if time.monotonic() + _RETRY_S > end:
                     self._lose(error)
                     return False
             time.sleep(_RETRY_S)
+
+    def no_room(self) -> bool:
+        """A write found no room: collecting is to end; whether giving up the reserve made some."""
+        with self._lock:
+            self._failed = "disk_full"
+            return self._give_up_reserve()
 
     def _lose(self, error: StoreError) -> None:
         with self._lock:
@@ -296,22 +312,14 @@ _MEANING: Final = {
 }
 
 
-def _no_room(error: BaseException) -> bool:
-    """Whether a failed write failed for want of room, however it is wrapped."""
-    deeper: BaseException | None = error
-    while deeper is not None:
-        if isinstance(deeper, DiskFullError):
-            return True
-        if isinstance(deeper, OSError) and deeper.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return True
-        deeper = deeper.__cause__
-    return False
-
-
 class GuardedStore(Trail, Protocol):
     """What the guard needs of the car's store; :class:`alprd.store.Store` has it."""
 
     alarms: AlarmBook
+    on_no_room: Callable[[], bool] | None
+
+    def reusable_bytes(self) -> int:
+        """Room inside the file."""
 
     def drop_caches(self) -> None:
         """Destroy what nobody needs."""
@@ -320,7 +328,7 @@ class GuardedStore(Trail, Protocol):
 def guard(config: Config, store: GuardedStore) -> DiskGuard:
     """The guard of a car's state folder, as its ``[storage]`` says."""
     section = config.storage
-    return DiskGuard(
+    watch = DiskGuard(
         config.state_dir,
         Limits(
             alarm=section.alarm_mb * _MB,
@@ -332,4 +340,7 @@ def guard(config: Config, store: GuardedStore) -> DiskGuard:
         trail=store,
         alarms=store.alarms,
         drop_caches=store.drop_caches,
+        reusable=store.reusable_bytes,
     )
+    store.on_no_room = watch.no_room
+    return watch

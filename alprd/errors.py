@@ -23,6 +23,8 @@ ever contain plate text, coordinates or a person's name: both go to logs.
 
 from __future__ import annotations
 
+import errno
+
 
 class AlprdError(Exception):
     """Base of every error this product raises on purpose.
@@ -80,6 +82,18 @@ class StoreError(AlprdError):
 
 class DiskFullError(StoreError):
     """The file system of the state folder has no room left."""
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether a write failed for want of room, however deep the cause is wrapped."""
+    deeper: BaseException | None = error
+    while deeper is not None:
+        if isinstance(deeper, DiskFullError):
+            return True
+        if isinstance(deeper, OSError) and deeper.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        deeper = deeper.__cause__
+    return False
 
 
 class AuditError(StoreError):

@@ -29,7 +29,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from alprd.audit import FIRST, digest
-from alprd.carve import CarvedFile, Row, Value
+from alprd.carve import CarvedFile, Record, Row, Value
 from alprd.crypto import envelope_header, sha256_hex, write_secret
 from alprd.errors import EnvelopeError, StoreError
 from alprd.wire import AuditEvent, SessionRow
@@ -222,7 +222,7 @@ def _take(found: Found, row: Row) -> int:
     """Sort one row into ``found``; 1 if it is a read. The shape tells the table."""
     values = row.values
     try:
-        if len(values) >= 8 and isinstance(values[3], bytes):
+        if _columns(values) is not None:
             return 1
         if len(values) == 3 and values[0] is None and isinstance(values[1], str):
             event = AuditEvent.model_validate_json(values[1])
@@ -251,16 +251,27 @@ def _newer(found: Found, row: SessionRow, is_open: bool, sent: bool) -> None:
         found.sessions[row.id] = (row, is_open, sent)
 
 
+def _columns(values: Record) -> Record | None:
+    """id, session, sha256, destroy_by, hit, envelope of a row of ``reads``, of either version."""
+    if len(values) == 7 and isinstance(values[6], bytes):
+        return values[1:]
+    if len(values) == 8 and isinstance(values[3], bytes):  # version 1
+        return (*values[1:3], *values[4:7], values[3])
+    return None
+
+
 def _read(row: Row) -> SavedRead | None:
-    values = row.values
-    if len(values) < 8 or not isinstance(values[3], bytes):
+    columns = _columns(row.values)
+    if columns is None:
         return None
-    envelope = values[3]
+    read, session, told, end, hit, envelope = columns
+    if not isinstance(envelope, bytes):
+        return None
     try:
         header = envelope_header(envelope)
     except EnvelopeError:
         return None
-    if (header.id, header.session, sha256_hex(envelope)) != (values[1], values[2], values[4]):
+    if (header.id, header.session, sha256_hex(envelope)) != (read, session, told):
         return None
     return SavedRead(
         seq=row.rowid,
@@ -268,8 +279,8 @@ def _read(row: Row) -> SavedRead | None:
         session=header.session,
         envelope=envelope,
         sha256=sha256_hex(envelope),
-        destroy_by=_stamp(values[5]) or header.destroy_by,
-        hit=values[6] == 1,
+        destroy_by=_stamp(end) or header.destroy_by,
+        hit=hit == 1,
     )
 
 

@@ -8,7 +8,7 @@ destroy-by and ciphertext, never plate text, place or instant.
 
 Tables (made through sqlite-utils)::
 
-    reads     seq INTEGER PK, id, session, envelope BLOB, sha256, destroy_by, hit, leased_until
+    reads     seq INTEGER PK, id, session, sha256, destroy_by, hit, envelope BLOB
     ledger    session PK, committed, receipted, expired, lost (by damage of the file)
     sessions  id PK, row JSON, open, sent
     audit     seq PK, event JSON, sent
@@ -30,10 +30,11 @@ from typing import Final
 
 from alprd.alarms import AlarmBook
 from alprd.audit import DAEMON, Actor, Event
+from alprd.carve import PAGE
 from alprd.crypto import envelope_header, sha256_hex
 from alprd.database import CarDatabase, Now, QueueReplacedError, again
-from alprd.errors import StoreError
-from alprd.wire import Receipt, SessionRow
+from alprd.errors import DiskFullError, StoreError
+from alprd.wire import Receipt, ReceiptItem, SessionRow
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Store(CarDatabase):
         self, path: Path, *, now: Now, device: str, alarms: AlarmBook | None = None
     ) -> None:
         self._late: deque[tuple[SessionRow, Actor]] = deque()
+        self._leases: dict[str, float] = {}
         super().__init__(path, now=now, device=device, alarms=alarms)
 
     # --- reads ------------------------------------------------------------------------------
@@ -101,15 +103,15 @@ class Store(CarDatabase):
         header = envelope_header(envelope)
         with self._transaction() as tx:
             tx.execute(
-                "INSERT INTO reads (id, session, envelope, sha256, destroy_by, hit) "
+                "INSERT INTO reads (id, session, sha256, destroy_by, hit, envelope) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     header.id,
                     header.session,
-                    envelope,
                     sha256_hex(envelope),
                     _stamp(header.destroy_by),
                     int(hit),
+                    envelope,
                 ),
             )
             self._count(header.session, "committed", 1)
@@ -131,35 +133,35 @@ class Store(CarDatabase):
     def claim(self, limit: int, max_bytes: int, lease_s: float) -> list[QueuedRead]:
         """Lease reads for sending, hits first, then oldest; a lease that runs out is free again.
 
-        The lease is by the monotonic clock and lives only as long as this boot, so a restart
-        frees every lease.
+        Leases are by the monotonic clock and in memory: a restart frees them all, and a full
+        disk does not keep the car from being emptied.
         """
         now = time.monotonic()
         taken: list[QueuedRead] = []
         size = 0
-        with self._transaction() as tx:
-            cursor = tx.execute(
-                "SELECT id, session, envelope, sha256 FROM reads "
-                "WHERE leased_until IS NULL OR leased_until < ? OR leased_until > ? "
-                "ORDER BY hit DESC, seq LIMIT ?",
-                (now, now + lease_s * 2, limit),
-            )
-            for row in cursor:
+        with self._lock:
+            self._leases = {i: until for i, until in self._leases.items() if until >= now}
+            free = [
+                row
+                for row in self._rows("SELECT seq, id FROM reads ORDER BY hit DESC, seq")
+                if row[1] not in self._leases
+            ]
+            for seq, _ in free[:limit]:
+                (row,) = self._rows(
+                    "SELECT id, session, envelope, sha256 FROM reads WHERE seq = ?", (seq,)
+                )
                 if taken and size + len(row[2]) > max_bytes:
                     break
                 size += len(row[2])
                 taken.append(QueuedRead(*row))
-            tx.executemany(
-                "UPDATE reads SET leased_until = ? WHERE id = ?",
-                [(now + lease_s, read.id) for read in taken],
-            )
+            self._leases |= {read.id: now + lease_s for read in taken}
         return taken
 
-    @again
     def release(self, ids: Sequence[str]) -> None:
         """Give leased reads back."""
-        with self._transaction() as tx:
-            tx.executemany("UPDATE reads SET leased_until = NULL WHERE id = ?", [(i,) for i in ids])
+        with self._lock:
+            for read in ids:
+                self._leases.pop(read, None)
 
     @again
     def destroy_receipted(self, receipt: Receipt) -> int:
@@ -167,9 +169,31 @@ class Store(CarDatabase):
 
         An item whose digest is not that of the queued ciphertext destroys nothing.
         """
+        destroyed = self._destroy(receipt.batch, receipt.items)
+        self._wipe_log()
+        return destroyed
+
+    def _destroy(self, batch: str, items: Sequence[ReceiptItem]) -> int:
+        """Destroy items in one transaction, or in smaller ones where the disk has no room.
+
+        What is destroyed is overwritten, and that goes through the log: a batch needs its own
+        size of room there.
+        """
+        try:
+            return self._destroy_at_once(batch, items)
+        except DiskFullError:
+            if len(items) < 2:
+                raise
+        half = len(items) // 2
+        self._wipe_log()
+        destroyed = self._destroy(batch, items[:half])
+        self._wipe_log()
+        return destroyed + self._destroy(batch, items[half:])
+
+    def _destroy_at_once(self, batch: str, items: Sequence[ReceiptItem]) -> int:
         destroyed = 0
         with self._transaction() as tx:
-            for item in receipt.items:
+            for item in items:
                 row = tx.execute(
                     "SELECT session FROM reads WHERE id = ? AND sha256 = ?", (item.id, item.sha256)
                 ).fetchone()
@@ -181,9 +205,8 @@ class Store(CarDatabase):
             if destroyed:
                 self.record(
                     Event.READS_DESTROYED,
-                    detail={"batch": receipt.batch, "count": destroyed, "why": "receipt"},
+                    detail={"batch": batch, "count": destroyed, "why": "receipt"},
                 )
-        self._wipe_log()
         return destroyed
 
     @again
@@ -232,6 +255,10 @@ class Store(CarDatabase):
             raise
         self.alarms.clear(PURGE_ALARM)
         return destroyed
+
+    def reusable_bytes(self) -> int:
+        """Room inside the file that destroyed reads have left, for new ones."""
+        return int(self._rows("PRAGMA freelist_count")[0][0]) * PAGE
 
     def drop_caches(self) -> None:
         """Low disk: destroy quarantined files already saved from, and empty the log.
