@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 CUSTODIAN_ROLE: Final = "custodian"
 CREDENTIAL: Final = "alprd-alert-key"
 MOST_HELD: Final = 200
+_PADDED: Final = 16_384
 _READING: Final = TypeAdapter(PlateReading)
 
 
@@ -195,6 +196,7 @@ class HeldAlerts:
         )
         name = new_id()
         plain = held.model_dump_json().encode()
+        plain += b" " * (-len(plain) % _PADDED)  # its exact length could tell what is in it
         data = self._seal(name, plain)
         expires = destroy_by(instant, life)
         with self._lock:
