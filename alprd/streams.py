@@ -122,6 +122,9 @@ class FFmpegSource:
         # One decoding thread: FFmpeg's frame threads would delay each frame by their number.
         video[0].codec_context.thread_count = 1
         video[0].codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        if video[0].codec_context.name == "mjpeg":
+            # Half a picture is no picture: a plate cut in two may read like another one.
+            video[0].codec_context.options |= {"err_detect": "explode"}
         self.rate = float(video[0].average_rate) if video[0].average_rate else None
         self._frames = self._decode(video[0])
         self._frame: av.VideoFrame | None = None
@@ -163,6 +166,8 @@ class FFmpegSource:
                 for frame in frames:
                     if frame.width * frame.height > MOST_PIXELS:
                         raise CameraError(f"sends pictures of {frame.width}x{frame.height}")
+                    if frame.is_corrupt:
+                        continue
                     decoded = time.monotonic()
                     yield frame
                 if time.monotonic() - decoded > self._patience_s:

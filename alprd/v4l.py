@@ -90,7 +90,7 @@ def wishes(config: CameraConfig) -> list[tuple[str, int, float]]:
     for name, prop, value in (
         ("width", cv2.CAP_PROP_FRAME_WIDTH, config.width),
         ("height", cv2.CAP_PROP_FRAME_HEIGHT, config.height),
-        ("fps", cv2.CAP_PROP_FPS, config.fps),
+        ("", cv2.CAP_PROP_FPS, config.fps),  # a hint: a faster camera's frames are thinned out
     ):
         if value is not None:
             asked.append((name, prop, value))

@@ -7,6 +7,7 @@ watched: its pictures must keep coming as if nothing had happened to the others.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,9 +23,10 @@ from camera_world import WebCamera, wait_for
 
 import alprd.capture
 from alprd.capture import MAX_ABANDONED, Camera, CameraConfig, CameraStatus
+from alprd.eye import MOST_MEMORY
 from alprd.feed import Feed
 
-HOLD_S = 5.0
+HOLD_S = 4.0
 """How long a fault lasts; long enough for every stage of giving up and trying again."""
 
 
@@ -46,6 +48,7 @@ ROWS = {
     "frozen": Row(WebCamera.freeze, WebCamera.thaw, "did not answer in time"),
     "silent": Row(mode("silent"), mode("day"), "did not answer in time"),
     "stuck in a picture": Row(mode("stuck"), mode("day"), "did not answer in time"),
+    "half pictures": Row(mode("half"), mode("day"), "cannot be decoded"),
     "garbage": Row(mode("garbage"), mode("day"), "sends nothing that is a video"),
     "endless header": Row(mode("header"), mode("day"), "did not answer in time"),
     "a page instead": Row(mode("page"), mode("day"), "sends nothing that is a video"),
@@ -286,6 +289,18 @@ def test_what_sigkill_does_not_end_is_left_behind_within_a_bound(
     finally:
         released.set()
         camera.stop()
+
+
+@pytest.mark.policy("R-460.6-0")
+def test_a_reading_process_is_held_to_its_memory_and_dumps_no_core(web: WebCamera) -> None:
+    camera = running(web.config("front"))
+    try:
+        assert camera.latest(-1, 20.0) is not None
+        limits = Path(f"/proc/{eyes().pop()}/limits").read_text()
+    finally:
+        camera.stop()
+    assert re.search(rf"^Max data size +{MOST_MEMORY} +{MOST_MEMORY} ", limits, re.MULTILINE)
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
 
 
 def test_reading_processes_end_with_the_daemon(web: WebCamera) -> None:
