@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from alprd.audit import Actor
 from alprd.clock import DisciplinedClock
 from alprd.collecting import Collecting
+from alprd.custody import CUSTODIAN_ROLE
 from alprd.devices import Devices
 from alprd.mdt.status import CameraState, CarStatus, ListState
 from alprd.permits import PermitBook
@@ -38,6 +40,7 @@ class StatusBook:
         collecting: Collecting,
         targets: Callable[[], TargetSet | None],
         alarms: Callable[[], tuple[str, ...]] = tuple,
+        post: Callable[[], bool] = bool,
     ) -> None:
         self._devices = devices
         self._clock = clock
@@ -48,6 +51,7 @@ class StatusBook:
         self._collecting = collecting
         self._targets = targets
         self._alarms = alarms
+        self._post = post
 
     def now(self) -> CarStatus:
         """The state of the car at this moment."""
@@ -75,7 +79,8 @@ class StatusBook:
             dock=self._dock.status().text,
             session_open=row is not None,
             plates_read=row.plates_read if row else 0,
-            person=actor.name if actor else None,
+            person=_who(actor),
+            post=self._post(),
             list_warn_hours=policy.list_warn_hours if policy else 24,
             list_stop_hours=policy.list_stop_hours if policy else 72,
             alarms=self._alarms(),
@@ -89,6 +94,13 @@ class StatusBook:
             if words != told:
                 notify(f"STATUS={words}")
                 told = words
+
+
+def _who(actor: Actor | None) -> str | None:
+    """Who is collecting; the custodian is not at the screen."""
+    if actor is None or actor.role != CUSTODIAN_ROLE:
+        return actor.name if actor else None
+    return f"nobody (custodian {actor.name})"
 
 
 def line(status: CarStatus) -> str:

@@ -185,6 +185,7 @@ class Daemon:
                 *filter(None, (self.self_check.alarm, self.reloader.alarm)),
                 *(alarm.text for alarm in self.alarms.now()),
             ),
+            post=lambda: self.keeper.post.beyond,
         )
         self.supervisor = Supervisor([])
         self.hung: list[str] = []

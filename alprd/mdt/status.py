@@ -59,6 +59,9 @@ class CarStatus:
     list_stop_hours: float = 72
     alarms: tuple[str, ...] = ()
     """What is wrong with the car itself, in words ready to show; never plates or names."""
+    post: bool = False
+    """The car has collected at one place for hours: it is to be declared stationary
+    (R-460.5.1-d)."""
 
     def list_light(self) -> Light:
         """Colour of the oldest list; no list at all stops matching too."""
@@ -116,6 +119,7 @@ class CarStatus:
             "plates_read": self.plates_read,
             "person": self.person,
             "alarms": list(self.alarms),
+            "post": self.post,
         }
 
 
