@@ -60,17 +60,18 @@ FAULTS: Final[dict[str, Callable[[FaultWorld], Row]]] = {
 DOCK_S: Final = 180.0
 
 
-def run(root: Path, names: Sequence[str], progress: Callable[[str], None]) -> list[Row]:
-    """Make the faults in their order; a row each.
+def run(
+    root: Path, names: Sequence[str], progress: Callable[[str], None], found: list[Row]
+) -> None:
+    """Make the faults in their order; a row each into ``found``.
 
     Args:
         root: an empty folder for all state; left as it is.
         progress: told the name of the fault that begins.
 
     Raises:
-        AlprdError: a program did not start, or ended by itself.
+        AlprdError: the car could not be brought back after a fault, or not be emptied.
     """
-    found: list[Row] = []
     with ExitStack() as stack:
         world = FaultWorld(root, stack)
         world.start(docked=True)
@@ -78,17 +79,18 @@ def run(root: Path, names: Sequence[str], progress: Callable[[str], None]) -> li
         world.place.dock(False)
         for name in names:
             progress(name)
+            row = Row(name, None, since=time.monotonic())
+            found.append(row)
             try:
-                found.append(FAULTS[name](world))
+                row = found[-1] = FAULTS[name](world)
                 world.ready()
             except BenchError as error:
-                found.append(Row(name, None, wrong=[error.message]))
+                row.wrong.append(error.message)
                 world.recover()
         progress("docking")
         _dock(world)
         judge(world, found)
         world.stop()
-    return found
 
 
 def _dock(world: FaultWorld) -> None:
@@ -140,6 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())  # fmt: skip
     root = args.work or Path(tempfile.mkdtemp(prefix="alprd-faults-"))
     began = time.monotonic()
+    found: list[Row] = []
+    broken = 0
     try:
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task("setting up", total=len(names))
@@ -148,10 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 begun = names.index(name) if name in names else len(names)
                 bar.update(task, description=name, completed=begun)
 
-            found = run(root, names, step)
+            run(root, names, step, found)
     except AlprdError as error:
+        broken = error.exit_code
         print(error.diagnostics(), file=sys.stderr)
-        return error.exit_code
     finally:
         if args.work is None:
             shutil.rmtree(root, ignore_errors=True)
@@ -159,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json is not None:
         figures = {**document(found), "wall_s": round(time.monotonic() - began, 1)}
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(row.held for row in found) else 1
+    return broken or (0 if all(row.held for row in found) else 1)
 
 
 def _parser() -> argparse.ArgumentParser:
