@@ -166,10 +166,7 @@ class DiskGuard:
                 free = self._free()
             except OSError as error:
                 log.error("free space cannot be asked: %s", error.strerror)
-                return self._level
-            except StoreError as error:
-                log.error("%s", error.message)
-                return self._level
+                self._failed, free = "error", 0
             level = self._limits.level(free)
             if level < self._level:  # better, but only by enough
                 level = min(self._level, self._limits.level(free / _MORE))
@@ -191,7 +188,10 @@ class DiskGuard:
     def _free(self) -> int:
         """Bytes for new reads; only what the file system has while the log could not grow."""
         free = free_bytes(self._folder)
-        return free + self._reusable() if free >= min(LOG_ROOM, self._limits.stop) else free
+        if free >= min(LOG_ROOM, self._limits.stop):
+            with suppress(StoreError):
+                free += self._reusable()
+        return free
 
     def _writable(self, free: int) -> bool:
         """Whether the file system takes and keeps a small file again."""
