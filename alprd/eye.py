@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -98,6 +99,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     harden()
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+    with contextlib.suppress(OSError):  # where memory runs out, a camera goes before the daemon
+        Path("/proc/self/oom_score_adj").write_text("500")
     line = socket.socket(fileno=int(sys.argv[2]))
     memory = mmap.mmap(int(sys.argv[3]), SLOTS * SLOT_BYTES)
     config = CameraConfig.load(json.loads(line.recv(65536)))

@@ -296,7 +296,9 @@ def test_a_reading_process_is_held_to_its_memory_and_dumps_no_core(web: WebCamer
     camera = running(web.config("front"))
     try:
         assert camera.latest(-1, 20.0) is not None
-        limits = Path(f"/proc/{eyes().pop()}/limits").read_text()
+        place = Path(f"/proc/{eyes().pop()}")
+        limits = (place / "limits").read_text()
+        assert (place / "oom_score_adj").read_text() == "500\n"  # goes before the daemon does
     finally:
         camera.stop()
     assert re.search(rf"^Max data size +{MOST_MEMORY} +{MOST_MEMORY} ", limits, re.MULTILINE)
