@@ -2,7 +2,7 @@
 
 Its own process, so that it can be frozen and killed as a camera's own computer can::
 
-    python -m bench.fault_camera PORT PASSWORD_FILE SEED MODE_FILE
+    python -m bench.fault_camera PORT PASSWORD_FILE SEED MODE_FILE SECONDS
 
 ``MODE_FILE`` holds what it does with a request, and with the connections that are open:
 ``pictures``, ``garbage`` (endless random bytes under an honest header) or ``refuse`` (401). An
@@ -31,9 +31,9 @@ CLIP_S: Final = 48.0
 """Longer than the 30 s in which a text that comes again counts as the same pass."""
 
 
-def jpegs(seed: int) -> list[bytes]:
+def jpegs(seconds: float, seed: int) -> list[bytes]:
     """The pictures of a clip as JPEG files."""
-    return [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures(CLIP_S, seed)]
+    return [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures(seconds, seed)]
 
 
 class _Server(ThreadingHTTPServer):
@@ -84,9 +84,9 @@ class _Answer(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until killed; prints ``ready`` when it listens."""
-    port, password_file, seed, mode = sys.argv[1:5]
+    port, password_file, seed, mode, seconds = sys.argv[1:6]
     password = Path(password_file).read_text().strip()
-    server = _Server(int(port), password, jpegs(int(seed)), Path(mode))
+    server = _Server(int(port), password, jpegs(float(seconds), int(seed)), Path(mode))
     print("ready", flush=True)
     server.serve_forever()
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from alprd.demo.home import DEPUTY, child_environment, program
 from bench.crash_clip import FPS
 from bench.crash_world import BenchError, CarPlace, Central, Life, QuickPage, Told, wait_for
-from bench.fault_camera import USER
+from bench.fault_camera import CLIP_S, USER
 from bench.fault_clock import WrongClock
 from bench.fault_gps import GpsServer
 
@@ -38,8 +38,11 @@ READY_S: Final = 90.0
 class CameraServer:
     """One camera's process."""
 
-    def __init__(self, name: str, root: Path, seed: int, password: Path) -> None:
+    def __init__(
+        self, name: str, root: Path, seed: int, password: Path, seconds: float = CLIP_S
+    ) -> None:
         self.name = name
+        self._seconds = seconds
         self._seed = seed
         self._password = password
         self._mode = root / f"{name}.mode"
@@ -66,6 +69,7 @@ class CameraServer:
             program(
                 "bench.fault_camera",
                 *(str(self.port), str(self._password), str(self._seed), str(self._mode)),
+                str(self._seconds),
             ),
             stdout=subprocess.PIPE,
             text=True,
