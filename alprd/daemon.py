@@ -23,6 +23,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, TextIO
 
+from alprd import selftest
 from alprd.alarms import AlarmBook
 from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON, Event
@@ -80,6 +81,7 @@ class Daemon:
         self._config = config
         self._stop = threading.Event()
         harden()
+        selftest.check()
         self._lock = lock_state(config.state_dir)
         self.trust = Trust.load(config.state_dir)
         self.clock = DisciplinedClock()

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
-import resource
 import socket
 import sys
 import time
@@ -21,11 +21,16 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from alprd.errors import StoreError
+from alprd.memory import protect
+
+log = logging.getLogger(__name__)
 
 
 def harden() -> None:
-    """No core dumps, and new files for their owner only: memory holds plates (design)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """No core dumps, no swap, new files for their owner only: memory holds plates (design)."""
+    kept = protect()
+    if not kept.locked:
+        log.warning("memory is not locked (%s); the unit's MemorySwapMax= must hold", kept.reason)
     os.umask(0o077)
 
 

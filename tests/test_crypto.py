@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from factories import read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alprd import crypto
-from alprd.errors import EnvelopeError, SignatureError, StoreError
+from alprd import crypto, selftest
+from alprd.errors import EnvelopeError, SelfTestError, SignatureError, StoreError
 from alprd.records import new_id
-from alprd.wire import Permit
+from alprd.wire import CentralTime, Permit
 
 KEY = crypto.generate_key()
 READ = read()
@@ -147,3 +152,115 @@ def test_private_keys_are_kept_for_their_owner_only(tmp_path: Path) -> None:
         crypto.load_private(path)
     with pytest.raises(StoreError, match=r"batch\.none"):
         crypto.load_private(tmp_path / "batch.none")
+
+
+# --- known answers and the self-test -------------------------------------------------------------
+
+VECTORS = json.loads((Path(__file__).parent / "vectors" / "v1.json").read_text())
+
+
+def _private(name: str) -> crypto.PrivateKey:
+    return ec.derive_private_key(int(VECTORS[name], 16), ec.SECP256R1())
+
+
+@pytest.mark.policy("R-CJIS-1")
+@pytest.mark.parametrize("vector", VECTORS["envelopes"])
+def test_envelopes_made_from_the_standards_alone_open(vector: dict[str, Any]) -> None:
+    sealed = bytes.fromhex(vector["envelope"])
+    assert crypto.envelope_key_id(sealed) == VECTORS["intake_key_id"]
+    opened = crypto.open_read(sealed, _private("intake_private"))
+    told = opened.model_dump(mode="json", include=crypto._SEALED_FIELDS)
+    assert told == vector["fields"]
+    assert opened.plate_picture.hex() == vector["plate_picture"]
+    assert (opened.wide_picture or b"").hex() == vector["wide_picture"]
+    header = crypto.envelope_header(sealed)
+    assert crypto.canonical(header) == crypto.canonical(vector["header"])
+
+
+def test_targets_wraps_and_documents_made_from_the_standards_alone_are_taken() -> None:
+    target, wrap = VECTORS["target"], VECTORS["wrap"]
+    car = _private("car_private")
+    assert crypto.public_bytes(car).hex() == VECTORS["car_public"]
+    plain = crypto.decrypt_target(
+        bytes.fromhex(target["data"]), name=target["name"], key=bytes.fromhex(target["key"])
+    )
+    assert plain.hex() == target["plain"]
+    secret = crypto.unwrap_key(wrap["wrapped"], purpose=wrap["purpose"], key=car)
+    assert secret.hex() == wrap["secret"]
+    document = crypto.SignedDocument.model_validate(VECTORS["document"])
+    said = crypto.verify_document(document, "hello", car.public_key(), CentralTime)
+    assert (said.agency, said.nonce) == ("becker", "n")
+
+
+def test_the_vectors_are_what_their_maker_makes() -> None:
+    """And the maker agrees with the published answers: GCM case 16, RFC 6979 A.2.5."""
+    folder = Path(__file__).parent / "vectors"
+    spec = importlib.util.spec_from_file_location("independent", folder / "independent.py")
+    assert spec is not None and spec.loader is not None
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    sealed = maker.gcm_encrypt(
+        bytes.fromhex(selftest._GCM_KEY),
+        bytes.fromhex(selftest._GCM_NONCE),
+        bytes.fromhex(selftest._GCM_PLAIN),
+        bytes.fromhex(selftest._GCM_AAD),
+    )
+    assert sealed[-16:].hex() == selftest._GCM_TAG
+    key = 0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721
+    assert maker.ecdsa_sign(key, b"sample") == (selftest._ECDSA_R, selftest._ECDSA_S)
+    pictures = [(folder / name).read_bytes() for name in ("plate.jpg", "wide.jpg")]
+    assert maker.make(*pictures) == VECTORS
+
+
+@pytest.mark.policy("R-CJIS-1")
+def test_the_self_test_passes_and_leans_on_the_committed_vectors() -> None:
+    selftest.check()
+    assert VECTORS["wrap"]["wrapped"] == selftest._WRAPPED
+    assert VECTORS["target"]["data"] == selftest._TARGET
+
+
+@pytest.mark.policy("R-CJIS-1")
+@pytest.mark.parametrize(
+    ("name", "where", "wrong"),
+    [
+        ("SHA-256", "alprd.crypto.sha256_hex", lambda data: "0" * 64),
+        ("HPKE P-256", "alprd.crypto.unwrap_key", lambda wrapped, **_: bytes(32)),
+        ("encrypted target", "alprd.crypto.decrypt_target", lambda data, **_: b""),
+        ("fresh keys", "alprd.crypto.wrap_key", lambda secret, **_: "AAAA"),
+    ],
+)
+def test_one_wrong_answer_refuses_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, where: str, wrong: Callable[..., object]
+) -> None:
+    monkeypatch.setattr(where, wrong)
+    with pytest.raises(SelfTestError, match=name) as refused:
+        selftest.check()
+    assert "alprd doctor" in refused.value.remedy
+
+
+@pytest.mark.policy("R-CJIS-1")
+@pytest.mark.parametrize(
+    ("name", "constant"),
+    [
+        ("SHA-256", "_ABC"),
+        ("AES-256-GCM", "_GCM_TAG"),
+        ("AES-256-GCM", "_GCM_PLAIN"),
+        ("ECDSA P-256", "_ECDSA_S"),
+        ("Ed25519", "_ED_SIGNATURE"),
+        ("HPKE P-256", "_CAR_PRIVATE"),
+        ("encrypted target", "_CONTENT_KEY"),
+    ],
+)
+def test_each_known_answer_is_really_compared(
+    monkeypatch: pytest.MonkeyPatch, name: str, constant: str
+) -> None:
+    value = getattr(selftest, constant)
+    changed: object
+    if isinstance(value, int):
+        changed = value ^ 1
+    elif isinstance(value, bytes):
+        changed = bytes([value[0] ^ 1]) + value[1:]
+    else:
+        changed = f"{int(value[0], 16) ^ 1:x}{value[1:]}"
+    monkeypatch.setattr(selftest, constant, changed)
+    assert name in selftest.failures()
