@@ -27,10 +27,10 @@ from bench.fault_camera import CLIP_S, USER
 from bench.fault_clock import WrongClock
 from bench.fault_gps import GpsServer
 
-DISK_MB: Final = 64
+DISK_MB: Final = 192
 _STORAGE: Final = (
-    "[storage]", "alarm_mb = 24", "caches_mb = 20", "no_wide_mb = 16", "stop_mb = 8",
-    "reserve_mb = 2",
+    "[storage]", "alarm_mb = 100", "caches_mb = 80", "no_wide_mb = 60", "stop_mb = 30",
+    "reserve_mb = 8",
 )  # fmt: skip
 READY_S: Final = 90.0
 
