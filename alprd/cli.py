@@ -16,6 +16,7 @@ from alprd import config as configuration
 from alprd.errors import AlprdError, ModelError
 from alprd.journal import Form, set_up
 from alprd.retire import retire_command
+from alprd.trail import audit_group
 from alprd.trust import enrol_command
 
 FIXTURE_DRIVE = Path(__file__).resolve().parent.parent / "fixtures" / "drive"
@@ -64,6 +65,7 @@ def main() -> None:
 
 main.add_command(enrol_command, "enrol")
 main.add_command(retire_command, "retire")
+main.add_command(audit_group)
 
 
 @main.command("run")

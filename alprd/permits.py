@@ -62,11 +62,12 @@ class PermitBook:
         if held is not None and permit.not_before < held.not_before:
             raise SignatureError("permit is older than the one in force (replay)")
         if held is None or permit != held:
-            self._store.set_meta(_META, document.model_dump_json())
-            self._store.record(
-                Event.PERMIT_RENEWED,
-                detail={"suspended": permit.suspended, "to": str(permit.expires)},
-            )
+            with self._store.together():
+                self._store.set_meta(_META, document.model_dump_json())
+                self._store.record(
+                    Event.PERMIT_RENEWED,
+                    detail={"suspended": permit.suspended, "to": str(permit.expires)},
+                )
         self.permit = permit
         return permit
 

@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"gps", "eye", "passes", "targets", "alerts", "outbound", "session", "lives"}),
-    frozenset({"capture", "reader", "permits", "orders", "custody", "wipe"}),
+    frozenset({"capture", "reader", "permits", "orders", "custody", "wipe", "trail"}),
     frozenset({"sync", "photo", "collect", "selfcheck", "retire"}),
     frozenset({"mdt", "lanes"}),
     frozenset({"devices"}),
@@ -50,7 +50,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
 )
 SHARED_WITH_CENTRAL = frozenset({"carve", "errors", "records", "crypto", "wire", "audit"})
-OUTSIDE = frozenset({"training", "sim", "plates", "bench"})
+OUTSIDE = frozenset({"training", "sim", "plates", "bench", "fuzz"})
 
 
 def _imports(path: Path) -> set[str]:

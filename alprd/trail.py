@@ -1,0 +1,82 @@
+"""``alprd audit verify``: is the car's trail whole? The daemon may run or not (R-AT-3).
+
+The queue's database is opened read-only; nothing of an event is shown but its number, so checking
+the trail is no view of it. What was cut off at the very end leaves a whole chain behind: only
+central, which holds what it has acknowledged, can miss that (it answers the next report with an
+alarm), so the check also says how many events central holds.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from alprd import config as configuration
+from alprd.audit import verify_chain
+from alprd.errors import AuditError, StoreError
+from alprd.wire import AuditEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A whole trail: events in it, and how many of them central has acknowledged."""
+
+    events: int
+    at_central: int
+
+
+def verify(state_dir: Path) -> Verified:
+    """Check the whole chain of a car's trail.
+
+    Raises:
+        AuditError: an event was altered, removed, inserted or reordered; names its number.
+        StoreError: there is no database, or it cannot be read.
+    """
+    path = state_dir / "queue.db"
+    if not path.exists():
+        raise StoreError(f"{path} is not there", remedy="start the daemon once: alprd run")
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
+            db.execute("BEGIN")  # one view, while the daemon writes on
+            last = verify_chain(_events(db))
+            (acknowledged,) = db.execute(
+                "SELECT coalesce(max(seq), 0) FROM audit WHERE sent = 1"
+            ).fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}", remedy="run alprd doctor") from error
+    return Verified(last, int(acknowledged))
+
+
+def _events(db: sqlite3.Connection) -> Iterator[AuditEvent]:
+    for number, text in db.execute("SELECT seq, event FROM audit ORDER BY seq"):
+        try:
+            event = AuditEvent.model_validate_json(text)
+        except ValidationError:
+            raise AuditError(f"audit event {number} is damaged") from None
+        if event.seq != number:
+            raise AuditError(f"audit event {number} stands in the place of {event.seq}")
+        yield event
+
+
+@click.group("audit")
+def audit_group() -> None:
+    """The car's audit trail."""
+
+
+@audit_group.command("verify")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True)
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+def verify_command(config_file: Path, as_json: bool) -> None:
+    """Check the hash chain of the trail from its first event to its last."""
+    found = verify(configuration.load(config_file).state_dir)
+    if as_json:
+        click.echo(json.dumps(asdict(found) | {"whole": True}))
+    else:
+        click.echo(f"{found.events} events, chain is whole; central holds {found.at_central}")
