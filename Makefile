@@ -107,5 +107,14 @@ bench-crash: $(VENV)/.test ## kill -9 of the daemon at random instants (KILLS=30
 bench-faults: $(VENV)/.test ## every fault of a car, its recovery and its losses (JSON=FILE)
 	$(BIN)/python -m bench faults $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+.PHONY: fuzz
+INPUTS ?= 200000
+fuzz: $(VENV)/.test ## NMEA, envelopes, configuration, pictures (INPUTS=200000 each, SEED=1, FUZZ_ARGS=…)
+	$(BIN)/python -m fuzz --inputs $(INPUTS) --seed $(SEED) $(FUZZ_ARGS)
+
+.PHONY: bench-soak
+bench-soak: $(VENV)/.test ## the real daemon for MINUTES=60: memory, threads and files must not grow
+	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),60) $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
 clean: ## remove what the targets made, but not the models and fixtures
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage* test-output
