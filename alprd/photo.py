@@ -39,6 +39,8 @@ PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", "
 VIDEOS: Final = frozenset({".mp4", ".m4v", ".mkv", ".avi", ".mov", ".ts", ".webm", ".mjpeg"})
 CPU: Final = ("CPUExecutionProvider",)
 _NO_READING: Final = PlateReading("", "", (), None, 0.0, 0.0, False)
+MOST_PIXELS: Final = 1 << 27
+"""Largest picture that is decoded; OpenCV holds it before memory is taken (see ``alprd``)."""
 _SAME_PLATE: Final = 0.3
 """Two boxes that share more of the smaller one than this are one plate."""
 
@@ -199,6 +201,8 @@ def load_picture(path: Path) -> Image:
     remedy = "use JPEG, PNG, BMP, TIFF or WebP"
     if data.size == 0:
         raise InputError(f"{path} is empty", remedy=remedy)
+    if not _whole_png(data.tobytes()):
+        raise InputError(f"{path} is cut short or damaged", remedy=remedy)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -206,6 +210,20 @@ def load_picture(path: Path) -> Image:
     if image is None:
         raise InputError(f"{path} is no picture that can be decoded", remedy=remedy)
     return np.asarray(image, dtype=np.uint8)
+
+
+def _whole_png(data: bytes) -> bool:
+    """Whether no chunk of a PNG is longer than the file; True of any other format.
+
+    OpenCV takes the memory that a chunk announces, up to 2 GB, before it looks for its bytes
+    (found by ``make fuzz``).
+    """
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return True
+    at = 8
+    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IEND":  # what follows is no chunk
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return at <= len(data)
 
 
 def read_paths(
