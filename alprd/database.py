@@ -240,16 +240,6 @@ class CarDatabase:
             finally:
                 self._depth = max(0, self._depth - 1)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is written inside is written as one, or not at all (R-AT-3).
-
-        Raises:
-            StoreError: it could not be written; nothing was.
-        """
-        with self._transaction():
-            yield
-
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
             try:

@@ -62,7 +62,7 @@ class PermitBook:
         if held is not None and permit.not_before < held.not_before:
             raise SignatureError("permit is older than the one in force (replay)")
         if held is None or permit != held:
-            with self._store.together():
+            with self._store.transaction():
                 self._store.set_meta(_META, document.model_dump_json())
                 self._store.record(
                     Event.PERMIT_RENEWED,
