@@ -206,21 +206,27 @@ class Camera:
     def _supervise(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            began, hung = time.monotonic(), False
+            began = time.monotonic()
             try:
-                feed = Feed(self.config)
-            except OSError as error:
-                self.failed(f"no reading process can be started ({type(error).__name__})")
-            else:
-                hung = self._attend(feed)
-                ending = feed.close(kill=hung)
-                if not ending:
-                    self._abandoned.append(feed)
-                elif "signal" in ending and not hung and not self._stop.is_set():
-                    self.failed(f"its reading process {ending}")  # a decoder that broke
+                self._read_once()
+            except Exception as error:  # noqa: BLE001 - a camera is never dead for good
+                self.failed(f"no reading process can be had ({type(error).__name__})")
             failures = 1 if time.monotonic() - began > 60 else failures + 1
             self._stop.wait(min(_RESTART_S[1], _RESTART_S[0] * 2.0 ** min(failures - 1, 10)))
             self._await_room()
+
+    def _read_once(self) -> None:
+        """One reading process from its start to its end."""
+        feed, hung = Feed(self.config), True
+        try:
+            hung = self._attend(feed)
+        finally:
+            ending = feed.close(kill=hung)
+            if not ending:
+                self._abandoned.append(feed)
+        # Of its own accord it ends with 0, when it wants to be renewed.
+        if ending not in ("", "ended with code 0") and not hung and not self._stop.is_set():
+            self.failed(f"its reading process {ending}")
 
     def _attend(self, feed: Feed) -> bool:
         """Take in what a reading process tells until it ends; True if it hangs."""

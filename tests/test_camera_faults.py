@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -288,6 +289,27 @@ def test_what_sigkill_does_not_end_is_left_behind_within_a_bound(
         assert camera.status().abandoned == 0
     finally:
         released.set()
+        camera.stop()
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (shutil.which("false"), "its reading process ended with code 1"),
+        ("/nowhere/python", "no reading process can be had (FileNotFoundError)"),
+    ],
+)
+def test_a_reading_process_that_cannot_work_is_told_and_tried_again(
+    program: str, words: str, web: WebCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-installed update, or a full process table."""
+    monkeypatch.setattr(sys, "executable", program)
+    camera = running(web.config("front"))
+    try:
+        assert wait_for(lambda: camera.status().last_error == words, 10), camera.status()
+        monkeypatch.undo()
+        assert wait_for(lambda: camera.status().up, 20), camera.status()
+    finally:
         camera.stop()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import cv2
 import numpy as np
 import pytest
 from camera_world import WebCamera, wait_for
@@ -17,10 +20,12 @@ from hypothesis import strategies as st
 from alprd.addresses import check
 from alprd.capture import Camera, CameraConfig
 from alprd.config import load
+from alprd.devices import camera_config
 from alprd.errors import ConfigError
 from alprd.frames import Frame
 from alprd.sources import read_password
 from alprd.streams import shape
+from alprd.v4l import wishes
 
 USER, SECRET = "cam user", "p@ss/w:rd%25 #x"
 
@@ -163,6 +168,60 @@ def test_a_configuration_with_a_password_is_refused(
     assert "hunter2" not in told
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("region = [0.5, 0.0, 0.4, 1.0]", "left < right"),
+        ("region = [0.0, 0.0, 1.0]", "region"),
+        ("width = 20000", "8192"),
+        ('user = "a"\ncredential = "b"\npassword_file = "/c"', "not both"),
+        ('credential = "b"', "belong together"),
+        ('user = "a"\ncredential = "../b"', "credential"),
+    ],
+)
+def test_a_camera_that_cannot_be_meant_is_refused_by_line(
+    tmp_path: Path, lines: str, words: str
+) -> None:
+    path = tmp_path / "alprd.toml"
+    path.write_text(
+        '[[camera]]\nname = "left"\nsource = "rtsp://192.0.2.20/s"\n'
+        f'{lines}\n[gps]\nsource = "/g"\n'
+    )
+    path.write_text('state_dir = "/x"\n' + path.read_text())
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert words in caught.value.message and f"{path}:" in caught.value.message
+
+
+def test_every_setting_of_the_file_reaches_the_camera(tmp_path: Path) -> None:
+    path = tmp_path / "alprd.toml"
+    path.write_text(
+        'state_dir = "/x"\n[[camera]]\nname = "left"\nsource = "/dev/alprd-camera-left"\n'
+        "fps = 7\nrotate = 270\nregion = [0, 0.25, 1, 0.75]\nwidth = 1920\nheight = 1080\n"
+        'exposure = 40\ngain = 3\nfocus = 0\n[gps]\nsource = "/g"\n'
+    )
+    whole = load(path)
+    config = camera_config(whole.camera[0], whole)
+    assert (config.fps, config.rotate, config.region) == (7, 270, (0, 0.25, 1, 0.75))
+    assert (config.width, config.height) == (1920, 1080)
+    asked = [(name, value) for name, _, value in wishes(config) if name]
+    assert asked == [
+        ("width", 1920),
+        ("height", 1080),
+        ("exposure", 40),
+        ("gain", 3),
+        ("focus", 0),
+    ]
+    order = [prop for _, prop, _ in wishes(config)]
+    for manual, value in (
+        (cv2.CAP_PROP_AUTO_EXPOSURE, cv2.CAP_PROP_EXPOSURE),
+        (cv2.CAP_PROP_AUTOFOCUS, cv2.CAP_PROP_FOCUS),
+    ):
+        assert order.index(manual) < order.index(value)  # drivers refuse it while automatic
+    again = CameraConfig.load(json.loads(json.dumps(config.dump())))
+    assert again == config  # as it crosses to the reading process
+
+
 @given(st.sampled_from(["password", "pwd", "PASS", "Passwd", "token"]), st.text(min_size=1))
 def test_no_password_in_a_query_is_let_through(key: str, value: str) -> None:
     with pytest.raises(ValueError, match="password"):
@@ -183,11 +242,18 @@ def corner(frame: Frame) -> list[list[int]]:
 def test_only_the_region_of_the_turned_picture_leaves_the_reading_process(tmp_path: Path) -> None:
     """Blue green / red white, turned clockwise: red blue / white green; its left is kept."""
     with camera_with("", tmp_path / "web") as server:
-        config = server.config("left", rotate=90, region=(0.0, 0.0, 0.5, 1.0))
+        config = server.config("left", rotate=90, region=(0.0, 0.0, 0.5, 1.0), fps=5.0)
         with running(config) as camera:
             frame = camera.latest(-1, 20.0)
             assert frame is not None and frame.image.shape == (160, 48, 3)
+            begun = time.monotonic()
+            assert wait_for(lambda: camera.status().fps > 0, 5)
             assert camera.status().line().endswith(" 48x160")
+            time.sleep(2.0)
+            newest = camera.latest(-1, 0.0)
+            assert newest is not None
+            taken = newest.sequence - frame.sequence
+            assert 1 <= taken <= 5.5 * (time.monotonic() - begun) + 2  # the camera sends 20
     red, white = [0, 0, 1], [1, 1, 1]
     assert corner(frame) == [red, red, white, white]
 
