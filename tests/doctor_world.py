@@ -9,7 +9,7 @@ import threading
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import pytest
 from dock_world import AGENCY, CAR, Shelf, World
 from dock_world import Car as DockedCar
 
@@ -45,6 +46,15 @@ class Shifted(Car):
 def enrolled(home: Path) -> World:
     """A central and, below ``home``, the state folder of a car that has docked once."""
     world = World(home)
+    try:
+        _dock_once(world)
+    except BaseException:
+        world.stop()  # its thread would keep the tests from ending
+        raise
+    return world
+
+
+def _dock_once(world: World) -> None:
     now = datetime.now(UTC)
     person = wire.Person(
         id="d1", name="Invented Deputy", roles=("deputy",), verifier="$argon2id$x",
@@ -68,7 +78,11 @@ def enrolled(home: Path) -> World:
         car.commit()  # one read waits for the next dock
     finally:
         car.store.close()
-    return world
+
+
+def failing(rows: dict[str, Row]) -> set[str]:
+    """Keys of the failed rows."""
+    return {key for key, row in rows.items() if row.level == "fail"}
 
 
 class Copy:
@@ -82,6 +96,8 @@ class Copy:
         self.shift = timedelta(0)
         self.pictures: Path | None = None
         self.seconds = 0.5
+        self.stack = ExitStack()
+        """Closed after the test: what the broken car brought along."""
         if bare:
             self.state.mkdir(mode=0o700)
         else:
@@ -119,6 +135,19 @@ class Copy:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         return self.root
+
+    def systemctl(self, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+        """A machine with systemd whose ``systemctl show`` says this, in its real form."""
+        self.machine(run__systemd__system__x="")
+        program = self.folder / "bin" / "systemctl"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{told}\nEND\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    def hears(self, **options: Any) -> None:
+        """A receiver on a pty for as long as the test runs."""
+        self.values["gps"] = {"source": self.stack.enter_context(receiver(**options))}
 
 
 def scene(width: int = 1280, height: int = 720) -> Image:

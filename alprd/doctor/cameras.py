@@ -39,6 +39,7 @@ PLATE_M: Final = 0.3048
 """Width of a US plate, 12 inches."""
 DISTANCES_M: Final = (10, 20, 30)
 _SLOWEST_SHARE: Final = 0.6
+_ATTEMPTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,17 @@ def check_cameras(car: Car, sheet: Sheet) -> None:
 
 
 def _await_pictures(cameras: list[Camera], longest_s: float) -> None:
-    """Until every camera has given a picture, or an ended file cannot, or time is over."""
+    """Until every camera has given a picture or failed to, or time is over."""
     end = time.monotonic() + longest_s
     while time.monotonic() < end:
-        waiting = [c for c in cameras if c.latest(-1, 0.0) is None and not c.status().ended]
-        if not waiting:
+        if all(c.latest(-1, 0.0) is not None or _failed(c.status()) for c in cameras):
             return
         time.sleep(0.1)
+
+
+def _failed(status: CameraStatus) -> bool:
+    """A file that cannot be played, or a source that was tried in vain more than once."""
+    return status.ended or status.restarts >= _ATTEMPTS
 
 
 def _camera(car: Car, sheet: Sheet, section: CameraSection, camera: Camera) -> None:

@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GpsHeard:
-    """What one watch of the receiver told; ``utc`` is its time now, None if not trusted."""
+    """What one watch of the receiver told."""
 
     status: GpsStatus
     clock: ClockStatus
-    heard_bytes: bool
-    open_error: str
+    heard_bytes: int
 
 
 @dataclass

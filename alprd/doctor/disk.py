@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from alprd.disk import free_bytes
 from alprd.doctor.car import Car
 from alprd.doctor.report import Sheet
 
-FREE_FAIL: Final = 500_000_000
-"""About two days of reads with pictures."""
-FREE_WARN: Final = 2_000_000_000
 WRITE_FAIL_S: Final = 2.0
 """A read waits at most this long in RAM, so a commit may not take longer."""
 WRITE_WARN_S: Final = 0.25
@@ -50,15 +48,17 @@ def check_disk(car: Car, sheet: Sheet) -> None:
             f"install -d -m 0700 -o alprd -g alprd {folder}, then enrol the car: alprd enrol",
         )
         return
-    usage = shutil.disk_usage(folder)
+    total, limits = shutil.disk_usage(folder).total, car.config.storage
+    free = free_bytes(folder)
     sheet.judge(
         "space",
-        f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free",
-        fail=usage.free < FREE_FAIL,
-        warn=usage.free < FREE_WARN,
+        f"{free / 1e9:.1f} GB of {total / 1e9:.1f} GB free",
+        # The daemon then keeps no wide pictures any more.
+        fail=free < limits.no_wide_mb * 1_000_000,
+        warn=free < limits.alarm_mb * 1_000_000,
         remedy="dock the car so that its reads are taken over; free or enlarge the partition",
-        free_bytes=usage.free,
-        total_bytes=usage.total,
+        free_bytes=free,
+        total_bytes=total,
     )
     found = mount_of(car, folder)
     if found is None:

@@ -154,10 +154,17 @@ def check_queue(car: Car, sheet: Sheet) -> None:
     if not (car.state / "queue.db").exists():
         sheet.skip("queue", "no queue yet: the daemon has not run")
         return
-    with _queue(car) as queue:
-        verdict = str(queue.execute("PRAGMA quick_check(1)").fetchone()[0])
-        oldest = queue.execute("SELECT min(destroy_by) FROM reads").fetchone()[0]
-    if verdict != "ok":
+    oldest = None
+    try:
+        with _queue(car) as queue:
+            whole = queue.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+            if whole:
+                oldest = queue.execute("SELECT min(destroy_by) FROM reads").fetchone()[0]
+    except StoreError as error:
+        if isinstance(error.__cause__, sqlite3.OperationalError):  # locked, or no leave to read
+            raise
+        whole = False
+    if not whole:
         sheet.fail(
             "database",
             f"{car.state / 'queue.db'} is damaged",

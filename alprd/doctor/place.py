@@ -23,28 +23,46 @@ FEW_SATELLITES: Final = 5
 CLOCK_OFF_S: Final = 60.0
 """The dock takes no permit and no list from a car whose system clock is further off."""
 CLOCK_DRIFT_S: Final = 5.0
-_BAUD: Final = "check [gps] baud: NMEA receivers use 4800, 9600, 38400 or 115200"
+SEARCH_S: Final = 10.0
+"""More patience while the receiver's rate is searched for ([gps] baud = 0)."""
+_SILENT: Final = "no valid sentence"
+"""How the receiver's own error begins when the port is open and says nothing of use."""
+_BAUD: Final = "check [gps] baud: NMEA receivers use 4800, 9600, 38400 or 115200; 0 tries them"
 _PLUG: Final = "check [gps] source, the plug and the receiver's power"
 
 
+class _Ear(GpsReceiver):
+    """Counts what arrives, sentences or not."""
+
+    bytes = 0
+
+    def feed(self, data: bytes, mono_ns: int) -> None:
+        self.bytes += len(data)
+        super().feed(data, mono_ns)
+
+
 def listen(car: Car) -> GpsHeard:
-    """Watch the receiver until it has told all, for ``car.seconds`` and the time a clock needs."""
+    """Watch the receiver until it has told all, for ``car.seconds`` and what a clock needs more."""
     clock, track = DisciplinedClock(), PositionTrack()
-    receiver = GpsReceiver(GpsConfig(car.config.gps.source, baud=car.config.gps.baud), clock, track)
-    end = time.monotonic() + car.seconds + ACQUIRE[1] / SECOND + 1.0
+    section = car.config.gps
+    receiver = _Ear(GpsConfig(section.source, baud=section.baud), clock, track)
+    begun = time.monotonic()
+    patience = car.seconds + (0 if section.baud else SEARCH_S)
     receiver.start()
     try:
-        while time.monotonic() < end:
+        # A clock needs some seconds of fixes; without a fix nothing more can come of waiting.
+        while (spent := time.monotonic() - begun) < patience + ACQUIRE[1] / SECOND + 1.0:
             status = receiver.status()
             if (status.fix and clock.status().trusted) or status.ended:
+                break
+            if spent > patience and not status.fix:
                 break
             time.sleep(0.1)
         status = receiver.status()
         return GpsHeard(
             status=status,
             clock=clock.status(),
-            heard_bytes=status.sentences + status.rejected > 0,
-            open_error=status.last_error,
+            heard_bytes=receiver.bytes,
         )
     finally:
         receiver.stop()
@@ -70,16 +88,17 @@ def check_gps(car: Car, sheet: Sheet) -> None:
     heard = car.gps
     status = heard.status
     if not heard.heard_bytes:
-        if heard.open_error:
-            sheet.fail("port", f"{source}: {heard.open_error}", _PLUG)
+        if status.last_error and not status.last_error.startswith(_SILENT):
+            sheet.fail("port", f"{source}: {status.last_error}", _PLUG)
         else:
             sheet.fail("sentences", f"{source} opens, and nothing arrives", f"{_PLUG}; {_BAUD}")
         return
-    sheet.ok("port", f"{source} opens and bytes arrive", baud=car.config.gps.baud)
+    rate = f" at {status.baud} baud" if status.baud else ""
+    sheet.ok("port", f"{source} opens and bytes arrive{rate}", baud=status.baud)
     if status.sentences == 0:
         sheet.fail(
             "sentences",
-            f"{status.rejected} pieces arrived, none of them a whole NMEA sentence",
+            f"{heard.heard_bytes} bytes arrived, and no whole NMEA sentence among them",
             f"{_BAUD}; let the receiver send NMEA 0183, not a binary protocol",
             sentences=0,
             rejected=status.rejected,
@@ -95,6 +114,12 @@ def check_gps(car: Car, sheet: Sheet) -> None:
         sentences=status.sentences,
         rejected=status.rejected,
     )
+    if status.rollover:
+        sheet.warn(
+            "date",
+            "the receiver's date lies 1024 weeks or a multiple back: its time is not used",
+            "update the receiver's firmware or fit another one",
+        )
     _fix(sheet, status.fix, status.age_s, status.satellites, status.accuracy_m)
 
 
