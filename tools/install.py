@@ -208,6 +208,10 @@ class Installer:
             else:
                 shutil.copyfile(shipped, place)
                 place.chmod(0o644)  # tmpfiles.d gives it to root:alprd, 0640
+        place = self.destdir / self.manifest.lstrip("/")
+        before = place.read_text(encoding="utf-8").split("\n")[:-1] if place.is_file() else []
+        for line in set(before) - set(self.made):  # of an older version
+            (self.destdir / line.lstrip("/")).unlink(missing_ok=True)
         self.write("\n".join(sorted(set(self.made))) + "\n", self.manifest)
 
     @property

@@ -1,0 +1,172 @@
+"""``make install`` into a clean root, and out of it again."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+UNITS = "usr/lib/systemd/system"
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def install(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program that `make install` runs."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "install.py"), "--destdir", str(root), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def car(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean root with a car in it; its interpreter is the one under these tests."""
+    root = tmp_path_factory.mktemp("root")
+    done = install(root, "--python", str(Path(sys.base_prefix) / "bin" / PYTHON))
+    assert done.returncode == 0, done.stderr
+    assert "alprd enrol" in done.stdout
+    return root
+
+
+def run(root: Path, *words: str) -> str:
+    """Run the installed interpreter, away from the checkout."""
+    done = subprocess.run(
+        [str(root / "opt/alprd/bin/python3"), "-I", *words],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_make_names_the_program() -> None:
+    done = subprocess.run(
+        ["make", "-n", "install", "DESTDIR=/tmp/stage", "ROLE=central", "-o", ".venv/.demo"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (
+        "tools/install.py --destdir '/tmp/stage' --prefix '/opt/alprd' --role 'central'"
+        in done.stdout
+    )
+
+
+def test_what_is_installed_runs_by_itself(car: Path) -> None:
+    assert "alprd, version" in run(car, str(car / "opt/alprd/bin/alprd"), "--version")
+    code = "import alprd, cv2, onnxruntime; print(alprd.__file__, cv2.__file__)"
+    for name in run(car, "-c", code).split():
+        assert Path(name).is_relative_to(car)
+    assert (car / "opt/alprd/bin/alprd").read_text().startswith("#!/opt/alprd/bin/python3 -I\n")
+
+
+def test_the_installed_configuration_loads(car: Path) -> None:
+    code = (
+        "import sys, pathlib, alprd.config as c; "
+        "print(len(c.load(pathlib.Path(sys.argv[1])).camera))"
+    )
+    assert run(car, "-c", code, str(car / "etc/alprd/alprd.toml")).strip() == "2"
+
+
+def test_a_car_gets_nothing_that_it_does_not_need(car: Path) -> None:
+    site = car / f"opt/alprd/lib/{PYTHON}/site-packages"
+    for name in ("sqlalchemy", "torch", "pytest", "av", "sim", "training", "bench", "plates"):
+        assert not (site / name).exists(), name
+    assert (site / "alprd/models/detector.onnx").stat().st_size > 0
+    assert not (car / UNITS / "alprd-central.service").exists()
+
+
+def test_no_trace_of_the_checkout_is_left(car: Path) -> None:
+    own = [*(car / "opt/alprd/bin").iterdir(), *(car / UNITS).iterdir(), *car.glob("usr/lib/*/*")]
+    for path in (*own, car / "opt/alprd/pyvenv.cfg", *(car / "usr/share/doc/alprd").iterdir()):
+        if path.is_file() and not path.is_symlink():
+            assert str(ROOT) not in path.read_text(), path
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing: install systemd"
+)
+def test_units_verify_without_a_word(car: Path) -> None:
+    """All units, also with the example of credentials switched on."""
+    system = Path("/usr/lib/systemd/system")
+    if not (system / "sysinit.target").exists():
+        pytest.skip("systemd's own units are missing: install systemd")
+    names = sorted(path.name for path in (car / UNITS).iterdir())
+    for unit in system.iterdir():
+        place = car / UNITS / unit.name
+        if unit.is_file() and not place.exists():
+            shutil.copyfile(unit, place)
+    drop_in = car / "etc/systemd/system/alprd.service.d"
+    drop_in.mkdir(parents=True)
+    shutil.copy(car / "usr/share/doc/alprd/credentials.conf", drop_in)
+    interpreter = car / "opt/alprd/bin/python3"
+    target = interpreter.readlink()
+    (car / str(target).lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile("/bin/true", car / str(target).lstrip("/"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", f"--root={car}", *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    broken = car / UNITS / "alprd-doctor.service"
+    text = broken.read_text()
+    broken.write_text(text.replace("UMask=0077", "UMasc=0077"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", f"--root={car}", broken.name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    broken.write_text(text)
+    assert "UMasc" in done.stderr  # it would have said so
+
+
+def test_every_path_that_a_unit_names_is_there(car: Path) -> None:
+    for unit in (car / UNITS).glob("alprd*"):
+        for line in unit.read_text().splitlines():
+            for path in re.findall(r"(?<![\w/:])/(?:opt|etc|usr)/[\w./-]*\w", line):
+                assert (car / path.lstrip("/")).exists(), f"{unit.name}: {path}"
+
+
+def test_configuration_is_kept_and_uninstall_leaves_data(tmp_path: Path) -> None:
+    kept = tmp_path / "etc/alprd/alprd.toml"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("# mine\n")
+    read = tmp_path / "var/lib/alprd/queue.db"
+    read.parent.mkdir(parents=True)
+    read.write_bytes(b"reads")
+    prefix = ("--prefix", "/srv/reader")
+    gone = "srv/reader/lib/python3/site-packages/alprd/of_an_older_version.py"
+    lists = tmp_path / "srv/reader/share/car.files"
+    for place, text in ((tmp_path / gone, "x = 1\n"), (lists, f"/{gone}\n")):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    done = install(tmp_path, *prefix)
+    assert done.returncode == 0, done.stderr
+    assert "is kept" in done.stdout
+    assert not (tmp_path / gone).exists()
+    assert kept.read_text() == "# mine\n"
+    unit = (tmp_path / UNITS / "alprd.service").read_text()
+    assert "ExecStart=/srv/reader/bin/alprd run" in unit
+    assert "/opt/alprd" not in unit
+    assert install(tmp_path, *prefix, "--uninstall").returncode == 0
+    assert kept.read_text() == "# mine\n" and read.read_bytes() == b"reads"
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(left) == [kept, read]
+    again = install(tmp_path, *prefix, "--uninstall")
+    assert again.returncode == 1 and "was not installed" in again.stderr
+
+
+def test_a_prefix_that_is_no_path_is_refused(tmp_path: Path) -> None:
+    done = install(tmp_path, "--prefix", "opt/$(id)")
+    assert done.returncode == 1 and "PREFIX" in done.stderr
+    assert not any(tmp_path.iterdir())
