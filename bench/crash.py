@@ -36,6 +36,7 @@ from alprd.errors import AlprdError
 from bench.crash_facts import car_facts, central_facts
 from bench.crash_lives import KINDS, Driver, World
 from bench.crash_score import Score, score
+from bench.crash_world import BenchError
 
 
 def run(
@@ -66,6 +67,7 @@ def run(
         drivers = _drivers(world, kills, seed, kinds or KINDS)
         end = time.monotonic() + 60 * minutes if minutes else None
         lock, stop, errors = threading.Lock(), threading.Event(), list[BaseException]()
+        late: list[str] = []
         done = 0
 
         def step() -> None:
@@ -80,7 +82,10 @@ def run(
             try:
                 world.prime(driver.place)
                 driver.run(step, stop)
-                driver.dock()
+                try:
+                    driver.dock()
+                except BenchError as error:  # counted: what did not arrive is lost
+                    late.append(f"{driver.place.name}: {error.message}")
             except BaseException as error:  # noqa: BLE001 - told by the main thread below
                 errors.append(error)
                 stop.set()
@@ -100,7 +105,9 @@ def run(
             raise errors[0]
         lives = [life for driver in drivers for life in driver.lives]
         facts = [car_facts(place, cameras=1, skip=1) for place in world.places]
-        return score(lives, facts, central_facts(world.central, world.began))
+        result = score(lives, facts, central_facts(world.central, world.began))
+        result.faults += late
+        return result
 
 
 def _drivers(world: World, kills: int, seed: int, kinds: dict[str, int]) -> list[Driver]:

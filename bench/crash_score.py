@@ -108,7 +108,7 @@ class Score:
             self.lost, self.duplicated, self.sessions_wrong, self.chain_breaks, self.unexplained,
             self.ledger_off,
         )  # fmt: skip
-        return not any(wrong)
+        return not any(wrong) and not self.faults
 
 
 def score(lives: Sequence[Lived], cars: Sequence[CarFacts], central: CentralFacts) -> Score:

@@ -186,6 +186,11 @@ class CarPlace:
         return self.root / "mdt.json"
 
     @property
+    def witnessed(self) -> Path:
+        """Every line that the witness was told, of all lives."""
+        return self.root / "witness.jsonl"
+
+    @property
     def log(self) -> Path:
         """The daemon's log, of all its lives."""
         return self.root / "daemon.log"
@@ -265,6 +270,9 @@ class Life:
         if not self._pipe.closed:
             self._rest += self._pipe.read() or b""
             *lines, self._rest = self._rest.split(b"\n")
+            if lines:
+                with self.place.witnessed.open("ab") as kept:
+                    kept.writelines(line + b"\n" for line in lines)
             for line in lines:
                 told = json.loads(line)
                 self.told.append(Told(told["id"], told["mono_ns"], told["last_frame_mono_ns"]))
