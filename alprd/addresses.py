@@ -15,7 +15,7 @@ Kind = Literal["device", "file", "url"]
 SCHEMES: Final = ("rtsp://", "rtsps://", "http://", "https://")
 _PASSWORD: Final = re.compile(
     r"(?<![a-z])(?:password|passwd|passphrase|passwort|pass|pwd|psw|pw|secret|loginpas|token)"
-    r"=(?!\{password\})[^&;/_]",
+    r"=(?!\{password\})(?P<first>[^&])",
     re.IGNORECASE,
 )
 
@@ -59,7 +59,9 @@ def check(source: str) -> str:
             "source holds a user or password: take them out, and give user and credential "
             "(or password_file)"
         )
-    if _PASSWORD.search(source[source.index(parts.netloc) :]):
+    # In a path some cameras set parameters apart by an underscore: nothing before it is empty.
+    held = any(found["first"] not in ";/_" for found in _PASSWORD.finditer(parts.path))
+    if held or _PASSWORD.search(f"{parts.query}&{parts.fragment}"):
         raise ValueError(
             "source holds a password: write {password} in its place, and give user and credential "
             "(or password_file)"
