@@ -215,13 +215,14 @@ def load_picture(path: Path) -> Image:
 def _whole_png(data: bytes) -> bool:
     """Whether no chunk of a PNG is longer than the file; True of any other format.
 
-    OpenCV takes the memory that a chunk announces, up to 2 GB, before it looks for its bytes
+    OpenCV takes the memory that a chunk announces, up to 4 GB, before it looks for its bytes
     (found by ``make fuzz``).
     """
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return True
-    at = 8
-    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IEND":  # what follows is no chunk
+    at, kind = 8, b""
+    while at + 8 <= len(data) and kind != b"IEND":  # what follows the last is no chunk
+        kind = data[at + 4 : at + 8]
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     return at <= len(data)
 

@@ -111,6 +111,9 @@ def work(target: Target, seed: int, first: int, last: int, shared: Path) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     logging.disable()
     target.run(target.make(generator(seed, 0)))  # what is loaded at the first use is no flood
+    # For the machine's sake; what wants less than this in vain is seen by the bound below.
+    room = _size_bytes() + target.MEMORY_MB * 2**20 + 2**31
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
     begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     bound = begun + target.MEMORY_MB * 1024
     parent = os.getppid()
@@ -133,6 +136,10 @@ def work(target: Target, seed: int, first: int, last: int, shared: Path) -> int:
             return _TOO_MUCH_MEMORY
     _HEAD.pack_into(memory, 0, last, 0, *counts)
     return 0
+
+
+def _size_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def _tell(index: int, why: str, detail: str) -> None:
