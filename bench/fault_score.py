@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from bench.crash_world import Told
-from bench.fault_rows import Row
+from bench.fault_rows import LIES, Row
 from bench.fault_world import FaultWorld
 
 TRUE_TIME: Final = timedelta(seconds=10)
@@ -16,6 +16,8 @@ TRUE_TIME: Final = timedelta(seconds=10)
 TRUE_PLACE: Final = 0.5
 """Degrees of latitude from the road that the receiver truly drives."""
 LAT: Final = 46.82
+HELD_S: Final = 2.0
+"""A position is held for so long after its fix."""
 
 
 def judge(world: FaultWorld, rows: Iterable[Row]) -> None:
@@ -40,6 +42,7 @@ def count(
     """
     order = sorted((row for row in rows if row.since), key=lambda row: row.since)
     gone = set(spoiled)
+    believed = 0
     for name, line in told.items():
         at = line.mono_ns / 1e9
         row = next((row for row in reversed(order) if row.since <= at), None)
@@ -51,9 +54,14 @@ def count(
             continue
         off = abs(datetime.fromisoformat(str(there["instant"])) - utc_of(line.last_frame_mono_ns))
         far = there["lat"] is not None and abs(there["lat"] - LAT) > TRUE_PLACE
-        lying = row.fault.startswith("GPS jumps") and at <= row.until
+        seen = line.last_frame_mono_ns / 1e9
+        lying = row.fault == LIES and seen <= row.until + HELD_S
+        believed += far and lying
         if off > TRUE_TIME or (far and not lying):
             row.untrue += 1
+    for row in order:
+        if row.fault == LIES:
+            row.note = f"{believed} reads carry the place that the receiver told while it lied"
 
 
 def utc_of(mono_ns: int) -> datetime:
