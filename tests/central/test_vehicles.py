@@ -17,6 +17,7 @@ from central_world import (
     Server,
     audit_events,
     enrol,
+    fetch_target,
     make_read,
     run,
     session_row,
@@ -27,6 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from alprd import crypto, wire
+from alprd.central import audit, config
+from alprd.central.store import Central
 from alprd.records import Closed, new_id
 
 
@@ -200,3 +203,154 @@ def test_stops_cleanly_on_sigterm(server: Server) -> None:
     assert server.stop() == 0
     assert not (server.home / "run.json").exists()
     server.start()
+
+
+# --- the end of a car -----------------------------------------------------------------------------
+
+
+def certificate(car: Car, **changes: object) -> wire.WipeCertificate:
+    values: dict[str, object] = {
+        "agency": AGENCY, "vehicle": car.name, "reader": "1",
+        "enrolment": crypto.key_id(car.batch_key), "serial": new_id(), "kind": "killed",
+        "order": new_id(), "by": "central", "reason": "order of central",
+        "at": datetime.now(UTC), "at_trusted": True, "keys_destroyed": ("wrap.key",),
+        "keys_last": ("batch.key", "tls.key"), "reads_lost": 0, "sessions_lost": 0,
+        "events_lost": None, "reads_committed": 4, "audit_seq": 7, "audit_digest": "0" * 64,
+        "method": "overwritten", "version": "0.1.0",
+    }  # fmt: skip
+    return wire.WipeCertificate.model_validate(values | changes)
+
+
+def state_of(server: Server, vehicle: str) -> str:
+    found = run(server.home, "status")["vehicles"]
+    return str(next(entry["state"] for entry in found if entry["vehicle"] == vehicle))
+
+
+def orders(car: Car, nonce: str = "n") -> wire.Orders:
+    with car.client() as client:
+        got = signed(car, client.get(f"/v1/orders?nonce={nonce}"), "orders", wire.Orders)
+    assert isinstance(got, wire.Orders)
+    return got
+
+
+@pytest.mark.policy("R-CJIS-5")
+def test_a_kill_order_reaches_its_car_until_the_certificate_comes(
+    server: Server, tmp_path: Path
+) -> None:
+    car = enrol(server, tmp_path / "a", "car-40", "40")
+    none = orders(car, "first")
+    assert (none.kill, none.nonce, none.vehicle) == (None, "first", "car-40")
+    assert none.enrolment == crypto.key_id(car.batch_key)
+    words = ("vehicles", "kill", "--vehicle", "car-40")
+    assert run(server.home, *words, "--reason", "  ", "--by", "dana", check=False).returncode == 1
+    serial = run(server.home, *words, "--reason", "stolen", "--by", "dana")["order"]
+    twice = run(server.home, *words, "--reason", "stolen", "--by", "dana", check=False)
+    assert "already" in twice.stderr
+    assert state_of(server, "car-40") == "to be killed"
+    got = orders(car, "second")
+    assert (got.kill, got.nonce) == (serial, "second")
+    # No permit, no lists, no way back but a new enrolment.
+    with car.client() as client:
+        permit = signed(car, client.get("/v1/permit"), "permit", wire.Permit)
+        assert isinstance(permit, wire.Permit) and permit.suspended
+    back = run(server.home, "vehicles", "resume", "--vehicle", "car-40", "--by", "x", check=False)
+    assert "ordered to kill itself" in back.stderr
+    assert fetch_target(car, "wraps-car-40.json") is None
+    # Also once it is revoked, and again and again, until it is done.
+    run(server.home, "vehicles", "revoke", "--vehicle", "car-40", "--by", "dana")
+    with car.client() as client:
+        assert client.get("/v1/permit").status_code == 403
+    assert orders(car).kill == serial
+    said = certificate(car, order=serial)
+    for _ in range(2):  # a lost answer: the same certificate comes again
+        ack = signed(car, car.post("/v1/wipe", "wipe", said), "ack", wire.Ack)
+        assert isinstance(ack, wire.Ack)
+        assert (ack.kind, ack.ids) == ("wipe", (said.serial,))
+    assert state_of(server, "car-40") == "killed"
+    gone = run(server.home, *words, "--reason", "again", "--by", "dana", check=False)
+    assert "wiped already" in gone.stderr
+    with Central(server.home) as central, central.database.read() as tx:
+        mine = [
+            (event.event, event.actor) for event in audit.events(tx) if serial in event.subjects
+        ]
+    assert mine == [
+        ("device.kill-ordered", "dana"),
+        ("device.kill-handed-out", "car-40"),
+        ("device.wiped", "car-40"),
+    ]
+    # Found and enrolled again: the order died with the old enrolment.
+    again = enrol(server, tmp_path / "b", "car-40", "40")
+    assert orders(again).kill is None
+    assert state_of(server, "car-40") == "enrolled"
+
+
+@pytest.mark.policy("R-CJIS-5")
+def test_certificates_of_others_are_refused(server: Server, tmp_path: Path) -> None:
+    car = enrol(server, tmp_path, "car-41", "41")
+    assert car.post("/v1/wipe", "wipe", certificate(car, vehicle="car-1")).status_code == 403
+    assert car.post("/v1/wipe", "wipe", certificate(car, agency="other")).status_code == 403
+    wrong = certificate(car, enrolment="0" * 16)
+    assert car.post("/v1/wipe", "wipe", wrong).json()["error"] == "wrong_enrolment"
+    forged = crypto.sign_document("wipe", certificate(car), crypto.generate_key())
+    with car.client() as client:
+        answer = client.post("/v1/wipe", content=forged.model_dump_json())
+    assert answer.json()["error"] == "bad_signature"
+    assert state_of(server, "car-41") == "enrolled"
+    # Without a certificate a reason is needed; the certificate may come later.
+    words = ("vehicles", "retire", "--vehicle", "car-41", "--by", "dana")
+    assert "no reason" in run(server.home, *words, check=False).stderr
+    run(server.home, *words, "--reason", "burnt out")
+    assert state_of(server, "car-41") == "retired"
+    file = tmp_path / "found.json"
+    file.write_text("{}")
+    bad = run(server.home, *words, "--certificate", str(file), check=False)
+    assert "no wipe certificate" in bad.stderr
+    good = crypto.sign_document("wipe", certificate(car, kind="retired"), car.batch_key)
+    file.write_text(good.model_dump_json())
+    assert run(server.home, *words, "--certificate", str(file))["kind"] == "retired"
+    with Central(server.home) as central, central.database.read() as tx:
+        names = [e.event for e in audit.events(tx) if e.detail.get("vehicle") == "car-41"]
+    assert names[-2:] == ["device.retired", "device.wiped"]
+
+
+@pytest.mark.policy("R-460.5.1-a", "R-460.4.1-a2")
+def test_a_session_without_trusted_time_is_a_marked_row_and_holds_up_no_other(
+    server: Server, car: Car
+) -> None:
+    began = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
+    lost = session_row(started=began, ended=began + timedelta(minutes=9), time_trusted=False)
+    report = wire.SessionReport(agency=AGENCY, vehicle=car.name, rows=(lost, session_row()))
+    assert car.post("/v1/sessions", "sessions", report).status_code == 200
+    rows = [r for r in run(server.home, "publiclog") if r["start"].startswith("1969-12-31T18:05")]
+    assert [row["time_note"] != "" for row in rows] == [True]
+    believed = lost.model_copy(update={"time_trusted": True, "id": new_id()})
+    report = wire.SessionReport(agency=AGENCY, vehicle=car.name, rows=(believed,))
+    assert car.post("/v1/sessions", "sessions", report).status_code == 400
+
+
+@pytest.mark.policy("R-460.4-a")
+def test_unattended_collection_is_off_unless_the_agency_writes_it(
+    server: Server, tmp_path: Path
+) -> None:
+    """From ``central.toml`` to the signed policy; the file that ``init`` wrote loads again."""
+    settings = config.load(server.home)
+    assert settings.device_policy().unattended is False
+    made = settings.model_copy(
+        update={
+            "policy": settings.policy.model_copy(
+                update={
+                    "unattended": True, "custodian": "dana",
+                    "unattended_purpose": "stolen_vehicles", "custodians": {"car-1": "kim"},
+                }
+            )
+        }
+    )  # fmt: skip
+    (tmp_path / "central.toml").write_text(config.render(made))
+    policy = config.load(tmp_path).device_policy()
+    assert (policy.unattended, policy.custodian, policy.custodians) == (
+        True,
+        "dana",
+        {"car-1": "kim"},
+    )
+    assert policy.unattended_purpose == "stolen_vehicles"
+    assert policy.sha256 != settings.device_policy().sha256
