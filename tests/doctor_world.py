@@ -158,7 +158,7 @@ def scene(width: int = 1280, height: int = 720) -> Image:
     )
 
 
-def video(path: Path, picture: Image, frames: int = 150, rate: int = 15) -> Path:
+def video(path: Path, picture: Image, frames: int = 60, rate: int = 15) -> Path:
     """A still life as H.264."""
     height, width = picture.shape[:2]
     with av.open(str(path), "w") as container:

@@ -7,6 +7,7 @@ asked instead. No picture is kept unless ``--pictures`` asks for it.
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,12 @@ def check_cameras(car: Car, sheet: Sheet) -> None:
         return
     opened: list[tuple[CameraSection, Camera]] = []
     for section in car.config.camera:
+        if section.credential is not None and "CREDENTIALS_DIRECTORY" not in os.environ:
+            sheet.skip(
+                section.name,
+                "systemd gives its password to the service alone: start the service and look again",
+            )
+            continue
         try:
             settings = camera_config(section, car.config)
         except AlprdError as error:

@@ -104,10 +104,15 @@ def place_of(path: Path) -> str:
 def _passwords(car: Car, sheet: Sheet) -> None:
     """Password files of cameras, judged as the daemon judges them; never what is in them."""
     for section in car.config.camera:
-        path = section.password_file
+        name, path = f"camera-{section.name}", section.password_file
+        given = os.environ.get("CREDENTIALS_DIRECTORY")
+        if section.credential is not None:
+            if given is None:
+                _sealed_credential(car, sheet, name, section.credential)
+                continue
+            path = Path(given) / section.credential
         if path is None:
             continue
-        name = f"camera-{section.name}"
         if str(path).startswith("/run/credentials/") and not path.parent.is_dir():
             sheet.skip(name, f"{path} is there only while the service runs")
             continue
@@ -119,6 +124,19 @@ def _passwords(car: Car, sheet: Sheet) -> None:
         mode = stat.S_IMODE(path.stat().st_mode)
         where = place_of(path)
         sheet.ok(name, f"password in a {where}", mode=f"{mode:04o}", where=where)
+
+
+def _sealed_credential(car: Car, sheet: Sheet, name: str, credential: str) -> None:
+    """A password that systemd opens for the service alone: only its sealed file can be seen."""
+    path = car.below(f"/etc/credstore.encrypted/{credential}")
+    try:
+        there = path.is_file()
+    except OSError:  # the folder is root's own
+        there = False
+    if there:
+        sheet.ok(name, f"sealed credential {path}", where="encrypted systemd credential")
+    else:
+        sheet.skip(name, f"credential {credential} is opened by systemd for the service alone")
 
 
 def check_certificate(car: Car, sheet: Sheet) -> None:

@@ -34,10 +34,10 @@ _PLUG: Final = "check [gps] source, the plug and the receiver's power"
 class _Ear(GpsReceiver):
     """Counts what arrives, sentences or not."""
 
-    bytes = 0
+    arrived = 0
 
     def feed(self, data: bytes, mono_ns: int) -> None:
-        self.bytes += len(data)
+        self.arrived += len(data)
         super().feed(data, mono_ns)
 
 
@@ -62,7 +62,7 @@ def listen(car: Car) -> GpsHeard:
         return GpsHeard(
             status=status,
             clock=clock.status(),
-            heard_bytes=receiver.bytes,
+            heard_bytes=receiver.arrived,
         )
     finally:
         receiver.stop()

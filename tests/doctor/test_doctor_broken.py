@@ -288,13 +288,13 @@ def the_lens_is_covered(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @broken("cameras", "front-sharpness")
 def the_lens_is_out_of_focus(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    blurred = cv2.GaussianBlur(scene(), (0, 0), 6)
+    blurred = cv2.GaussianBlur(scene(640, 360), (0, 0), 3)
     video(car.folder / "front.mp4", np.asarray(blurred, np.uint8))
 
 
 @broken("cameras", "front-plates")
 def the_lens_is_too_wide(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    video(car.folder / "front.mp4", scene())
+    video(car.folder / "front.mp4", scene(640, 360))
     car.values["camera"][0]["fov_deg"] = 120
 
 

@@ -14,6 +14,7 @@ from dock_world import AGENCY, CAR, World
 from doctor_world import Copy, failing, scene, video
 
 from alprd import wire
+from alprd.crypto import write_secret
 from alprd.doctor.cameras import focal_px, plate_px, view
 from alprd.doctor.report import examine
 from alprd.doctor.table import CHECKS
@@ -58,6 +59,30 @@ def test_a_file_of_another_owner_is_a_failure(car: Copy) -> None:
     os.chown(car.state / "keys" / "batch.key", 65534, 65534)
     assert "files/state/keys/batch.key" in failing(car.run("files"))
     assert "keys/batch.key" in failing(car.run("keys"))
+
+
+@pytest.mark.policy("R-CJIS-1")
+def test_a_password_that_only_the_service_is_given_is_no_failure(
+    car: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-CJIS-1: a sealed credential is opened by systemd for the unit, and by nobody else."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    car.values["camera"] = [
+        {"name": "front", "source": "rtsp://192.0.2.1/x", "user": "u", "credential": "cam"}
+    ]
+    rows = car.run("keys", "cameras")
+    assert rows["keys/camera-front"].level == rows["cameras/front"].level == "skipped"
+    car.machine()
+    store = car.root / "etc" / "credstore.encrypted"
+    store.mkdir(parents=True)
+    (store / "cam").write_text("sealed")
+    assert car.run("keys")["keys/camera-front"].facts["where"] == "encrypted systemd credential"
+    given = car.folder / "given"
+    given.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
+    assert car.run("keys")["keys/camera-front"].level == "fail"
+    write_secret(given / "cam", b"invented")
+    assert car.run("keys")["keys/camera-front"].facts["where"] == "systemd credential"
 
 
 def test_links_of_the_state_folder_are_no_failure(car: Copy) -> None:
@@ -125,8 +150,8 @@ def test_swap_that_the_unit_keeps_from_the_daemon_is_no_failure(
 
 
 def test_a_dark_picture_is_told_and_its_softness_is_no_failure(car: Copy) -> None:
-    night = (scene() * 0.2).astype(np.uint8)
-    video(car.folder / "front.mp4", np.asarray(cv2.GaussianBlur(night, (0, 0), 4), np.uint8))
+    night = (scene(640, 360) * 0.2).astype(np.uint8)
+    video(car.folder / "front.mp4", np.asarray(cv2.GaussianBlur(night, (0, 0), 2), np.uint8))
     rows = car.run("cameras")
     assert rows["cameras/front-light"].level == "warn"
     assert rows["cameras/front-sharpness"].level == "warn"
