@@ -29,7 +29,9 @@ from alprd.wire import EndReason, Person
 
 log = logging.getLogger(__name__)
 
-RESUMED: Final[frozenset[EndReason]] = frozenset(("gap", "no_camera", "disk_full", "permit_lapsed"))
+RESUMED: Final[frozenset[EndReason]] = frozenset(
+    ("gap", "no_camera", "disk_full", "error", "permit_lapsed")
+)
 """Ends after which collecting begins again by itself once the cause is gone."""
 DRAIN_S: Final = 3.0
 """How long the cameras may take to end their passes when a session closes."""
@@ -194,31 +196,3 @@ class Collecting:
                 log.error("camera %s did not end its passes in time", name)
             self._sessions.close(reason, actor, ended=ended)
             self.actor = None
-
-    @property
-    def paused(self) -> Actor | None:
-        """For whom collecting will begin again by :meth:`resume`; None when nobody waits."""
-        with self._control:
-            return self._duty[0] if self._duty is not None and not self._sessions.is_open else None
-
-    def pause(self, reason: EndReason, *, ended: datetime | None = None) -> None:
-        """End the session for a cause that passes: its operator stays signed on."""
-        with self._control:
-            duty = self._duty
-            self.stop(reason, DAEMON, ended=ended)
-            self._duty = duty
-
-    def resume(self) -> None:
-        """The cause has passed: a session of its own begins for the operator who waits.
-
-        Raises:
-            RefusedError: a rule forbids it by now; recorded, and nobody waits any more.
-        """
-        with self._control:
-            waiting, self._duty = self._duty, None
-            if waiting is not None and not self._sessions.is_open:
-                self.begin(*waiting)
-
-    def forget(self) -> None:
-        """Who waits may no longer collect."""
-        self._duty = None

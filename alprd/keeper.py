@@ -89,7 +89,6 @@ class Keeper:
         self._no_frame_since: float | None = None
         self._last_frame_at: datetime | None = None
         self._purged_at = -PURGE_EVERY_S
-        self._disk_paused = False
 
     def run(self, beat: Beat) -> None:
         """Look every second until told to stop."""
@@ -151,26 +150,15 @@ class Keeper:
             self._collecting.stop("no_camera", DAEMON, ended=self._last_frame_at)
 
     def _check_disk(self) -> None:
-        """Low disk ends collecting; room again begins a session for the operator still there."""
+        """Low disk ends collecting; with room again, :meth:`_tend` begins a session anew."""
         self._store.write_late()
         if self._disk is None:
             return
         self._disk.look()
         reason = self._disk.stop_reason
-        waiting = self._collecting.paused
-        if reason is not None:
-            if self._sessions.is_open:
-                log.error("collecting ends: %s", reason)
-                self._collecting.pause(reason)
-                self._disk_paused = True
-        elif waiting is not None and self._disk_paused:
-            self._disk_paused = False
-            try:
-                self._roster.authorise(waiting.id, now=self._clock.now()[0])
-                self._collecting.resume()
-            except RefusedError as error:
-                self._collecting.forget()
-                log.warning("collecting does not go on: %s", error.reason)
+        if reason is not None and self._sessions.is_open:
+            log.error("collecting ends: %s", reason)
+            self._collecting.stop(reason, DAEMON)
 
     def purge(self) -> None:
         """Destroy what is past its life, by time that only trusted sources raise (R-460.5-2b)."""
