@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ from bench.fault_gps import GpsServer
 KINDS: Final = {"load": 9, "sync": 6, "start": 2, "close": 2, "idle": 1}
 """How often each kind of life comes, in twentieths."""
 CLIPS: Final = 4
-"""Clips of each car; a life sees one of them."""
+"""Clips that the cars share; a life sees one of them."""
 CLIP_S: Final = 16.0
 LONGEST_LOAD_S: Final = 6.0
 """The first read of a life is committed about 2.5 s after its first frame."""
@@ -214,17 +215,21 @@ class World:
         self.gps = GpsServer()
         stack.callback(self.gps.stop)
         self.places = [CarPlace(root / f"car-{n}", f"car-{n}") for n in range(1, cars + 1)]
-        for number, place in enumerate(self.places, 1):
-            self.central.enrol(place.name, number, place.state)
-            for clip in range(CLIPS):
-                write_clip(place.root / f"{clip}.mp4", CLIP_S, number * 100 + clip)
-            self.configure(place, 0)
+        self._clips = [root / f"clip-{number}.mp4" for number in range(CLIPS)]
+        for number, clip in enumerate(self._clips):
+            write_clip(clip, CLIP_S, number)
+        with ThreadPoolExecutor(cars) as pool:
+            list(pool.map(self._enrol, self.places, range(1, cars + 1)))
         self.central.publish()
+
+    def _enrol(self, place: CarPlace, reader: int) -> None:
+        self.central.enrol(place.name, reader, place.state)
+        self.configure(place, 0)
 
     def configure(self, place: CarPlace, clip: int) -> None:
         """Put a clip before the car's camera; it plays once the gate is there."""
         place.write_config(
-            [("front", f"file:{place.root / f'{clip}.mp4'}")],
+            [("front", f"file:{self._clips[clip]}")],
             self.gps.source,
             float(FPS),
             ["[replay]", f"start_file = {json.dumps(str(place.root / 'gate'))}"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
+from alprd.central.carapi import _body
 from alprd.demo.gpsfeed import GpsFeed
 from alprd.demo.home import (
     DEPUTY,
@@ -215,3 +219,21 @@ def _window() -> tuple[str, str]:
 
     now = datetime.now(UTC)
     return (now - timedelta(hours=1)).isoformat(), (now + timedelta(hours=1)).isoformat()
+
+
+@pytest.mark.policy("R-460.5-2")
+def test_a_car_that_is_cut_off_in_mid_upload_is_no_error_of_central() -> None:
+    """The half that came is not taken, and the log of central tells no failure of its own."""
+    parts = iter(
+        [
+            {"type": "http.request", "body": b"half of a batch", "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def receive() -> dict[str, Any]:
+        return next(parts)
+
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(_body(Request({"type": "http", "method": "POST", "headers": []}, receive), 99))
+    assert refused.value.status_code == 400

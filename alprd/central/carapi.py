@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -73,11 +73,15 @@ async def _body(request: Request, limit: int) -> bytes:
     """The body, refused as soon as it is over the limit."""
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise HTTPException(413, f"body is over {limit} bytes")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise HTTPException(413, f"body is over {limit} bytes")
+            parts.append(part)
+    except ClientDisconnect:  # a car that lost its power or its dock: it will send all of it again
+        log.info("a car hung up in mid-upload; nothing of it was taken")
+        raise HTTPException(400, "the upload broke off") from None
     return b"".join(parts)
 
 
