@@ -89,6 +89,7 @@ class Keeper:
         self._no_frame_since: float | None = None
         self._last_frame_at: datetime | None = None
         self._purged_at = -PURGE_EVERY_S
+        self._tend_failed = ""
 
     def run(self, beat: Beat) -> None:
         """Look every second until told to stop."""
@@ -136,8 +137,15 @@ class Keeper:
 
     def _tend(self) -> None:
         """After a gap, collecting begins again; with nobody signed on, under the custodian."""
-        if self._camera_up() and (self._disk is None or self._disk.stop_reason is None):
+        if not self._camera_up() or (self._disk is not None and self._disk.stop_reason is not None):
+            return
+        try:
             self._collecting.tend()
+            self._tend_failed = ""
+        except StoreError as error:  # without a trail nothing begins (R-AT-3); told once
+            if error.message != self._tend_failed:
+                log.error("collecting cannot begin: %s", error.diagnostics())
+            self._tend_failed = error.message
 
     def _check_gap(self) -> None:
         """A gap of five minutes without any frame ends the session at the last frame."""
@@ -168,12 +176,12 @@ class Keeper:
         try:
             self._lives.settle()
             destroyed = self._store.purge(when)
+            if when is not None and self._held is not None:
+                self._held.expire(when)
         except StoreError as error:
             log.error("purge failed: %s", error.diagnostics())
             self._purged_at -= PURGE_EVERY_S - PURGE_AGAIN_S
             return
-        if when is not None and self._held is not None:
-            self._held.expire(when)
         if destroyed:
             log.info("%d read(s) past their life were destroyed", destroyed)
         self.save_mark()
