@@ -30,6 +30,7 @@ from alprd.doctor.report import Row, examine
 from alprd.doctor.table import CHECKS
 from alprd.frames import Image
 from alprd.permits import PermitBook
+from alprd.roster import hash_password
 from alprd.selfcheck import load_picture
 
 
@@ -57,7 +58,7 @@ def enrolled(home: Path) -> World:
 def _dock_once(world: World) -> None:
     now = datetime.now(UTC)
     person = wire.Person(
-        id="d1", name="Invented Deputy", roles=("deputy",), verifier="$argon2id$x",
+        id="d1", name="Invented Deputy", roles=("deputy",), verifier=hash_password("invented"),
         clearances=("stolen",), training_expires=now + timedelta(days=300),
         authorised_until=now + timedelta(days=300),
     )  # fmt: skip

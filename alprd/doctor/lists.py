@@ -18,6 +18,7 @@ from alprd.doctor.car import Car
 from alprd.doctor.report import Sheet
 from alprd.errors import AlprdError, SignatureError, StoreError
 from alprd.ledger import look
+from alprd.roster import RosterBook
 from alprd.targets import TargetClient, TargetSet
 from alprd.wire import Permit
 
@@ -87,6 +88,7 @@ def check_roster(car: Car, sheet: Sheet) -> None:
         sheet.fail("roster", _NONE, _DOCK)
         return
     roster, now = found.roster, car.now()
+    RosterBook().load(roster)  # the daemon would not start with one that it cannot use
     able = sum(
         person.training_expires > now and person.authorised_until > now for person in roster.people
     )
