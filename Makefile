@@ -116,5 +116,10 @@ fuzz: $(VENV)/.test ## NMEA, envelopes, configuration, pictures (INPUTS=200000 e
 bench-soak: $(VENV)/.test ## the real daemon for MINUTES=60: memory, threads and files must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),60) $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+CUTS ?= 20
+.PHONY: bench-poweroff
+bench-poweroff: $(VENV)/.test ## cut a guest's power CUTS=20 times, count losses (root, qemu; JSON=FILE)
+	$(BIN)/python -m bench poweroff --cuts '$(CUTS)' $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
 clean: ## remove what the targets made, but not the models and fixtures
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage* test-output

@@ -58,6 +58,12 @@ Type=ext4
 [Install]
 WantedBy=local-fs.target
 """,
+    # An emulated guest on a busy host takes its time over everything.
+    "/etc/systemd/system.conf.d/guest.conf": """\
+[Manager]
+DefaultTimeoutStartSec=@START@
+DefaultDeviceTimeoutSec=@START@
+""",
     "/etc/systemd/system/guest-agent.service": """\
 [Service]
 ExecStart=/usr/bin/python3 /usr/lib/guest-agent.py /dev/ttyS3

@@ -28,6 +28,14 @@ LIBRARIES: Final = (
     *("libgl1", "libglvnd0", "libglx0", "libx11-6", "libxcb1", "libxau6", "libxdmcp6", "libbsd0"),
     *("libmd0", "libglib2.0-0"),
 )
+MASKED: Final = (
+    # What a car's computer may have and this guest need not: an emulated processor is slow.
+    *("getty.target", "modprobe@.service", "apt-daily.timer", "apt-daily-upgrade.timer"),
+    *("dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer"),
+    *("systemd-journal-flush.service", "systemd-update-utmp.service"),
+    *("dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-config.mount"),
+    *("sys-fs-fuse-connections.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
+)
 BOOT_MODULES: Final = (
     # ext4 asks for crc32c by name, which no table of dependencies tells.
     *("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "virtio_net", "virtio_rng"),
@@ -229,7 +237,8 @@ def root_disk(place: Path, files: dict[str, str], copies: dict[str, Path]) -> No
         call("systemd-sysusers", f"--root={tree}")
         units = [path.rpartition("/")[2] for path in files if path.endswith(ENABLED)]
         call("systemctl", f"--root={tree}", "enable", "alprd.service", "systemd-networkd", *units)
-        call("systemctl", f"--root={tree}", "mask", "getty.target", "apt-daily.timer")
+        call("systemctl", f"--root={tree}", "set-default", "multi-user.target")
+        call("systemctl", f"--root={tree}", "mask", *MASKED)
         make_disk(place, 1800, tree)
     finally:
         shutil.rmtree(tree, ignore_errors=True)

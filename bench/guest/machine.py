@@ -20,6 +20,7 @@ MEMORY_MB: Final = 1400
 KERNEL_LINE: Final = (
     # no_timer_check: a host that is busy for long lets the kernel's look at the timer fail.
     "console=ttyS0 quiet net.ifnames=0 panic=-1 no_timer_check mitigations=off apparmor=0 "
+    "selinux=0 audit=0 cryptomgr.notests "
     "systemd.show_status=0 systemd.log_target=console"
 )
 
