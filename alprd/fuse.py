@@ -114,7 +114,12 @@ def fuse(
     alone = max((r.confidence for r in same), default=0.0)
     enough = agreeing >= settings.agree or alone >= settings.very_sure
     usable = enough and confidence >= settings.read_floor
-    sure = usable and share >= settings.length_share and _above_floors(characters, end, settings)
+    sure = (
+        usable
+        and agreeing >= settings.agree
+        and share >= settings.length_share
+        and _above_floors(characters, end, settings)
+    )
     told = PlateReading(text, stacked, characters, region, region_prob, confidence, sure)
     return Fused(told, agreeing, usable, len({r.mono_ns for r in spelled}), share, end)
 
@@ -197,7 +202,6 @@ def _above_floors(characters: Sequence[Character], end: float, settings: ReaderS
     one match as look-alikes whichever was meant, and the card says so.
     """
     return end >= settings.char_floor and all(
-        c.prob + dict(c.alternatives).get(SAME_SHAPE.get(c.char, ""), 0.0)
-        >= settings.char_floors.get(c.char, settings.char_floor)
+        c.prob + dict(c.alternatives).get(SAME_SHAPE.get(c.char, ""), 0.0) >= settings.char_floor
         for c in characters
     )

@@ -7,7 +7,7 @@ whole frames, and a bounded number of each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from alprd.frames import Box, Image, PassEvent, PlateReading
@@ -80,7 +80,14 @@ class Pass:
             # The newest stays whatever its weight: two in a row may show another vehicle.
             worst = min(self.readings[:-crops], key=lambda r: r.weight)
             self.readings = [r for r in self.readings if r.mono_ns != worst.mono_ns]
-        self.fused = fuse(self.readings, regions, settings)
+        self.fused = self._fuse(regions, settings)
+
+    def _fuse(self, regions: Sequence[str | None], settings: ReaderSettings) -> Fused | None:
+        """All readings fused; never sure of a pass that stayed too narrow."""
+        fused = fuse(self.readings, regions, settings)
+        if fused is None or self.widest >= settings.sure_width:
+            return fused
+        return replace(fused, reading=replace(fused.reading, sure=False))
 
     def another_vehicle(self, fresh: Sequence[Reading], settings: ReaderSettings) -> list[Reading]:
         """The readings already kept that belong, with ``fresh``, to another vehicle.
@@ -108,7 +115,7 @@ class Pass:
         """Take readings that belong to another plate out again."""
         frames = {r.mono_ns for r in readings}
         self.readings = [r for r in self.readings if r.mono_ns not in frames]
-        self.fused = fuse(self.readings, regions, settings)
+        self.fused = self._fuse(regions, settings)
 
     def keep_pictures(
         self,
@@ -159,7 +166,7 @@ class Pass:
         heaviest = sorted(earlier.readings + self.readings, key=lambda r: -r.weight)
         kept = heaviest[: _KEPT * len(settings.widenings)]
         self.readings = sorted(kept, key=lambda r: r.mono_ns)
-        self.fused = fuse(self.readings, regions, settings)
+        self.fused = self._fuse(regions, settings)
 
     def continues(self, earlier: Pass, reading: PlateReading) -> bool:
         """Whether ``earlier``, lost a moment ago, was the same plate as this pass's ``reading``."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from alprd.frames import Box, Detection
 from alprd.fuse import Reading, decode, differing, fuse
 from alprd.ocr import ALPHABET, CHARACTERS, PAD, OcrResult, Probabilities
+from alprd.passes import Pass
 from alprd.pictures import overlap
 from alprd.profiles import PROFILES, ROAD
 from alprd.track import Tracker, sharpness
@@ -172,7 +173,7 @@ def test_single_blurred_frame_is_no_read() -> None:
     crisp = fuse([reading("ABC123", 1, prob=0.995)], (), ROAD)
     assert crisp is not None
     assert crisp.usable
-    assert crisp.reading.sure
+    assert not crisp.reading.sure, "one frame may be told, but never alarms"
 
 
 def test_two_crops_of_one_frame_agree_as_one() -> None:
@@ -212,16 +213,25 @@ def test_shapes_that_plates_do_not_tell_apart_are_sure_together() -> None:
     assert fused.reading.characters[1].alternatives[0][0] == "O"
 
 
-def test_look_alike_has_a_higher_floor() -> None:
-    below = min(ROAD.char_floors["B"] - 0.02, 0.93)
-    for text, sure in (("ACC", True), ("ABC", False)):
-        places = matrix(text, prob=0.99)
+def test_one_character_below_its_floor_makes_the_text_unsure() -> None:
+    settings = dataclasses.replace(ROAD, temper=0.0, smoothing=0.0)
+    for prob, sure in ((ROAD.char_floor + 0.01, True), (ROAD.char_floor - 0.01, False)):
+        places = matrix("ABC", prob=0.999)
         places[1] = 0.0
-        places[1, [ALPHABET.index(text[1]), ALPHABET.index("X")]] = (below, 1 - below)
-        strict = dataclasses.replace(ROAD, temper=0.0, smoothing=0.0, char_floor=below - 0.01)
-        fused = fuse([decode(OcrResult(places, None, None), 1.0, i) for i in range(2)], (), strict)
+        places[1, [ALPHABET.index("B"), ALPHABET.index("X")]] = (prob, 1 - prob)
+        result = OcrResult(places, None, None)
+        fused = fuse([decode(result, 1.0, i) for i in range(2)], (), settings)
         assert fused is not None
+        assert fused.usable
         assert fused.reading.sure is sure
+
+
+def test_a_pass_that_stayed_narrow_is_never_sure() -> None:
+    for width, sure in ((ROAD.sure_width + 1, True), (ROAD.sure_width - 1, False)):
+        seen = Pass(0, 0, (0.0, 0.0, width, width / 2), widest=width)
+        seen.take([reading("ABC123", i, prob=0.999) for i in range(3)], (), ROAD)
+        assert seen.fused is not None
+        assert seen.fused.reading.sure is sure
 
 
 def test_better_crop_outweighs_two_poor_ones() -> None:
