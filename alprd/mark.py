@@ -5,7 +5,7 @@ set forward, it must not destroy reads early. So destruction goes by a mark that
 raises: GPS that agrees with the monotonic clock, or time signed by central.
 
 What follows from it for the life of a read, and how late destruction can be
-(docs/adr/0016-untrusted-time.md):
+(docs/adr/0020-untrusted-time.md):
 
 - Collected in trusted time: its life counts from its instant, and it is destroyed when the mark
   gets there: at boot once time is trusted, else within the hour.
