@@ -391,7 +391,8 @@ def test_only_what_ended_by_itself_begins_by_itself(car: Car) -> None:
         ("permit_lapsed", True),
         ("suspended", False),
         ("stopped", False),
-        ("error", False),
+        ("error", True),
+        ("disk_full", True),
     ):
         car.collecting.signed_on(person("pat"), "stolen_vehicles", "12")
         car.collecting.stop(reason, DEPUTY)  # type: ignore[arg-type]
