@@ -93,23 +93,47 @@ class Keeper:
 
     def run(self, beat: Beat) -> None:
         """Look every second until told to stop."""
+        refused = ""
         while not beat.sleep(1.0):
-            self._check_sleep()
-            self._sessions.heartbeat()
-            self._board.expire()
-            self._check_leave()
-            self._check_gap()
-            self._tend()
-            self.post.look(time.monotonic(), self._where(), collecting=self._sessions.is_open)
-            self._check_disk()
+            told = ""
+            for step in (
+                self._check_disk,  # first: a disk that refuses the others ends collecting here
+                self._check_sleep,
+                self._sessions.heartbeat,
+                self._board.expire,
+                self._check_leave,
+                self._check_gap,
+                self._tend,
+                self._look_for_post,
+                self._purge_when_due,
+            ):
+                try:
+                    step()
+                except StoreError as error:  # one refusal must not keep the rest from running
+                    told = told or error.diagnostics()
+            if told and told != refused:  # told once, not every second
+                log.error("%s", told)
+            refused = told
+            self._rescue(beat)
+
+    def _look_for_post(self) -> None:
+        self.post.look(time.monotonic(), self._where(), collecting=self._sessions.is_open)
+
+    def _purge_when_due(self) -> None:
+        # Also as soon as the time is known: until then a boot's purge knows of too little.
+        was, self._trusted = self._trusted, self._clock.now()[1]
+        if time.monotonic() - self._purged_at >= PURGE_EVERY_S or (self._trusted and not was):
+            self.purge()
+        elif time.monotonic() - self._saved_at >= MARK_EVERY_S:
+            self.save_mark()
+
+    def _rescue(self, beat: Beat) -> None:
+        """Save from a damaged queue, a little at a time; what finds no room waits."""
+        try:
             while self._store.rescue_step(RESCUE_S) and not beat.stopping:
                 beat()
-            # Also as soon as the time is known: until then a boot's purge knows of too little.
-            was, self._trusted = self._trusted, self._clock.now()[1]
-            if time.monotonic() - self._purged_at >= PURGE_EVERY_S or (self._trusted and not was):
-                self.purge()
-            elif time.monotonic() - self._saved_at >= MARK_EVERY_S:
-                self.save_mark()
+        except StoreError as error:
+            log.error("saving from the damaged queue waits: %s", error.message)
 
     def _check_leave(self) -> None:
         """Permit lapsed, suspension, authority ended: collecting ends within a second."""
