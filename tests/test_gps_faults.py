@@ -145,7 +145,7 @@ def test_interleaved_talkers_and_cut_lines_lose_only_what_was_cut() -> None:
         bench.mono += 1
         bench.receiver.feed(rmc(at, talker="GN")[:-1], bench.mono)  # without its last byte
     status = bench.receiver.status()
-    # Ten GGA, nine RMC: the last one still waits for its line end.
+    # The carriage return ends a line; each cut GLRMC is given up at the next '$'.
     assert (status.talker, status.sentences, status.rejected) == ("GN", 20, 10)
     assert bench.clock.now()[1]
 
