@@ -53,7 +53,8 @@ test: $(VENV)/.test system lint ## lint, types and every test but the slow ones
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-slow: $(VENV)/.test system ## the tests that `make test` leaves out
+test-slow: $(VENV)/.test ## the tests that `make test` leaves out
+	sh tools/system-packages.sh guest
 	$(BIN)/python -m pytest -m slow $(TEST_ARGS)
 
 lint: $(VENV)/.test types ## ruff and mypy only

@@ -19,6 +19,12 @@ fi
 need /usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstx264.so \
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
     gstreamer1.0-plugins-ugly
+# The guest of `make test-slow` and `make bench-poweroff`: too large to bring unasked.
+if [ "${1:-}" = guest ]; then
+    need qemu-system-x86_64 qemu-system-x86
+    need debootstrap debootstrap
+    need mke2fs e2fsprogs
+fi
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive
