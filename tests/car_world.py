@@ -47,7 +47,11 @@ class World:
     """Central with people and lists, and a car that is enrolled there."""
 
     def __init__(self, folder: Path) -> None:
-        self._stack = ExitStack()
+        with ExitStack() as stack:
+            self._make(folder, stack)
+            self._stack = stack.pop_all()
+
+    def _make(self, folder: Path, stack: ExitStack) -> None:
         self.truth: Truth = load_truth(DRIVE)
         self.home: Home = make_home(folder)
         prepare_central(self.home, DRIVE, self.truth)
@@ -60,13 +64,13 @@ class World:
             stdout=subprocess.DEVNULL,
             env=child_environment(),
         )
-        self._stack.callback(server.wait, 20)
-        self._stack.callback(server.terminate)
+        stack.callback(server.wait, 20)
+        stack.callback(server.terminate)
         run_file = self.home.central / "run.json"
-        until(run_file.exists, 60, "central serves")
+        until(run_file.exists, 180, "central serves")
         enrol_car(self.home, json.loads(run_file.read_text())["car_url"])
         self.feed = GpsFeed(DRIVE / self.truth.gps, self.truth.start_utc)
-        self._stack.callback(self.feed.stop)
+        stack.callback(self.feed.stop)
         write_config(self.home, DRIVE, self.truth, self.feed.device)
         self.config_text = self.home.config.read_text()
 
