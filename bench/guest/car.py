@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import time
@@ -196,7 +197,9 @@ class GuestCar:
         files["/etc/alprd/alprd.toml"] = CONFIG.replace("@CAMERAS@", sections)
         self._root = folder / "root.img"
         agent_file = Path(agent.__file__)
-        root_disk(self._root, files, copies | {"/usr/lib/guest-agent.py": agent_file})
+        user = root_disk(self._root, files, copies | {"/usr/lib/guest-agent.py": agent_file})
+        for path in (state, *state.rglob("*")):
+            os.chown(path, user, user)
         medium = folder / "state.img"
         make_disk(medium, STATE_MB, state)
         shutil.rmtree(state)  # from here on the car's keys are in the guest alone

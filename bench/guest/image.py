@@ -209,13 +209,16 @@ def _write_initrd(place: Path, busybox: Path, modules: Sequence[Path]) -> None:
             file.write(head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4))
 
 
-def root_disk(place: Path, files: dict[str, str], copies: dict[str, Path]) -> None:
+def root_disk(place: Path, files: dict[str, str], copies: dict[str, Path]) -> int:
     """Make the root disk of one run: the base, the car installed into it, and the given files.
 
     Args:
         place: the raw image to make; its folder holds the tree while it is made.
         files: path in the guest → text.
         copies: path in the guest → file of the host.
+
+    Returns:
+        The number of the user ``alprd`` in the guest.
 
     Raises:
         GuestError: a step failed.
@@ -240,6 +243,8 @@ def root_disk(place: Path, files: dict[str, str], copies: dict[str, Path]) -> No
         call("systemctl", f"--root={tree}", "set-default", "multi-user.target")
         call("systemctl", f"--root={tree}", "mask", *MASKED)
         make_disk(place, 1800, tree)
+        users = (tree / "etc" / "passwd").read_text().splitlines()
+        return next(int(line.split(":")[2]) for line in users if line.startswith("alprd:"))
     finally:
         shutil.rmtree(tree, ignore_errors=True)
 
