@@ -97,10 +97,10 @@ def main() -> None:
     """Read the camera until the daemon wants no more."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    harden()
-    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     with contextlib.suppress(OSError):  # where memory runs out, a camera goes before the daemon
         Path("/proc/self/oom_score_adj").write_text("500")
+    harden()  # after which this process may not write there any more
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     line = socket.socket(fileno=int(sys.argv[2]))
     memory = mmap.mmap(int(sys.argv[3]), SLOTS * SLOT_BYTES)
     config = CameraConfig.load(json.loads(line.recv(65536)))

@@ -27,7 +27,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -95,6 +94,10 @@ class Feed:
                 self._socket.close()
                 self._memory.close()
                 raise
+            # Opened now: once it has made itself undumpable, the unit's ProtectProc= hides it.
+            self._schedule = -1
+            with contextlib.suppress(OSError):
+                self._schedule = os.open(f"/proc/{self._process.pid}/schedstat", os.O_RDONLY)
             with contextlib.suppress(OSError):  # it died at once: receive() tells
                 self._socket.send(json.dumps(config.dump()).encode())
 
@@ -143,6 +146,9 @@ class Feed:
         Even SIGKILL waits for a driver that hangs in the kernel; ask :meth:`gone` later.
         """
         self._socket.close()
+        if self._schedule >= 0:
+            os.close(self._schedule)
+            self._schedule = -1
         if not kill:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout_s)
@@ -163,10 +169,9 @@ class Feed:
         starting another one would only add to the load.
         """
         try:
-            waited = Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[1]
+            return int(os.pread(self._schedule, 100, 0).split()[1]) / 1e9
         except (OSError, IndexError):  # it has just ended, or a kernel without the figure
             return 0.0
-        return int(waited) / 1e9
 
     def gone(self) -> bool:
         """Whether the process has ended."""

@@ -330,6 +330,33 @@ def test_a_reading_process_is_held_to_its_memory_and_dumps_no_core(web: WebCamer
     assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
 
 
+def test_time_without_a_processor_is_told_apart_from_silence(web: WebCamera) -> None:
+    """A reading process and two busy loops on one processor: it waits, and does not hang."""
+    feed = Feed(web.config("front"))
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        cpu = min(os.sched_getaffinity(0))
+        for pid in (feed.pid, *(process.pid for process in busy)):
+            os.sched_setaffinity(pid, {cpu})
+        seen, end = False, time.monotonic() + 60
+        while not seen and time.monotonic() < end:
+            news = feed.receive(0.2)
+            seen = news is not None and news.picture is not None
+        starved = feed.starved_s()
+        assert seen and starved > 0.2
+        os.kill(feed.pid, signal.SIGSTOP)
+        time.sleep(0.3)
+        stopped = feed.starved_s()
+        time.sleep(1.0)
+        assert feed.starved_s() - stopped < 0.1  # one that hangs waits for no processor
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+        assert feed.close(kill=True) == "ended by signal 9"
+    assert feed.starved_s() == 0.0
+
+
 def test_reading_processes_end_with_the_daemon(web: WebCamera) -> None:
     """Power and SIGKILL give no time to say goodbye."""
     program = (
