@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -33,6 +34,8 @@ RESUMED: Final[frozenset[EndReason]] = frozenset(
     ("gap", "no_camera", "disk_full", "error", "permit_lapsed")
 )
 """Ends after which collecting begins again by itself once the cause is gone."""
+CUSTODY_AFTER_S: Final = 30.0
+"""How long after a sign-off the custodian's session begins: one operator hands over to the next."""
 DRAIN_S: Final = 3.0
 """How long the cameras may take to end their passes when a session closes."""
 
@@ -75,6 +78,7 @@ class Collecting:
         self._duty: tuple[Actor, str] | None = None
         """Who is signed on and why, also while nothing is collected."""
         self._refused = ""
+        self._off_at = -CUSTODY_AFTER_S
         self.actor: Actor | None = None
         """Who is collecting; None while nobody is."""
 
@@ -95,6 +99,7 @@ class Collecting:
         log.info("signed off: %s", reason)
         with self._control:
             self._duty = None
+            self._off_at = time.monotonic()
             self.stop("signed_off", self.actor or DAEMON)
 
     def tend(self) -> None:
@@ -121,7 +126,8 @@ class Collecting:
 
     def _custodian(self) -> tuple[Actor, str]:
         targets = self._targets()
-        if targets is None or self._roster is None:
+        waited = time.monotonic() - self._off_at
+        if targets is None or self._roster is None or waited < CUSTODY_AFTER_S:
             raise RefusedError("nobody is signed on", reason="unattended_off")
         now, trusted = self._clock.now()
         return custodian(targets.policy, self._vehicle, self._roster, now=now, trusted=trusted)

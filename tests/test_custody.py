@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from test_collect import _targets, events, reading
 
+from alprd import collecting as collecting_module
 from alprd import keeper as keeper_module
 from alprd.alerts import AlertBoard
 from alprd.audit import Actor
@@ -149,7 +150,9 @@ def test_by_default_nothing_is_collected_without_a_sign_on(car: Car) -> None:
 
 
 @pytest.mark.policy("R-460.4-a", "R-460.3-1", "R-460.5.1-0")
-def test_the_signed_policy_may_let_the_car_collect_under_its_custodian(car: Car) -> None:
+def test_the_signed_policy_may_let_the_car_collect_under_its_custodian(
+    car: Car, monkeypatch: pytest.MonkeyPatch
+) -> None:
     car.policy(**UNATTENDED, custodians={"car-9": "pat"})
     car.collecting.tend()
     assert car.sessions.is_open
@@ -162,6 +165,9 @@ def test_the_signed_policy_may_let_the_car_collect_under_its_custodian(car: Car)
     assert car.collecting.actor is not None and car.collecting.actor.role == "operator"
     car.collecting.signed_off("signed_off")
     assert not car.sessions.is_open
+    car.collecting.tend()
+    assert not car.sessions.is_open  # the next one may be about to sign on
+    monkeypatch.setattr(collecting_module, "CUSTODY_AFTER_S", 0.0)
     car.collecting.tend()
     assert car.collecting.actor is not None and car.collecting.actor.id == "dana"
 
