@@ -15,6 +15,7 @@ import click
 from alprd import config as configuration
 from alprd.audit import Actor, Event
 from alprd.errors import AlprdError, RefusedError
+from alprd.lastwords import Deadline
 from alprd.outbound import Outbox
 from alprd.process import lock_state
 from alprd.records import utc_now
@@ -24,7 +25,6 @@ from alprd.wipe import (
     LAST_WORDS_S,
     MARKER,
     REPORT_S,
-    Deadline,
     Marker,
     begin,
     complete,

@@ -23,16 +23,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-import httpx
 from pydantic import ValidationError
 
 from alprd import __version__
-from alprd.audit import DAEMON, Event
 from alprd.crypto import (
     SignedDocument,
     generate_key,
@@ -40,17 +37,16 @@ from alprd.crypto import (
     load_private,
     public_from_bytes,
     sign_document,
-    verify_document,
     write_secret,
 )
 from alprd.errors import AlprdError, EnvelopeError, RefusedError, StoreError
-from alprd.outbound import Outbox, UnreachableError, ask_signed
+from alprd.lastwords import UNKNOWN, bring_home, count_lost, send_certificate
 from alprd.process import notify
 from alprd.records import Closed, Id, Name, Utc, new_id, utc_now
 from alprd.shred import METHOD, destroy
 from alprd.store import Store
 from alprd.trust import Identity, Trust
-from alprd.wire import Ack, KeyId, WipeCertificate
+from alprd.wire import KeyId, WipeCertificate
 
 log = logging.getLogger(__name__)
 
@@ -205,8 +201,9 @@ def complete(
         _write(state_dir, marker)
     for path in sorted(state_dir.glob("*.db*")):
         destroy(path)
-    if trust is not None and not marker.reported:
-        marker = _report(marker, trust, report_s)
+    if trust is not None and marker.certificate is not None and report_s > 0:
+        held = marker.reported or send_certificate(marker.certificate, trust, report_s)
+        marker = marker.model_copy(update={"reported": held})
         _write(state_dir, marker)
     keys = state_dir / "keys"
     for name in _LAST_KEYS:
@@ -260,30 +257,9 @@ def _what_is_left(state_dir: Path) -> Trust | None:
         return None
 
 
-class Deadline:
-    """A beat that asks to stop once its time is over."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def __call__(self) -> None:
-        """Nobody listens."""
-
-    @property
-    def stopping(self) -> bool:
-        return time.monotonic() >= self._end
-
-    def sleep(self, seconds: float) -> bool:
-        time.sleep(max(0.0, min(seconds, self._end - time.monotonic())))
-        return self.stopping
-
-
 def _certify(state_dir: Path, marker: Marker, trust: Trust, last_words_s: float) -> Marker:
     """Bring the last words to central, count what is lost, sign the certificate."""
-    counts: dict[str, object] = dict.fromkeys(
-        ("reads_lost", "sessions_lost", "events_lost", "reads_committed", "audit_seq")
-    )
-    counts["audit_digest"] = None
+    counts = dict(UNKNOWN)
     if (state_dir / "queue.db").exists():
         try:
             store = Store(
@@ -293,8 +269,15 @@ def _certify(state_dir: Path, marker: Marker, trust: Trust, last_words_s: float)
             log.error("the queue cannot be read any more: %s", error.message)
         else:
             with contextlib.closing(store):
-                _last_words(store, trust, marker, last_words_s)
-                counts = _count(store)
+                bring_home(
+                    store,
+                    trust,
+                    kind=marker.kind,
+                    order=marker.order,
+                    keys=marker.keys_destroyed,
+                    seconds=last_words_s,
+                )
+                counts = count_lost(store)
     certificate = WipeCertificate(
         agency=trust.agency,
         vehicle=trust.vehicle,
@@ -316,78 +299,6 @@ def _certify(state_dir: Path, marker: Marker, trust: Trust, last_words_s: float)
     return marker.model_copy(
         update={"certificate": sign_document("wipe", certificate, trust.batch_key)}
     )
-
-
-def _last_words(store: Store, trust: Trust, marker: Marker, seconds: float) -> None:
-    """Trail, sessions and reads to central as far as the time allows; failure changes nothing."""
-    try:
-        for row in store.open_sessions():
-            store.close_session(row.model_copy(update={"end_reason": "power_lost"}))
-        store.record(
-            Event.KEYS_DESTROYED,
-            DAEMON,
-            subjects=() if marker.order is None else (marker.order,),
-            detail={"kind": marker.kind, "keys": ", ".join(marker.keys_destroyed)},
-        )
-    except AlprdError as error:
-        log.error("the wipe cannot be recorded in the trail: %s", error.message)
-    if seconds <= 0:
-        return
-    beat, outbox = Deadline(seconds), Outbox(trust, store)
-    try:
-        with trust.client(min(seconds, REPORT_S)) as client:
-            parts: tuple[Callable[[], None], ...] = (
-                lambda: outbox.push_audit(client, beat),
-                lambda: outbox.push_sessions(client),
-                lambda: outbox.push_reads(client, beat),
-                lambda: outbox.push_audit(client, beat),
-            )
-            for part in parts:
-                if beat.stopping:
-                    return
-                try:
-                    part()
-                except UnreachableError:
-                    raise
-                except AlprdError as error:  # one part that is refused holds up no other
-                    log.warning("not everything reached central: %s", error.message)
-    except AlprdError as error:
-        log.warning("not everything reached central: %s", error.message)
-
-
-def _count(store: Store) -> dict[str, object]:
-    """What dies with the queue."""
-    try:
-        pending, ledger = store.pending(), store.ledger()
-        last = store.last_audit_event()
-    except AlprdError as error:
-        log.error("what is lost cannot be counted: %s", error.message)
-        names = ("reads_lost", "sessions_lost", "events_lost", "reads_committed", "audit_seq")
-        return {**dict.fromkeys(names), "audit_digest": None}
-    return {
-        "reads_lost": pending.reads,
-        "sessions_lost": pending.sessions,
-        "events_lost": pending.audit,
-        "reads_committed": ledger.committed,
-        "audit_seq": last.seq if last else 0,
-        "audit_digest": last.digest if last else None,
-    }
-
-
-def _report(marker: Marker, trust: Trust, seconds: float) -> Marker:
-    """Send the certificate once; whether central holds it is noted, and nothing waits for it."""
-    if marker.certificate is None or seconds <= 0:
-        return marker
-    body = marker.certificate.model_dump_json().encode()
-    try:
-        with trust.client(seconds) as client:
-            answer = ask_signed(client, "POST", "/v1/wipe", body)
-        ack = verify_document(answer, "ack", trust.receipt_key, Ack)
-    except (AlprdError, httpx.HTTPError) as error:
-        log.warning("central could not be told of the wipe: %s", type(error).__name__)
-        return marker
-    held = (ack.agency, ack.vehicle, ack.kind) == (trust.agency, trust.vehicle, "wipe")
-    return marker.model_copy(update={"reported": held})
 
 
 def _write(state_dir: Path, marker: Marker) -> None:

@@ -36,9 +36,9 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"gps", "eye", "passes", "targets", "alerts", "outbound", "session", "lives"}),
-    frozenset({"capture", "reader", "permits", "orders", "custody", "wipe", "trail"}),
-    frozenset({"sync", "photo", "collect", "selfcheck", "retire"}),
-    frozenset({"mdt", "lanes"}),
+    frozenset({"capture", "reader", "permits", "orders", "custody", "lastwords", "trail"}),
+    frozenset({"sync", "photo", "collect", "selfcheck", "wipe"}),
+    frozenset({"mdt", "lanes", "retire"}),
     frozenset({"devices"}),
     frozenset({"doctor"}),
     frozenset({"collecting"}),

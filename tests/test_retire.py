@@ -18,6 +18,7 @@ from dock_world import AGENCY, CAR, Car
 from test_sync_central import Central
 
 from alprd import wipe
+from alprd.audit import DAEMON
 from alprd.central.cli import main as central_main
 from alprd.cli import main
 from alprd.crypto import SignedDocument, generate_key, key_id, sign_document, verify_document
@@ -311,7 +312,7 @@ def test_the_running_daemon_kills_itself_by_order(central: Central, tmp_path: Pa
     """The real daemon, the real central: contact, order, wipe, report, and no second start."""
     trust = enrolled(central, tmp_path / "state", vehicle="unit-30", reader="30")
     car = Car(trust)
-    car.store.open_session(car.row, wipe.DAEMON)
+    car.store.open_session(car.row, DAEMON)
     ids = car.commit(2)
     car.store.close()
     config = config_of(trust)
