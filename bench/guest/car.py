@@ -279,7 +279,8 @@ class GuestCar:
     def status(self) -> dict[str, int]:
         """``alprd status --json`` in the guest."""
         said = self.running.run(
-            "runuser -u alprd -- /opt/alprd/bin/alprd status --json --config /etc/alprd/alprd.toml"
+            "runuser -u alprd -- /opt/alprd/bin/alprd status --json --config /etc/alprd/alprd.toml",
+            seconds=60 * patience(),
         )
         found: dict[str, int] = json.loads(said)
         return found
