@@ -236,20 +236,29 @@ def unit_properties() -> dict[str, str]:
 
 
 def check_leaks(car: Car, sheet: Sheet) -> None:
-    """Core dumps and swap: memory holds plates, and must reach no disk (R-460.5-b2)."""
-    pattern = car.text("/proc/sys/kernel/core_pattern") or ""
-    # A core size of 0, which the daemon sets itself, ends dumps to files but not those to a
-    # program: core(5). systemd's own keeps to the limit.
-    piped = pattern.startswith("|") and not re.match(r"\|\S*(systemd-coredump|/false)\b", pattern)
+    """Core dumps, swap, suspend to disk: memory holds plates (R-460.5-b2)."""
+    kept = _no_dumps()
     sheet.judge(
         "core-dumps",
-        "core dumps go to a program that the size limit does not bind"
-        if piped
-        else "core dumps are off for the daemon",
-        fail=piped,
+        "the daemon makes itself unreadable to core dumps and debuggers"
+        if kept
+        else "this kernel does not let the daemon forbid core dumps of itself",
+        fail=not kept,
         remedy="echo 'kernel.core_pattern=|/bin/false' > /etc/sysctl.d/60-alprd.conf && "
-        "sysctl --system",
-        piped=piped,
+        "sysctl --system, and report it to the makers of alprd",
+        pattern=car.text("/proc/sys/kernel/core_pattern"),
+    )
+    # Locked pages and the unit's limits do not bind suspend to disk: it writes all memory.
+    resume = car.text("/sys/power/resume") or "0:0"
+    sheet.judge(
+        "hibernation",
+        "no device is set for suspend to disk"
+        if resume == "0:0"
+        else f"suspend to disk would write all memory to device {resume}",
+        fail=resume != "0:0",
+        remedy="systemctl mask hibernate.target hybrid-sleep.target, take resume= off the kernel's "
+        "command line, and boot again",
+        resume=resume,
     )
     swaps = [line.split()[0] for line in (car.text("/proc/swaps") or "").splitlines()[1:] if line]
     plain = [name for name in swaps if not _safe_swap(car, name)]
@@ -267,6 +276,21 @@ def check_leaks(car: Car, sheet: Sheet) -> None:
         remedy="swapoff -a and take swap out of /etc/fstab, or keep MemorySwapMax=0 in the unit",
         swaps=len(swaps),
     )
+
+
+def _no_dumps() -> bool:
+    """Whether a process of this user can do what the daemon does at start (alprd.memory)."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "from alprd.memory import protect; print(protect().no_dumps)"],
+            capture_output=True,
+            text=True,
+            timeout=_CHILD_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout.strip() == "True"
 
 
 def _safe_swap(car: Car, name: str) -> bool:

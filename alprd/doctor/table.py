@@ -33,7 +33,7 @@ CHECKS: Final = (
     Check("libraries", "libraries of the system", _late("system", "check_libraries"), slow=30),
     Check("machine", "cores, memory, heat", _late("system", "check_machine")),
     Check("service", "systemd unit and watchdog", _late("system", "check_service")),
-    Check("leaks", "core dumps and swap", _late("system", "check_leaks")),
+    Check("leaks", "core dumps, swap, suspend to disk", _late("system", "check_leaks"), slow=30),
     Check("disk", "space, file system, encryption", _late("disk", "check_disk")),
     Check("files", "who may read state and configuration", _late("disk", "check_files")),
     Check("enrolment", "who this car is", _late("keys", "check_enrolment")),

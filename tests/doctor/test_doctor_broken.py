@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,8 +99,13 @@ def the_watchdog_is_off(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @broken("leaks", "core-dumps")
-def core_dumps_go_to_a_program(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    car.machine(proc__sys__kernel__core_pattern="|/usr/share/apport/apport -p%p\n")
+def a_process_cannot_forbid_core_dumps(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+
+
+@broken("leaks", "hibernation")
+def the_machine_suspends_to_disk(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    car.machine(sys__power__resume="8:3\n")
 
 
 @broken("leaks", "swap")
