@@ -44,7 +44,7 @@ class Row:
     note: str = ""
     since: float = 0.0
     until: float = 0.0
-    """Monotonic seconds: commits between them belong to this row."""
+    """Monotonic seconds: what was seen from the first on, until the next row, belongs to this."""
 
     @property
     def held(self) -> bool:

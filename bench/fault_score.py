@@ -33,7 +33,7 @@ def count(
     stored: Mapping[str, Mapping[str, Any]],
     spoiled: Iterable[str],
 ) -> None:
-    """Give every commit to the last row that had begun by then, and judge it there.
+    """Give every read to the row in which its last frame was seen, and judge it there.
 
     Args:
         told: every commit that the witness heard.
@@ -44,8 +44,8 @@ def count(
     gone = set(spoiled)
     believed = 0
     for name, line in told.items():
-        at = line.mono_ns / 1e9
-        row = next((row for row in reversed(order) if row.since <= at), None)
+        seen = line.last_frame_mono_ns / 1e9
+        row = next((row for row in reversed(order) if row.since <= seen), None)
         if row is None or name in gone:
             continue
         there = stored.get(name)
@@ -54,7 +54,6 @@ def count(
             continue
         off = abs(datetime.fromisoformat(str(there["instant"])) - utc_of(line.last_frame_mono_ns))
         far = there["lat"] is not None and abs(there["lat"] - LAT) > TRUE_PLACE
-        seen = line.last_frame_mono_ns / 1e9
         lying = row.fault == LIES and seen <= row.until + HELD_S
         believed += far and lying
         if off > TRUE_TIME or (far and not lying):
