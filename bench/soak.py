@@ -47,6 +47,8 @@ LONGEST_WARM_UP_S: Final = 300.0
 EVERY_S: Final = 1.0
 DOCK_TURN_S: Final = 45.0
 """The car is docked and away for so long in turns."""
+PATIENCE_S: Final = 300.0
+"""How long a busy machine may take until the first read."""
 _MB: Final = 1e6
 
 
@@ -186,7 +188,7 @@ def soak(minutes: float, console: Console, every: Path | None = None) -> dict[st
         text = world.place.config.read_text()
         world.place.config.write_text(text.replace(world.gps.source, line.device))
         world.start(docked=True)
-        world.ready()
+        world.until("reads are committed", lambda: world.committed() > 0, PATIENCE_S)
         life = world.life
         if life is None:
             raise BenchError("the daemon does not run")

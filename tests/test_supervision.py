@@ -116,7 +116,7 @@ def test_a_daemon_is_told_watched_and_reloaded(car: Car, world: World) -> None:
     )
     until(lambda: car.health()[0] == 200, 30, "healthy again")
     died = next(one for one in car.health()[1]["workers"] if one["restarts"])
-    assert "StoreError" in died["last_error"]
+    assert "database is locked" in died["last_error"]
 
     assert car.end() < 5
     assert car.process.returncode == 0
