@@ -23,7 +23,7 @@ REASON = missing()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(REASON), reason=f"no guest: {REASON}"),
-    pytest.mark.timeout(900 if REASON else 900 * patience()),
+    pytest.mark.timeout(900 * patience()),
 ]
 
 WATCH = """\
@@ -127,4 +127,5 @@ def test_a_v4l2_camera_comes_back_after_it_was_unplugged(tmp_path: Path, stack: 
     machine.run("test ! -e /dev/video0 && test ! -e " + guest.V4L2)
     machine.run("echo vivid.0 > /sys/bus/platform/drivers/vivid/bind; udevadm settle")
     back = float(machine.run("cut -d' ' -f1 /proc/uptime"))
+    # Ten seconds is the promise; an emulated processor decodes too slowly to be held to it.
     assert wait(up=True, seconds=60 * patience()) - back <= 10.0 * max(1.0, patience() / 4)
