@@ -95,7 +95,7 @@ class Store(CarDatabase):
         """Queue a sealed read; committed once this returns.
 
         The session's counters go with it in the same transaction, so that a power cut can never
-        leave more reads than the session admits to.
+        leave more reads than the session admits to; its end as of now only to ten seconds.
 
         Raises:
             StoreError: nothing was written.
@@ -115,7 +115,7 @@ class Store(CarDatabase):
                 ),
             )
             self._count(header.session, "committed", 1)
-            self._write_session(session_row, is_open=True)
+            self._write_session(_coarse(session_row), is_open=True)
 
     def _count(self, session: str, column: str, by: int) -> None:
         self._connection.execute(
@@ -414,6 +414,16 @@ class Store(CarDatabase):
                 tx.execute("UPDATE audit SET sent = 0")
                 self.renumber_trail()
             self.set_meta("enrolment", enrolment)
+
+
+def _coarse(row: SessionRow) -> SessionRow:
+    """A row whose end does not tell the instant of the read it is written with.
+
+    The log keeps old versions of a row for a while, one a read; each may say no more than the
+    heartbeats between which the read came.
+    """
+    floored = row.ended.replace(second=row.ended.second // 10 * 10, microsecond=0)
+    return row.model_copy(update={"ended": max(row.started, floored)})
 
 
 def _stamp(instant: datetime) -> str:
