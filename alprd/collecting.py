@@ -36,7 +36,7 @@ RESUMED: Final[frozenset[EndReason]] = frozenset(
 """Ends after which collecting begins again by itself once the cause is gone."""
 CUSTODY_AFTER_S: Final = 30.0
 """How long after a sign-off the custodian's session begins: one operator hands over to the next."""
-DRAIN_S: Final = 3.0
+DRAIN_S: Final = 2.5
 """How long the cameras may take to end their passes when a session closes."""
 
 

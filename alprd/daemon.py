@@ -21,7 +21,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, NoReturn, TextIO
 
 from alprd import selftest
 from alprd.alarms import AlarmBook
@@ -365,5 +365,20 @@ def run(config: Config, config_file: Path, *, witness_fd: int | None = None) -> 
         if daemon.run():
             reloading()  # the new life says READY=1
             start_again(keep=[witness_fd] if witness_fd is not None else [])
+        if daemon.hung:
+            _leave(config)
     with lock_state(config.state_dir):
         refuse_wiped(config.state_dir)
+
+
+def _leave(config: Config) -> NoReturn:
+    """End at once, past what hangs: it may hold a lock that a clean end of Python waits for."""
+    code = 0
+    try:
+        with lock_state(config.state_dir):
+            refuse_wiped(config.state_dir)
+    except AlprdError as error:
+        log.error("%s", error.diagnostics())
+        code = error.exit_code
+    logging.shutdown()
+    os._exit(code)
