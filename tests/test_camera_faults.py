@@ -134,10 +134,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
             outcomes = {
                 name: pool.submit(suffer, name, row, folder, ready) for name, row in ROWS.items()
             }
+            assert wait_for(lambda: camera.status().fps > 0, 120)
             ready.wait(150)
+            frame = camera.latest(-1, 120.0)
             calm = camera.status().fps
-            frame = camera.latest(-1, 20.0)
-            assert frame is not None
+            assert frame is not None and calm > 0
             begun = last = time.monotonic()
             first, worst = frame.sequence, 0.0
             while not all(outcome.done() for outcome in outcomes.values()):
