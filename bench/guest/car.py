@@ -29,7 +29,7 @@ from bench.guest.machine import Machine, accelerated, patience
 
 DRIVE: Final = ROOT / "fixtures" / "drive"
 NAME: Final = "guest-1"
-STATE_MB: Final = 192
+STATE_MB: Final = 1024
 BOOT_S: Final = 120.0
 PAGE_S: Final = 90.0
 SLOW_RATE: Final = 2
