@@ -84,6 +84,7 @@ class RoadReader:
         self._lost: list[Pass] = []
         """Passes out of view that may still come back, or have been told lately."""
         self._motion = _Motion(settings)
+        self._size = (0, 0)
 
     def process(self, frame: Frame) -> list[PassEvent]:
         """Take in one frame (instants must not run backwards); what is new about passes.
@@ -93,6 +94,7 @@ class RoadReader:
         """
         now = frame.mono_ns
         events: list[PassEvent] = []
+        self._resized(frame.image)
         if self._tracker.tracks or self._motion.differs(frame.image, now):
             boxes = self._detector.detect(frame.image)
             width = frame.image.shape[1]
@@ -118,6 +120,22 @@ class RoadReader:
         return events
 
     # Following
+
+    def _resized(self, image: Image) -> None:
+        """After a change of resolution no track goes on: its box means another place now.
+
+        Passes stay, to be continued by their text where the plate is seen again.
+        """
+        height, width = image.shape[:2]
+        if (height, width) == self._size:
+            return
+        if any(self._size):
+            self._lose(self._tracker.clear())
+            sy, sx = height / self._size[0], width / self._size[1]
+            for pass_ in self._lost:
+                x, y, w, h = pass_.box
+                pass_.box = (x * sx, y * sy, w * sx, h * sy)
+        self._size = (height, width)
 
     def _plate_like(self, detection: Detection, width: int) -> bool:
         low, high = self._settings.aspect

@@ -325,3 +325,19 @@ def test_box_around_the_plate_does_not_hide_it() -> None:
     assert not (own_part == MASK_COLOUR).all(axis=2).any()
     assert tuple(picture[170, 200]) == MASK_COLOUR
     assert image[400, 500, 2] == 255, "the frame itself is left alone"
+    assert image[400, 500, 2] == 255, "the frame itself is left alone"
+
+
+def test_a_change_of_resolution_continues_no_track_and_counts_no_plate_twice(drive: Drive) -> None:
+    for i in range(4):
+        drive.show(("ABC123", 100 + 10 * i, 20), ("XYZ789", 400, 200))
+    for i in range(4):  # twice the size; another vehicle stands where the first one was
+        image = blank(1280, 720)
+        draw_plate(image, "ABC123", 2 * (140 + 10 * i), 40, 192)
+        draw_plate(image, "QRS456", 400, 200, 96)
+        drive.send(image)
+        tracks = drive.reader._tracker.tracks
+        assert all(t.frames <= i + 1 for t in tracks)
+    drive.end()
+    assert sorted(str(t) for t in drive.finals()) == ["ABC123", "QRS456", "XYZ789"]
+    assert "corrected" not in {event.kind for event in drive.events}
