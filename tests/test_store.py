@@ -166,6 +166,36 @@ def test_a_new_enrolment_brings_the_whole_trail_again(store: Store) -> None:
     assert [event.seq for event in store.unsent_audit(10)] == [1]
 
 
+def test_a_queue_of_version_1_is_taken_over_whole(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    envelopes = [sealed(), sealed()]
+    for hit, envelope in zip((False, True), envelopes, strict=True):
+        store.commit_read(envelope, hit=hit, session_row=session_row())
+    store.close()
+    connection = sqlite3.connect(tmp_path / "queue.db", isolation_level=None)
+    for statement in (
+        "CREATE TABLE old (seq INTEGER PRIMARY KEY, id TEXT NOT NULL, session TEXT NOT NULL, "
+        "envelope BLOB NOT NULL, sha256 TEXT NOT NULL, destroy_by TEXT NOT NULL, hit INTEGER, "
+        "leased_until FLOAT)",
+        "INSERT INTO old SELECT seq, id, session, envelope, sha256, destroy_by, hit, 5.0 "
+        "FROM reads",
+        "DROP TABLE reads",
+        "ALTER TABLE old RENAME TO reads",
+        "CREATE UNIQUE INDEX idx_reads_id ON reads (id)",
+        "CREATE INDEX idx_reads_destroy_by ON reads (destroy_by)",
+        "ALTER TABLE ledger DROP COLUMN lost",
+        "PRAGMA user_version=1",
+    ):
+        connection.execute(statement)
+    connection.close()
+    again = open_store(tmp_path)
+    taken = again.claim(9, 10**9, 0.0)
+    assert [read.envelope for read in taken] == [envelopes[1], envelopes[0]]
+    assert (again.ledger().left, again.ledger().lost) == (2, 0)
+    assert again.destroy_receipted(receipt(*((r.id, r.sha256) for r in taken))) == 2
+    again.close()
+
+
 def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "queue.db")
     connection.execute("PRAGMA user_version=99")
