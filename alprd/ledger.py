@@ -12,7 +12,7 @@ def look(state_dir: Path) -> dict[str, int]:
     """Counts from the queue's database, opened read-only; no key and no read is touched.
 
     Returns:
-        ``committed, receipted, expired`` of the ledger; ``pending`` rows in the queue;
+        ``committed, receipted, expired, lost`` of the ledger (lost: taken by damage); ``pending`` rows in the queue;
         ``sessions_open, sessions_unsent, audit_events``.
 
     Raises:
@@ -26,7 +26,8 @@ def look(state_dir: Path) -> dict[str, int]:
         try:
             row = connection.execute(
                 "SELECT coalesce(sum(committed), 0), coalesce(sum(receipted), 0), "
-                "coalesce(sum(expired), 0), (SELECT count(*) FROM reads), "
+                "coalesce(sum(expired), 0), coalesce(sum(lost), 0), "
+                "(SELECT count(*) FROM reads), "
                 "(SELECT count(*) FROM sessions WHERE open = 1), "
                 "(SELECT count(*) FROM sessions WHERE open = 0 AND sent = 0), "
                 "(SELECT count(*) FROM audit) FROM ledger"
@@ -35,5 +36,6 @@ def look(state_dir: Path) -> dict[str, int]:
             connection.close()
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}", remedy="run alprd doctor") from error
-    names = ("committed", "receipted", "expired", "pending", "sessions_open", "sessions_unsent")
-    return dict(zip((*names, "audit_events"), map(int, row), strict=True))
+    names = ("committed", "receipted", "expired", "lost", "pending")
+    more = ("sessions_open", "sessions_unsent", "audit_events")
+    return dict(zip((*names, *more), map(int, row), strict=True))
