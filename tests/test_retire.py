@@ -307,7 +307,7 @@ def test_a_false_order_is_recorded_once_and_holds_up_nothing(
 # --- the whole way ----------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_the_running_daemon_kills_itself_by_order(central: Central, tmp_path: Path) -> None:
     """The real daemon, the real central: contact, order, wipe, report, and no second start."""
     trust = enrolled(central, tmp_path / "state", vehicle="unit-30", reader="30")
@@ -329,7 +329,7 @@ def test_the_running_daemon_kills_itself_by_order(central: Central, tmp_path: Pa
             stdout=out, stderr=subprocess.STDOUT, env=child_environment(),
         )  # fmt: skip
         try:
-            code = daemon.wait(90)
+            code = daemon.wait(240)
         finally:
             daemon.kill()
             daemon.wait()
@@ -348,10 +348,10 @@ def test_the_running_daemon_kills_itself_by_order(central: Central, tmp_path: Pa
     started = time.monotonic()
     again = subprocess.run(
         program("alprd.cli", "run", "--config", str(config)),
-        capture_output=True, text=True, check=False, timeout=60, env=child_environment(),
+        capture_output=True, text=True, check=False, timeout=120, env=child_environment(),
     )  # fmt: skip
     assert again.returncode == 6 and "keys and data are destroyed" in again.stderr
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 120
 
 
 def test_the_marker_tells_no_secret(central: Central, tmp_path: Path) -> None:
