@@ -12,7 +12,8 @@ def look(state_dir: Path) -> dict[str, int]:
     """Counts from the queue's database, opened read-only; no key and no read is touched.
 
     Returns:
-        ``committed, receipted, expired, lost`` of the ledger (lost: taken by damage); ``pending`` rows in the queue;
+        ``committed, receipted, expired, lost`` of the ledger (lost: taken by damage); ``pending``
+        rows in the queue;
         ``sessions_open, sessions_unsent, audit_events``.
 
     Raises:
