@@ -123,6 +123,7 @@ def test_a_daemon_is_told_watched_and_reloaded(car: Car, world: World) -> None:
     assert car.told("STOPPING=1")
 
 
+@pytest.mark.slow
 @pytest.mark.policy("R-460.5-b2", "R-460.5-b4", "R-CJIS-1")
 def test_a_frozen_worker_stops_the_watchdog_and_no_log_tells_what_was_read(
     car: Car, world: World
