@@ -259,8 +259,8 @@ class AnyClock(RuleBasedStateMachine):
         self.taken: dict[str, tuple[datetime, int, datetime]] = {}
         self.settled: set[str] = set()
         self.car.mark.central(self.car.true, self.car.mono)
+        self.car.keep()
         if not docked:
-            self.car.keep()
             self.car.power_off(timedelta(minutes=1))
 
     def purge(self) -> None:
