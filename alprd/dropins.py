@@ -92,13 +92,12 @@ def read_layers(path: Path) -> Layers:
     layers = Layers(tuple(files), {}, {})
     for index, file in enumerate(files):
         try:
-            found = tomllib.loads(file.text)
+            _lay(layers, layers.values, tomllib.loads(file.text), index, (), ())
         except (ValueError, RecursionError) as error:  # also of a number with too many digits
             why = "nested too deeply" if isinstance(error, RecursionError) else error
             raise ConfigError(
                 f"{file.path}: {why}", remedy="mend the TOML at that place"
             ) from error
-        _lay(layers, layers.values, found, index, (), ())
     return layers
 
 
