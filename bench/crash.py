@@ -81,11 +81,12 @@ def run(
         def work(driver: Driver) -> None:
             try:
                 world.prime(driver.place)
-                driver.run(step, stop)
-                try:
-                    driver.dock()
-                except BenchError as error:  # counted: what did not arrive is lost
-                    late.append(f"{driver.place.name}: {error.message}")
+                # One car's trouble is told and counted, and throws away nothing of the others.
+                for part in (lambda: driver.run(step, stop), driver.dock):
+                    try:
+                        part()
+                    except BenchError as error:
+                        late.append(f"{driver.place.name}: {error.message}")
             except BaseException as error:  # noqa: BLE001 - told by the main thread below
                 errors.append(error)
                 stop.set()

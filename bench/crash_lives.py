@@ -23,6 +23,7 @@ from alprd.demo.home import DEPUTY
 from bench.crash_clip import FPS, write_clip
 from bench.crash_score import Lived
 from bench.crash_world import (
+    START_S,
     BenchError,
     CarPlace,
     Central,
@@ -163,7 +164,7 @@ class Driver:
         self.place.dock(True)
         life = self._life = Life(self.place)
         try:
-            wait_for("the daemon has begun", self.place.page_file.exists, 90, life.alive)
+            wait_for("the daemon has begun", self.place.page_file.exists, START_S, life.alive)
             wait_for("the car is empty", self._empty, DOCK_S, life.alive, 0.5)
             code = life.stop()
             if code != 0:
