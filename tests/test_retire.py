@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -345,13 +344,11 @@ def test_the_running_daemon_kills_itself_by_order(central: Central, tmp_path: Pa
     # What the car had was brought home first: reads, the session that the cut left, the trail.
     ledger = [s for s in central.run("status")["ledger"] if s["session"] == car.row.id]
     assert [(s["received"], s["reconciled"]) for s in ledger] == [(len(ids), True)]
-    started = time.monotonic()
     again = subprocess.run(
         program("alprd.cli", "run", "--config", str(config)),
         capture_output=True, text=True, check=False, timeout=120, env=child_environment(),
     )  # fmt: skip
     assert again.returncode == 6 and "keys and data are destroyed" in again.stderr
-    assert time.monotonic() - started < 120
 
 
 def test_the_marker_tells_no_secret(central: Central, tmp_path: Path) -> None:
