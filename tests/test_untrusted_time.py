@@ -10,7 +10,7 @@ import pytest
 from factories import jpeg, read, session_row
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from alprd.clock import ACQUIRE, CONFIRM_JUMP, SECOND, DisciplinedClock, to_ns
 from alprd.crypto import generate_key, seal_read
@@ -234,6 +234,11 @@ def test_a_lost_mark_gets_a_floor_from_the_permit(car: Car) -> None:
     assert bounds is not None and timedelta(0) <= TRUE_START + HOUR - bounds[0] < HOUR / 1000
 
 
+errors = st.sampled_from(
+    [timedelta(0), -30 * DAY, 30 * DAY, -400 * DAY, 500 * DAY, *(w - TRUE_START for w in WRONG)]
+)
+
+
 class AnyClock(RuleBasedStateMachine):
     """Any order of driving, garages, sleeps, power cuts, clock resets and docks.
 
@@ -287,28 +292,20 @@ class AnyClock(RuleBasedStateMachine):
                 self.car.drive(CONFIRM_JUMP[0] + 2 if minutes > 300 else ACQUIRE[0] + 1)
             self.purge()
 
-    @rule(hours=st.integers(1, 24 * 70), saved=st.booleans())
-    def cut(self, hours: int, saved: bool) -> None:
+    @rule(hours=st.integers(1, 24 * 70), saved=st.booleans(), error=errors, collects=st.booleans())
+    def cut(self, hours: int, saved: bool, error: timedelta, collects: bool) -> None:
         if not saved:
             self.car.run(timedelta(seconds=59))  # the mark was kept a minute ago
+        self.car.system_error = error
         self.car.power_off(hours * HOUR)
+        if collects:
+            self.collect()
 
     @rule(hours=st.integers(1, 200))
     def suspend(self, hours: int) -> None:
         self.car.sleep(hours * HOUR)
 
-    @rule(
-        error=st.sampled_from(
-            [
-                timedelta(0),
-                -30 * DAY,
-                30 * DAY,
-                -400 * DAY,
-                500 * DAY,
-                *(w - TRUE_START for w in WRONG),
-            ]
-        )
-    )
+    @rule(error=errors)
     def set_clock(self, error: timedelta) -> None:
         self.car.system_error = error
 
@@ -321,7 +318,6 @@ class AnyClock(RuleBasedStateMachine):
     def session(self) -> None:
         self.car.clock.begin_session()
 
-    @precondition(lambda self: len(self.taken) < 40)
     @rule()
     def collect(self) -> None:
         car = self.car
