@@ -342,7 +342,7 @@ class Policy(Closed):
     """Whether cars may collect while nobody is signed on (default off; R-460.4-a, T-25)."""
     custodian: str = ""
     """Id of the person in the roster under whom a car then collects."""
-    custodians: dict[Name, str] = {}
+    custodians: dict[Name, str] = Field(default_factory=dict)
     """The same for single cars, by the vehicle's name."""
     unattended_purpose: str = ""
     """Official purpose of such a session: a code of ``alprd.roster.PURPOSES``."""

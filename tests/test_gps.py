@@ -20,7 +20,8 @@ from nmea_lines import LAT, NOON, drive, gga, rmc, sentence, wait_for
 from alprd import nmea
 from alprd.clock import SECOND, DisciplinedClock, PositionTrack
 from alprd.errors import ConfigError, GpsError
-from alprd.gps import GpsConfig, GpsReceiver, replay
+from alprd.gps import GpsConfig, GpsReceiver
+from alprd.nmealog import replay
 
 
 @given(st.integers(1, 40), st.integers(1, 255), st.sampled_from(["rmc", "gga"]))

@@ -57,7 +57,7 @@ def _count(tx: Connection, table: Any) -> int:
 
 
 def _vehicles(tx: Connection) -> list[dict[str, Any]]:
-    wiped = {row.enrolment: row.kind for row in tx.execute(select(db.wipes))}
+    wiped: dict[str, str] = {row.enrolment: row.kind for row in tx.execute(select(db.wipes))}
     dying = set(tx.scalars(select(db.kill_orders.c.enrolment)))
 
     def state(row: Any) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from alprd.errors import GpsError
-from alprd.gps import replay
+from alprd.nmealog import replay
 
 _DATED: Final = {"RMC": (1, 9), "GGA": (1, None), "GLL": (5, None)}
 """Sentence → fields of time of day and of date."""
