@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -229,6 +230,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--samples", type=Path, help="write every sample there, as JSON lines")
     asked = parser.parse_args(argv)
     console = Console(stderr=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end what was started, too
     try:
         result = soak(asked.minutes, console, asked.samples)
     except BenchError as error:
