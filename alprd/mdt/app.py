@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import anyio.to_thread
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -61,6 +62,7 @@ __all__ = ["MdtContext", "ServerHandle", "create_app", "serve_in_thread"]
 
 _HERE: Final = Path(__file__).parent
 _SWEEP_S: Final = 5.0
+_THREADS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def create_app(context: MdtContext) -> Starlette:
                 await asyncio.sleep(_SWEEP_S)
 
         app.state.stopping = threading.Event()
+        # One screen asks little; threads come and go no further than this.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         task = asyncio.create_task(sweep())
         yield
         task.cancel()

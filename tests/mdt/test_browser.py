@@ -213,6 +213,20 @@ def test_a_car_that_does_not_collect_says_so(page: Page, served: Car) -> None:
     expect(page.locator('[data-chip="front"]')).to_have_attribute("data-light", "stop")
 
 
+def test_trouble_with_the_car_itself_is_said(page: Page, served: Car) -> None:
+    sign_on(page)
+    alarms = page.locator("#alarms")
+    expect(alarms).to_be_hidden()
+    camera = CameraState("front", False, None, "front: no picture for 12 s; retrying")
+    served.status = replace(
+        served.status, alarms=("disk nearly full",), post=True, cameras=(camera,)
+    )
+    expect(alarms).to_contain_text("disk nearly full · This car has collected at one place")
+    expect(page.locator('[data-chip="front"]')).to_have_attribute("title", camera.text)
+    served.status = replace(served.status, alarms=(), post=False)
+    expect(alarms).to_be_hidden()
+
+
 def test_two_tabs_agree(page: Page, served: Car) -> None:
     sign_on(page)
     tab = page.context.new_page()

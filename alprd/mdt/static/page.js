@@ -60,11 +60,26 @@ function chip(name, light, value) {
   return box;
 }
 
+function cameraChip(one) {
+  const box = chip(one.name, one.light, one.age_s === null ? "no picture" : `${one.age_s.toFixed(1)} s`);
+  if (one.text) box.title = one.text;
+  return box;
+}
+
+function showTroubles(car) {
+  const words = [...car.alarms];
+  if (car.post) words.push("This car has collected at one place for hours: have it declared a stationary post.");
+  byId("alarms").hidden = !words.length;
+  const said = words.join(" · ");
+  // Set only when it changes: a screen reader would say it every second.
+  if (byId("alarms").textContent !== said) byId("alarms").textContent = said;
+}
+
 function showStatus(car) {
+  showTroubles(car);
   const old = car.lists.light === "stop" ? (car.lists.each.length ? "too old" : "none") : `${Math.round(car.lists.oldest_h)} h old`;
   byId("chips").replaceChildren(
-    ...car.cameras.map((one) =>
-      chip(one.name, one.light, one.age_s === null ? "no picture" : `${one.age_s.toFixed(1)} s`)),
+    ...car.cameras.map(cameraChip),
     chip("GPS", car.gps.light, car.gps.light === "ok" ? "fix" : "no fix"),
     chip("Clock", car.clock.light, car.clock.light === "ok" ? "trusted" : "untrusted"),
     chip("Lists", car.lists.light, old),
