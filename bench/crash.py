@@ -82,7 +82,11 @@ def run(
             try:
                 world.prime(driver.place)
                 # One car's trouble is told and counted, and throws away nothing of the others.
-                for part in (lambda: driver.run(step, stop), driver.dock):
+                parts: tuple[Callable[[], object], ...] = (
+                    lambda: driver.run(step, stop),
+                    driver.dock,
+                )
+                for part in parts:
                     try:
                         part()
                     except BenchError as error:
