@@ -104,6 +104,8 @@ def main() -> None:
     line = socket.socket(fileno=int(sys.argv[2]))
     memory = mmap.mmap(int(sys.argv[3]), SLOTS * SLOT_BYTES)
     config = CameraConfig.load(json.loads(line.recv(65536)))
+    if config.kind == "device":
+        import alprd.v4l  # noqa: F401 - OpenCV is read in now, not in the time for opening
     read_live(config, DaemonLine(line, memory))
 
 

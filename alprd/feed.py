@@ -37,8 +37,10 @@ from alprd.sources import CameraConfig
 SLOTS: Final = 2
 SLOT_BYTES: Final = 3 * 4096 * 3072
 """Room for the largest picture; memory is used only as far as it is written to."""
-START_S: Final = 20.0
-"""How long a process may take until its first word; half a second of one core is needed."""
+START_S: Final = 120.0
+"""How long a process may take until its first word, which is sent before the camera is touched:
+what takes time until then is reading the program in, half a second of one core where this was
+measured, many times that on a slow computer with a cold disk."""
 _PACKET: Final = 65536
 
 
