@@ -180,6 +180,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--longest", type=float, default=20.0, help="seconds from sign-on to cut")
     parser.add_argument("--minutes", type=float, help="begin no further life after so long")
+    parser.add_argument(
+        "--forgetful",
+        action="store_true",
+        help="a car whose database never flushes, to see that losses are counted",
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args(argv)
     if (reason := missing()) != "":
@@ -191,11 +196,19 @@ def main(argv: list[str]) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
         try:
             with console.status("the guest's disks are made"):
-                camera, copies = clip_camera(folder, CLIP_S, given.seed)
+                camera, copies, sections = clip_camera(folder, CLIP_S, given.seed)
                 listing = folder / "ids.py"
                 listing.write_text(LISTING)
                 copies["/usr/lib/guest-ids.py"] = listing
-                car = GuestCar(folder, stack, cameras=(camera,), copies=copies, seed=given.seed)
+                car = GuestCar(
+                    folder,
+                    stack,
+                    cameras=(camera,),
+                    copies=copies,
+                    sections=sections,
+                    seed=given.seed,
+                    forgetful=given.forgetful,
+                )
             run = Run(car, cuts=given.cuts, seed=given.seed, longest=given.longest)
             deadline = None if given.minutes is None else time.monotonic() + 60 * given.minutes
             with Progress(console=console) as progress:

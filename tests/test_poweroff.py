@@ -7,8 +7,15 @@ import struct
 import time
 from pathlib import Path
 
+import av
 import pytest
 
+from alprd.detect import Detector
+from alprd.frames import Frame
+from alprd.ocr import PlateReader
+from alprd.profiles import ROAD
+from alprd.reader import RoadReader
+from bench.guest import tiny
 from bench.guest.disk import GROUP, VolatileDisk
 from bench.guest.image import _closure, _write_initrd
 from bench.poweroff import told
@@ -125,3 +132,28 @@ def test_the_initial_disk_is_a_cpio_archive(tmp_path: Path) -> None:
             assert data[at : at + fields[6]] == b"12345"
         at += -(-fields[6] // 4) * 4
     assert names[-1] == "TRAILER!!!" and "init" in names and "modules/x.ko" in names
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_every_plate_of_the_guests_clip_is_read(tmp_path: Path, every: int) -> None:
+    """Also where an emulated guest follows half of the pictures only."""
+    seconds = 14
+    tiny.write_all(tmp_path, seconds, 3)
+    detector = Detector(
+        tmp_path / "detector.onnx",
+        input_size=ROAD.input_size,
+        threshold=ROAD.mask_threshold,
+        max_upscale=ROAD.max_upscale,
+    )
+    ocr = PlateReader(tmp_path / "ocr.onnx", tmp_path / "ocr.yaml")
+    reader = RoadReader("front", detector, ocr, ROAD)
+    events = []
+    with av.open(str(tmp_path / "clip.mp4")) as clip:
+        for index, picture in enumerate(clip.decode(video=0)):
+            if index % every == 0:
+                image = picture.to_ndarray(format="bgr24")
+                at = round(index / tiny.RATE * 1e9)
+                events += reader.process(Frame("front", image, at, index))
+    events += reader.flush()
+    texts = {event.reading.text for event in events if event.reading}
+    assert len(texts) == seconds * tiny.RATE // (tiny.SHOWN + tiny.BARE)

@@ -15,27 +15,20 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import av
-
 from alprd.demo.gpsfeed import GpsFeed
 from alprd.demo.home import DEPUTY
 from alprd.demo.score import load_truth
-from bench.crash_clip import FPS, SIZE, pictures
 from bench.crash_world import Central, QuickPage, wait_for
-from bench.guest import agent
+from bench.guest import agent, tiny
 from bench.guest.disk import VolatileDisk
 from bench.guest.image import ROOT, GuestError, base, make_disk, root_disk
-from bench.guest.machine import Machine, accelerated, patience
+from bench.guest.machine import Machine, patience
 
 DRIVE: Final = ROOT / "fixtures" / "drive"
 NAME: Final = "guest-1"
 STATE_MB: Final = 1024
 BOOT_S: Final = 120.0
 PAGE_S: Final = 90.0
-SLOW_RATE: Final = 2
-"""Frames a second of the cheap clip in an emulated guest, where each picture ..."""
-SLOW_HOLD: Final = 5
-"""... stands for so many frames."""
 V4L2: Final = "/dev/alprd-camera-platform-vivid_0"
 """Name that the udev rules give to the picture node of the kernel's virtual camera."""
 
@@ -109,6 +102,8 @@ Address=10.0.3.15/24
 LinkLocalAddressing=no
 """,
 }
+FORGETFUL: Final = ("database.py", '"synchronous=FULL"', '"synchronous=OFF"')
+"""Turns the installed car into one that tells reads as committed which no disk holds."""
 CONFIG: Final = """\
 state_dir = "/var/lib/alprd"
 @CAMERAS@
@@ -137,25 +132,15 @@ def drive_camera() -> tuple[Camera, dict[str, Path]]:
     return Camera(camera.id, f"file:{place}", camera.fps), {place: DRIVE / camera.file}
 
 
-def clip_camera(folder: Path, seconds: float, seed: int) -> tuple[Camera, dict[str, Path]]:
-    """A cheap clip with plates nearly always in view, for benches that need many reads.
+def clip_camera(folder: Path, seconds: float, seed: int) -> tuple[Camera, dict[str, Path], str]:
+    """A camera with a plate nearly always in view, for what needs many reads, not true ones.
 
-    In an emulated guest it plays slower: reading a picture takes seconds there.
+    Returns:
+        The camera; the files that the guest needs; sections of the configuration that put the
+        tiny models in the place of the shipped ones (:mod:`bench.guest.tiny`).
     """
-    made = folder / "clip.mp4"
-    hold = 1 if accelerated() else SLOW_HOLD
-    rate = FPS if hold == 1 else SLOW_RATE
-    with av.open(str(made), "w") as out:
-        video = out.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
-        video.width, video.height, video.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
-        for index, picture in enumerate(pictures(seconds * rate / hold / FPS, seed)):
-            for again in range(hold):
-                frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
-                frame.pts = index * hold + again
-                out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-    place = "/usr/share/alprd-drive/clip.mp4"
-    return Camera("front", f"file:{place}", rate), {place: made}
+    copies, sections = tiny.write_all(folder / "tiny", seconds, seed)
+    return Camera("front", f"file:{tiny.FOLDER}/clip.mp4", tiny.RATE), copies, sections
 
 
 class GuestCar:
@@ -164,6 +149,9 @@ class GuestCar:
     Args:
         folder: an empty folder for everything.
         cameras: of the configuration; ``copies`` are the files that they play.
+        sections: more of the configuration.
+        forgetful: the installed car's databases never flush (``PRAGMA synchronous = OFF``): a
+            car that loses reads, to see that the loss is counted.
         stack: ends what was started.
         seed: decides what each cut does to unflushed writes.
 
@@ -178,7 +166,9 @@ class GuestCar:
         *,
         cameras: tuple[Camera, ...],
         copies: dict[str, Path],
+        sections: str = "",
         seed: int = 1,
+        forgetful: bool = False,
     ) -> None:
         self.folder = folder
         self.central = Central(folder / "central", stack)
@@ -186,7 +176,7 @@ class GuestCar:
         self.central.enrol(NAME, 1, state)
         self.central.publish()
         port = urlsplit(self.central.car_url).port or 443
-        sections = "\n".join(
+        eyes = "\n".join(
             f'[[camera]]\nname = "{camera.name}"\nsource = "{camera.source}"\nfps = {camera.fps}'
             for camera in cameras
         )
@@ -194,10 +184,15 @@ class GuestCar:
         files = dict(FILES)
         for mark, value in values.items():
             files = {path: text.replace(mark, f"{value:.0f}") for path, text in files.items()}
-        files["/etc/alprd/alprd.toml"] = CONFIG.replace("@CAMERAS@", sections)
+        files["/etc/alprd/alprd.toml"] = CONFIG.replace("@CAMERAS@", eyes) + sections
         self._root = folder / "root.img"
         agent_file = Path(agent.__file__)
-        user = root_disk(self._root, files, copies | {"/usr/lib/guest-agent.py": agent_file})
+        user = root_disk(
+            self._root,
+            files,
+            copies | {"/usr/lib/guest-agent.py": agent_file},
+            (FORGETFUL,) if forgetful else (),
+        )
         for path in (state, *state.rglob("*")):
             os.chown(path, user, user)
         medium = folder / "state.img"

@@ -209,13 +209,19 @@ def _write_initrd(place: Path, busybox: Path, modules: Sequence[Path]) -> None:
             file.write(head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4))
 
 
-def root_disk(place: Path, files: dict[str, str], copies: dict[str, Path]) -> int:
+def root_disk(
+    place: Path,
+    files: dict[str, str],
+    copies: dict[str, Path],
+    changes: Sequence[tuple[str, str, str]] = (),
+) -> int:
     """Make the root disk of one run: the base, the car installed into it, and the given files.
 
     Args:
         place: the raw image to make; its folder holds the tree while it is made.
         files: path in the guest → text.
         copies: path in the guest → file of the host.
+        changes: a module of the installed package, what stands there once, and what replaces it.
 
     Returns:
         The number of the user ``alprd`` in the guest.
@@ -235,6 +241,12 @@ def root_disk(place: Path, files: dict[str, str], copies: dict[str, Path]) -> in
             target = tree / path.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        for module, old, new in changes:
+            (installed,) = (tree / "opt" / "alprd").rglob(f"site-packages/alprd/{module}")
+            text = installed.read_text(encoding="utf-8")
+            if text.count(old) != 1:
+                raise GuestError(f"{old!r} does not stand once in {module}")
+            installed.write_text(text.replace(old, new), encoding="utf-8")
         (tree / "etc" / "hostname").write_text("car\n")
         (tree / "etc" / "machine-id").write_text("")
         call("systemd-sysusers", f"--root={tree}")

@@ -50,8 +50,10 @@ def test_the_unit_starts_collects_is_cut_off_and_starts_again(
     tmp_path: Path, stack: ExitStack
 ) -> None:
     """R-460.5-2: committed reads survive a power cut; R-460.5.1-a: its session ends truthfully."""
-    camera, copies = guest.clip_camera(tmp_path, 600, 3)
-    car = guest.GuestCar(tmp_path / "guest", stack, cameras=(camera,), copies=copies)
+    camera, copies, sections = guest.clip_camera(tmp_path, 600, 3)
+    car = guest.GuestCar(
+        tmp_path / "guest", stack, cameras=(camera,), copies=copies, sections=sections
+    )
     machine = car.boot()
     page = car.page()
     car.sign_on(page)
