@@ -99,6 +99,8 @@ class GpsStatus:
     """Who sent the last position: GP, GN, GL, GA…; "" before the first."""
     rollover: bool = False
     """The receiver's last date lay a multiple of 1024 weeks back; its firmware is out of date."""
+    dropped: int = 0
+    """Fixes out of reach of the last one believed that no others confirmed."""
 
 
 class GpsReceiver:
@@ -180,6 +182,7 @@ class GpsReceiver:
                 baud=self._baud if self.config.source.startswith("/") else None,
                 talker=self._talker,
                 rollover=self._rollover,
+                dropped=self._track.dropped,
             )
 
     def feed(self, data: bytes, mono_ns: int) -> None:

@@ -11,10 +11,18 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from alprd.instants import SECOND, suspended_ns
 from alprd.records import Position
+
+FASTEST: Final = 100.0
+"""Metres a second: no patrol car drives faster."""
+LATE_S: Final = 0.5
+"""By so much the time between two fixes may be measured short: sentences wait for the wire."""
+CONFIRM_JUMP: Final = (3, 2 * SECOND)
+"""Fixes that agree, and the span they must cover, before a place out of reach is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,25 @@ class _Fix:
     lon: float
     accuracy_m: float
     slept_ns: int
+    jumped: bool = False
+    """Nobody can have driven here from the fix before: one of the two places is false, or the car
+    was carried (towed, a ferry, a tunnel)."""
+
+    def metres(self, other: _Fix) -> float:
+        """Distance on the mean sphere."""
+        here, there = math.radians(self.lat), math.radians(other.lat)
+        turn = math.radians(other.lon - self.lon)
+        half = (
+            math.sin((there - here) / 2) ** 2
+            + math.cos(here) * math.cos(there) * math.sin(turn / 2) ** 2
+        )
+        return 2 * 6_371_009.0 * math.asin(math.sqrt(min(1.0, half)))
+
+    def reaches(self, later: _Fix) -> bool:
+        """Whether a car can have driven from here to a later fix, as exact as both are."""
+        ran = later.mono_ns - self.mono_ns + max(0, later.slept_ns - self.slept_ns)
+        way = FASTEST * (ran / SECOND + LATE_S)
+        return self.metres(later) <= way + self.accuracy_m + later.accuracy_m
 
 
 class PositionTrack:
@@ -35,6 +62,12 @@ class PositionTrack:
     fix, its accuracy widened by the way that may have been driven since. Else None: a position is
     never invented (R-460.4.1-a2). Nor is one told over a sleep of the machine, in which the
     monotonic clock stands still and the car may have been towed away.
+
+    A fix out of reach of the last one believed (:data:`FASTEST`; multipath, a spoofed receiver)
+    is doubted, and there is no position from the last believed one on. If the next fix is within
+    reach again, what was doubted is dropped and the track goes on at once. If instead
+    :data:`CONFIRM_JUMP` doubted ones agree with each other, the car is there; the way between is
+    never told. Silence widens the reach, so that a car out of a garage is believed at once.
 
     Args:
         max_gap_s: longest time between fixes that are joined.
@@ -56,6 +89,8 @@ class PositionTrack:
         self._max_gap = int(max_gap_s * SECOND)
         self._hold = int(hold_s * SECOND)
         self._fixes: deque[_Fix] = deque(maxlen=1200)
+        self._doubted: deque[_Fix] = deque(maxlen=64)
+        self._dropped = 0
         self._lock = threading.Lock()
 
     def add(self, mono_ns: int, lat: float, lon: float, accuracy_m: float) -> None:
@@ -67,19 +102,47 @@ class PositionTrack:
         if not (abs(lat) <= 90 and abs(lon) <= 180 and 0 <= accuracy_m < math.inf):
             raise ValueError("fix is not a place on Earth")  # never the numbers: they go to logs
         with self._lock:
-            if not self._fixes or mono_ns > self._fixes[-1].mono_ns:
-                self._fixes.append(_Fix(mono_ns, lat, lon, accuracy_m, self._suspended_ns()))
+            fix = _Fix(mono_ns, lat, lon, accuracy_m, self._suspended_ns())
+            newest = self._doubted or self._fixes
+            if newest and mono_ns <= newest[-1].mono_ns:
+                return
+            if not self._fixes or self._fixes[-1].reaches(fix):
+                self._dropped += len(self._doubted)
+                self._doubted.clear()
+                self._fixes.append(fix)
+            else:
+                self._doubt(fix)
+
+    def _doubt(self, fix: _Fix) -> None:
+        agreeing = [other for other in self._doubted if other.reaches(fix)]
+        self._dropped += len(self._doubted) - len(agreeing)
+        self._doubted = deque([*agreeing, fix], maxlen=self._doubted.maxlen)
+        count, span = CONFIRM_JUMP
+        first = self._doubted[0]
+        if len(self._doubted) >= count and fix.mono_ns - first.mono_ns >= span:
+            # From here on, not from the first: while it was in doubt there was no position.
+            self._fixes.append(replace(fix, jumped=True))
+            self._doubted.clear()
+
+    @property
+    def dropped(self) -> int:
+        """Fixes that were out of reach and never confirmed; their places are forgotten."""
+        with self._lock:
+            return self._dropped
 
     def at(self, mono_ns: int) -> Position | None:
-        """The position at an instant, or None when no fix is near enough."""
+        """The position at an instant, or None when no fix is near enough, or it is in doubt."""
         with self._lock:
             index = bisect.bisect_right(self._fixes, mono_ns, key=lambda f: f.mono_ns)
             if index == 0:
                 return None
             before = self._fixes[index - 1]
             after = self._fixes[index] if index < len(self._fixes) else None
-            earlier = self._fixes[index - 2] if index >= 2 else None
-        if after is not None:
+            earlier = self._fixes[index - 2] if index >= 2 and not before.jumped else None
+            broken = after.jumped if after is not None else bool(self._doubted)
+        if broken and mono_ns > before.mono_ns:
+            return None
+        if after is not None and not after.jumped:
             joined = after.mono_ns - before.mono_ns <= self._max_gap
             if joined and after.slept_ns - before.slept_ns <= SECOND:
                 return self._between(before, after, mono_ns)

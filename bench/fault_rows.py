@@ -39,7 +39,8 @@ class Row:
     """Reads committed from the fault until all was well again."""
     lost: int = 0
     untrue: int = 0
-    """Reads with a wrong instant, or with a wrong place once the receiver told the truth."""
+    """Reads with a wrong instant, or with a wrong place: before the receiver had told it for long
+    enough to be believed, or once it told the truth again."""
     wrong: list[str] = field(default_factory=list)
     note: str = ""
     since: float = 0.0

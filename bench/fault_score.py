@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from alprd.place import CONFIRM_JUMP
 from bench.crash_world import Told
 from bench.fault_rows import LIES, Row
 from bench.fault_world import FaultWorld
@@ -18,6 +19,8 @@ TRUE_PLACE: Final = 0.5
 LAT: Final = 46.82
 HELD_S: Final = 2.0
 """A position is held for so long after its fix."""
+CONFIRM_S: Final = CONFIRM_JUMP[1] / 1e9
+"""A place out of reach is believed only once it was told for so long; until then there is none."""
 
 
 def judge(world: FaultWorld, rows: Iterable[Row]) -> None:
@@ -54,13 +57,16 @@ def count(
             continue
         off = abs(datetime.fromisoformat(str(there["instant"])) - utc_of(line.last_frame_mono_ns))
         far = there["lat"] is not None and abs(there["lat"] - LAT) > TRUE_PLACE
-        lying = row.fault == LIES and seen <= row.until + HELD_S
+        lying = row.fault == LIES and row.since + CONFIRM_S <= seen <= row.until + HELD_S
         believed += far and lying
         if off > TRUE_TIME or (far and not lying):
             row.untrue += 1
     for row in order:
         if row.fault == LIES:
-            row.note = f"{believed} reads carry the place that the receiver told while it lied"
+            row.note = (
+                f"{believed} reads carry the place that the receiver told while it lied for longer "
+                f"than the {CONFIRM_S:g} s that confirm a new one"
+            )
 
 
 def utc_of(mono_ns: int) -> datetime:

@@ -84,6 +84,13 @@ def test_a_receiver_that_lies_is_believed_only_while_it_lies() -> None:
     assert second.untrue == 1
 
 
+def test_a_false_place_before_it_can_be_confirmed_is_untrue() -> None:
+    first, second = rows_of_two()
+    reads = {"a" * 32: commit(45, "a"), "b" * 32: commit(48, "b")}
+    count([first, second], reads, {"a" * 32: stored(45, 47.82), "b" * 32: stored(48, 47.82)}, ())
+    assert second.untrue == 1 and second.note.startswith("1 reads carry")
+
+
 @pytest.mark.parametrize(
     "row",
     [

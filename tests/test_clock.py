@@ -306,10 +306,11 @@ def test_purge_clock_follows_trusted_time_only() -> None:
 def test_position_between_fixes_is_interpolated() -> None:
     track = PositionTrack()
     track.add(10 * SECOND, 46.80, -95.80, 4.0)
-    track.add(11 * SECOND, 46.81, -95.82, 6.0)
+    track.add(11 * SECOND, 46.8004, -95.8002, 6.0)  # 47 m
     middle = track.at(10 * SECOND + SECOND // 2)
     assert middle is not None and middle.accuracy_m is not None
-    assert middle.lat == pytest.approx(46.805) and middle.lon == pytest.approx(-95.81)
+    assert middle.lat == pytest.approx(46.8002, abs=1e-9)
+    assert middle.lon == pytest.approx(-95.8001, abs=1e-9)
     assert 5.0 <= middle.accuracy_m < 5.1
     exact = track.at(10 * SECOND)
     assert exact is not None and exact.lat == 46.80 and exact.accuracy_m == pytest.approx(4.0)
@@ -320,7 +321,7 @@ def test_no_position_is_invented() -> None:
     track = PositionTrack()
     assert track.at(0) is None
     track.add(10 * SECOND, 46.8, -95.8, 4.0)
-    track.add(17 * SECOND, 46.9, -95.9, 4.0)  # a tunnel of 7 s
+    track.add(17 * SECOND, 46.802, -95.802, 4.0)  # a tunnel of 7 s
     assert track.at(9 * SECOND) is None
     assert track.at(13 * SECOND) is None
     assert track.at(19 * SECOND + 1) is None
@@ -338,8 +339,8 @@ def test_a_held_fix_grows_uncertain_with_the_way_driven() -> None:
 
 def test_the_date_line_is_crossed_the_short_way() -> None:
     track = PositionTrack()
-    track.add(0, 52.0, 179.9, 5.0)
-    track.add(SECOND, 52.0, -179.9, 5.0)
+    track.add(0, 52.0, 179.9998, 5.0)
+    track.add(SECOND, 52.0, -179.9998, 5.0)
     middle = track.at(SECOND // 2)
     assert middle is not None and abs(middle.lon) == pytest.approx(180.0)
 

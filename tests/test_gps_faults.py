@@ -136,6 +136,50 @@ def test_no_position_over_a_sleep_of_the_machine() -> None:
     assert not bench.clock.utc(before)[1]  # frames from before the sleep have no time any more
 
 
+@pytest.mark.policy("R-460.4.1-a2")
+def test_a_place_that_jumps_is_no_position_until_it_is_confirmed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over a pty, four epochs a second: one outlier, then a place 111 km away for good."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    track = PositionTrack()
+    receiver = GpsReceiver(GpsConfig(os.ttyname(slave)), DisciplinedClock(), track)
+    receiver.start()
+    sent = 0
+
+    def tell(lat: float) -> float | None:
+        """The place right after one more epoch."""
+        nonlocal sent
+        os.write(master, rmc(NOON + timedelta(seconds=sent / 4), lat, LON))
+        sent += 1
+        assert wait_for(lambda: receiver.status().sentences == sent)
+        place = track.at(time.monotonic_ns())
+        time.sleep(0.25)
+        return None if place is None else place.lat
+
+    try:
+        for _ in range(3):
+            assert tell(LAT) == pytest.approx(LAT, abs=1e-5)
+        assert tell(LAT + 1) is None
+        assert receiver.status().fix  # the receiver has one; it is not believed
+        assert tell(LAT) == pytest.approx(LAT, abs=1e-5)
+        assert receiver.status().dropped == 1
+        begun, place = time.monotonic(), tell(LAT + 1)
+        while place is None:
+            assert time.monotonic() - begun < 10
+            place = tell(LAT + 1)
+        assert time.monotonic() - begun >= 2.0
+        assert place == pytest.approx(LAT + 1, abs=1e-5)
+        assert receiver.status().dropped == 1
+        told = " ".join(caplog.messages)
+        assert not any(f"{lat:.2f}" in told for lat in (LAT, LAT + 1))
+    finally:
+        receiver.stop()
+        os.close(master)
+        os.close(slave)
+
+
 def test_interleaved_talkers_and_cut_lines_lose_only_what_was_cut() -> None:
     bench = Bench()
     for second in range(10):
