@@ -2,7 +2,10 @@
 
 A life is a boot of the guest (:mod:`bench.guest`), a sign-on, collecting for a random time with
 the dock's cable in or out by chance, and the power gone between two instructions. The state is on
-a drive that forgets by chance what was not flushed. A line a commit leaves the guest on a serial
+a drive that forgets by chance what was not flushed. Before its end a life is also *forked* some
+times: what the drive would hold if the power went at that instant is written as an image, its
+journal is replayed, and the car's database in it is asked. An emulated boot takes minutes, a fork
+none. A line a commit leaves the guest on a serial
 line and is written down outside: that is the witness. After each boot the witness is compared
 with the queue and central; at the end everything is synced to the real central and the three
 sides are compared as in the crash bench (:mod:`bench.crash_score`).
@@ -13,10 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +49,8 @@ print(*(name for (name,) in queue.execute("SELECT id FROM reads")))
 """Run in the guest beside the daemon: ids of the reads in the queue."""
 CLIP_S: Final = 900
 SYNC_S: Final = 120.0
+COMMIT_S: Final = 60.0
+"""How long the first commit after a sign-on may take."""
 
 
 def told(line: str) -> Told | None:
@@ -56,22 +62,46 @@ def told(line: str) -> Told | None:
         return None
 
 
+def queued(image: Path) -> set[str]:
+    """Ids of the reads in the queue on a drive whose power was cut.
+
+    Raises:
+        GuestError: its file system cannot be replayed, or the database is damaged.
+        sqlite3.Error: the database cannot be opened.
+    """
+    # 1: errors were corrected, the journal was replayed
+    call("e2fsck", "-y", "-E", "journal_only", image, good=(0, 1))
+    with tempfile.TemporaryDirectory(dir=image.parent) as folder:
+        for name in ("queue.db", "queue.db-wal"):
+            call("debugfs", "-R", f"dump /{name} {folder}/{name}", image)
+        with closing(sqlite3.connect(f"{folder}/queue.db")) as queue:
+            (sound,) = queue.execute("PRAGMA integrity_check").fetchone()
+            if sound != "ok":
+                raise GuestError(f"the database is damaged: {sound}")
+            return {name for (name,) in queue.execute("SELECT id FROM reads")}
+
+
 class Run:
     """One run of the bench.
 
     Args:
-        longest: seconds after a sign-on by which the power is cut at the latest, where the guest
-            is not emulated.
+        longest: seconds after the first commit of a life by which the power is cut at the latest.
+        forks: of the drive in a life, at random instants.
     """
 
-    def __init__(self, car: GuestCar, *, cuts: int, seed: int, longest: float) -> None:
+    def __init__(self, car: GuestCar, *, cuts: int, seed: int, longest: float, forks: int) -> None:
         self._car = car
         self._cuts = cuts
         self._chance = random.Random(seed)
-        self._longest = longest * patience()
+        self._longest = longest
+        self._forks = forks
         self._read = 0
         self.lives: list[Lived] = []
         self.lost_at_boot: set[str] = set()
+        self.lost_in_forks: set[str] = set()
+        self.forks = 0
+        self.fork_groups = 0
+        self.forks_broken: list[str] = []
         self.began = datetime.now(UTC)
 
     def lives_until(self, deadline: float | None, progress: Progress) -> None:
@@ -92,7 +122,16 @@ class Run:
         car.sign_on(page)
         page.close()
         machine.dock(plugged=docked)
-        car.wait(self._chance.uniform(0.02, 1.0) * self._longest)
+        before = len(car.witnessed())
+        end = time.monotonic() + COMMIT_S * patience()
+        while len(car.witnessed()) == before:
+            if time.monotonic() > end:
+                raise BenchError(f"no read was committed in {COMMIT_S * patience():.0f} s")
+            car.wait(0.2)
+        for _ in range(self._forks):
+            car.wait(self._chance.uniform(0.0, 1.0) * self._longest / self._forks)
+            self._fork()
+        car.wait(self._chance.uniform(0.0, 1.0) * self._longest)
         ended = car.cut() or began
         lines = tuple(found for line in self._new_lines() if (found := told(line)))
         self.lives.append(
@@ -119,6 +158,20 @@ class Run:
         here = set(self._car.running.run(IDS, seconds=60 * patience()).split())
         there = {name for (name,) in self._car.central.rows("SELECT id FROM arrivals")}
         self.lost_at_boot |= {t.id for life in self.lives for t in life.told} - here - there
+
+    def _fork(self) -> None:
+        """A cut of the drive alone; whatever was witnessed before it must be in it."""
+        witnessed = set(self._car.witnessed())
+        image = self._car.folder / "fork.img"
+        self.fork_groups += self._car.disk.fork(image)
+        self.forks += 1
+        try:
+            here = queued(image)
+        except (GuestError, sqlite3.Error) as error:
+            self.forks_broken.append(str(error))
+            return
+        there = {name for (name,) in self._car.central.rows("SELECT id FROM arrivals")}
+        self.lost_in_forks |= witnessed - here - there
 
     def finish(self) -> Score:
         """Dock for the last time, stop in order, and compare all sides.
@@ -160,6 +213,10 @@ def report(result: Score, run: Run, car: GuestCar, seconds: float) -> dict[str, 
     figures |= {key: told_all[key] for key in KEYS[1:]}
     return figures | {
         "lost_at_boot": len(run.lost_at_boot),
+        "forks": run.forks,
+        "lost_in_forks": len(run.lost_in_forks),
+        "forks_broken": len(run.forks_broken),
+        "blocks_lacking_in_forks": run.fork_groups,
         "unwitnessed": result.unwitnessed,
         "ledger_off": result.ledger_off,
         "audit_events": result.audit_events,
@@ -169,7 +226,7 @@ def report(result: Score, run: Run, car: GuestCar, seconds: float) -> dict[str, 
         "flushes": car.disk.flushes,
         "accelerated": accelerated(),
         "seconds": round(seconds, 1),
-        "faults": result.faults,
+        "faults": [*result.faults, *run.forks_broken],
     }
 
 
@@ -178,8 +235,17 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench poweroff", description=__doc__)
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--longest", type=float, default=20.0, help="seconds from sign-on to cut")
+    parser.add_argument(
+        "--longest", type=float, default=20.0, help="seconds from a life's first commit to its cut"
+    )
+    parser.add_argument("--forks", type=int, default=10, help="of the drive in each life")
     parser.add_argument("--minutes", type=float, help="begin no further life after so long")
+    parser.add_argument(
+        "--work",
+        default="/var/tmp",  # noqa: S108 - a fresh folder of mkdtemp's, on a disk
+        metavar="DIR",
+        help="where the disks are made, 5 GB for the time of the run (/dev/shm spares a slow disk)",
+    )
     parser.add_argument(
         "--forgetful",
         action="store_true",
@@ -193,7 +259,7 @@ def main(argv: list[str]) -> int:
     began = time.monotonic()
     console = Console(stderr=True)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=given.work)))
         try:
             with console.status("the guest's disks are made"):
                 camera, copies, sections = clip_camera(folder, CLIP_S, given.seed)
@@ -209,7 +275,9 @@ def main(argv: list[str]) -> int:
                     seed=given.seed,
                     forgetful=given.forgetful,
                 )
-            run = Run(car, cuts=given.cuts, seed=given.seed, longest=given.longest)
+            run = Run(
+                car, cuts=given.cuts, seed=given.seed, longest=given.longest, forks=given.forks
+            )
             deadline = None if given.minutes is None else time.monotonic() + 60 * given.minutes
             with Progress(console=console) as progress:
                 run.lives_until(deadline, progress)
@@ -222,5 +290,6 @@ def main(argv: list[str]) -> int:
     print(text)
     if given.json is not None:
         given.json.write_text(text + "\n")
-    good = result.held and not run.lost_at_boot and result.kills > 0 and result.committed > 0
+    lost = run.lost_at_boot or run.lost_in_forks or run.forks_broken
+    good = result.held and not lost and result.kills > 0 and result.committed > 0
     return 0 if good else 1

@@ -50,6 +50,7 @@ class VolatileDisk:
         self._size = os.fstat(self._file).st_size
         self._chance = random.Random(seed)
         self._volatile: dict[int, bytes] = {}  # number of a group → its newest contents
+        self._change = threading.Lock()
         self.flushes = 0
         self.forgotten = 0
         path.unlink(missing_ok=True)
@@ -82,6 +83,33 @@ class VolatileDisk:
             else:
                 lost += 1
         self.forgotten += lost
+        return lost
+
+    def fork(self, image: Path) -> int:
+        """What a cut at this instant would leave, as a drive of its own; this one goes on.
+
+        Args:
+            image: the raw image to write.
+
+        Returns:
+            How many groups it lacks.
+        """
+        lost = 0
+        with self._change, image.open("wb") as out:
+            out.truncate(self._size)
+            at = 0
+            while at < self._size:
+                try:
+                    start = os.lseek(self._file, at, os.SEEK_DATA)
+                except OSError:  # nothing but holes from here on
+                    break
+                at = os.lseek(self._file, start, os.SEEK_HOLE)
+                os.pwrite(out.fileno(), os.pread(self._file, at - start, start), start)
+            for number, data in self._volatile.items():
+                if self._chance.random() < 0.5:
+                    os.pwrite(out.fileno(), data, number * GROUP)
+                else:
+                    lost += 1
         return lost
 
     def close(self) -> None:
@@ -142,14 +170,17 @@ class VolatileDisk:
                 raise EOFError
             data, error = b"", 0
             if kind == _WRITE:
-                self._write(offset, _receive(line, length))
-                if flags & _FUA:
-                    self._flush(offset // GROUP, (offset + length + GROUP - 1) // GROUP)
+                written = _receive(line, length)
+                with self._change:
+                    self._write(offset, written)
+                    if flags & _FUA:
+                        self._flush(offset // GROUP, (offset + length + GROUP - 1) // GROUP)
             elif kind == _READ:
                 data = self._read(offset, length)
             elif kind == _FLUSH:
                 self.flushes += 1
-                self._flush(0, self._size // GROUP)
+                with self._change:
+                    self._flush(0, self._size // GROUP)
             elif kind == _DISCONNECT:
                 return
             else:

@@ -98,8 +98,8 @@ def cache() -> Path:
     return Path(given) if given else Path(home) / "alprd-guest"
 
 
-def call(*words: str | Path, folder: Path | None = None) -> str:
-    """Run a program of the host; its output.
+def call(*words: str | Path, folder: Path | None = None, good: Sequence[int] = (0,)) -> str:
+    """Run a program of the host, whose ``good`` exit codes mean success; its output.
 
     Raises:
         GuestError: it failed; with what it said.
@@ -107,7 +107,7 @@ def call(*words: str | Path, folder: Path | None = None) -> str:
     done = subprocess.run(
         [str(word) for word in words], cwd=folder, capture_output=True, text=True, check=False
     )
-    if done.returncode:
+    if done.returncode not in good:
         said = (done.stderr or done.stdout).strip()[-2000:]
         raise GuestError(f"{words[0]} failed with {done.returncode}: {said}")
     return done.stdout
