@@ -168,8 +168,9 @@ class FFmpegSource:
                         raise CameraError(f"sends pictures of {frame.width}x{frame.height}")
                     if frame.is_corrupt:
                         continue
-                    decoded = time.monotonic()
                     yield frame
+                    # Taken after the frame is: whoever plays a file waits for its moment.
+                    decoded = time.monotonic()
                 if time.monotonic() - decoded > self._patience_s:
                     raise CameraError(
                         "its pictures cannot be decoded (damaged, or larger than "
