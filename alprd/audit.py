@@ -64,6 +64,7 @@ class Event(StrEnum):
     QUARANTINE_DESTROYED = "queue.quarantine-destroyed"
     PURGE_FAILED = "reads.purge-failed"
     READS_LOST = "reads.lost"
+    READS_ROTTEN = "reads.rotten"
     DISK_LOW = "disk.low"
     DISK_ENOUGH = "disk.enough"
 

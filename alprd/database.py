@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 Now = Callable[[], tuple[datetime, bool]]
 """Disciplined UTC and whether it is trusted."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 RESCUE_AT_START_S: Final = 5.0
 """What can be saved from a damaged queue in this time is there before anything else happens."""
 _PRAGMAS: Final = (
@@ -163,10 +163,11 @@ class CarDatabase:
                 )
             if version == SCHEMA_VERSION:
                 return
-            if version == 1:
-                self._from_version_1()
-            else:
+            if version == 0:
                 self._create()
+            elif version == 1:
+                self._from_version_1()
+            self._create_reads("rotten")  # since version 3
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _from_version_1(self) -> None:
@@ -182,9 +183,9 @@ class CarDatabase:
         )
         self._connection.execute("DROP TABLE reads_1")
 
-    def _create_reads(self) -> None:
+    def _create_reads(self, table: str = "reads") -> None:
         # The envelope last: what stands behind it can only be reached through all its pages.
-        self._db.table("reads").create(
+        self._db.table(table).create(
             {
                 "seq": int,
                 "id": str,
@@ -197,9 +198,10 @@ class CarDatabase:
             pk="seq",
             not_null={"id", "session", "sha256", "destroy_by", "hit", "envelope"},
         )
-        self._db.table("reads").create_index(["id"], unique=True)
-        self._db.table("reads").create_index(["destroy_by"])
-        self._connection.execute("CREATE INDEX idx_reads_order ON reads (hit DESC, seq)")
+        self._db.table(table).create_index(["id"], unique=True)
+        self._db.table(table).create_index(["destroy_by"])
+        if table == "reads":
+            self._connection.execute("CREATE INDEX idx_reads_order ON reads (hit DESC, seq)")
 
     def _create(self) -> None:
         self._create_reads()

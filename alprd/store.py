@@ -9,7 +9,8 @@ destroy-by and ciphertext, never plate text, place or instant.
 Tables (made through sqlite-utils)::
 
     reads     seq INTEGER PK, id, session, sha256, destroy_by, hit, envelope BLOB
-    ledger    session PK, committed, receipted, expired, lost (by damage of the file)
+    rotten    as reads: whose envelope no longer has its sha256 (alprd.rotten)
+    ledger    session PK, committed, receipted, expired, lost (by damage of the file or of a read)
     sessions  id PK, row JSON, open, sent
     audit     seq PK, event JSON, sent
     meta      key PK, value
@@ -28,6 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from alprd import rotten
 from alprd.alarms import AlarmBook
 from alprd.audit import DAEMON, Actor, Event
 from alprd.carve import PAGE
@@ -70,7 +72,8 @@ class LedgerTotals:
     receipted: int
     expired: int
     lost: int = 0
-    """Reads that damage of the database took; 0 unless ``queue.salvaged`` in the trail says so."""
+    """Reads that damage took; 0 unless ``queue.salvaged`` or ``reads.rotten`` in the trail says
+    so."""
 
     @property
     def left(self) -> int:
@@ -87,6 +90,7 @@ class Store(CarDatabase):
         self._late: deque[tuple[SessionRow, Actor]] = deque()
         self._leases: dict[str, float] = {}
         super().__init__(path, now=now, device=device, alarms=alarms)
+        rotten.tell(self, self.alarms)
 
     # --- reads ------------------------------------------------------------------------------
 
@@ -134,7 +138,8 @@ class Store(CarDatabase):
         """Lease reads for sending, hits first, then oldest; a lease that runs out is free again.
 
         Leases are by the monotonic clock and in memory: a restart frees them all, and a full
-        disk does not keep the car from being emptied.
+        disk does not keep the car from being emptied. A read that rotted on the disk is not
+        given out but set aside; the rest goes on.
         """
         now = time.monotonic()
         taken: list[QueuedRead] = []
@@ -146,16 +151,36 @@ class Store(CarDatabase):
                 for row in self._rows("SELECT seq, id FROM reads ORDER BY hit DESC, seq")
                 if row[1] not in self._leases
             ]
-            for seq, _ in free[:limit]:
+            for seq, _ in free:
+                if len(taken) == limit:
+                    break
                 (row,) = self._rows(
-                    "SELECT id, session, envelope, sha256 FROM reads WHERE seq = ?", (seq,)
+                    # The cast: rot may also have turned the value's type.
+                    "SELECT id, session, CAST(envelope AS BLOB), sha256 FROM reads WHERE seq = ?",
+                    (seq,),
                 )
+                if rotten.is_rotten(row[2], row[3]):
+                    self._set_aside(seq, row[0], now + lease_s)
+                    continue
                 if taken and size + len(row[2]) > max_bytes:
                     break
                 size += len(row[2])
                 taken.append(QueuedRead(*row))
             self._leases |= {read.id: now + lease_s for read in taken}
         return taken
+
+    def _set_aside(self, seq: int, read: str, until: float) -> None:
+        """Out of the queue with a rotten read; where that cannot be written, it is passed over."""
+        try:
+            rotten.set_aside(self, seq)
+        except QueueReplacedError:
+            raise
+        except StoreError as error:
+            log.error("a rotten read cannot be set aside yet: %s", error.message)
+            self._leases[read] = until
+        else:
+            self._leases.pop(read, None)
+            rotten.tell(self, self.alarms)
 
     def release(self, ids: Sequence[str]) -> None:
         """Give leased reads back."""
@@ -218,14 +243,20 @@ class Store(CarDatabase):
                 (_stamp(purge_time),),
             ).fetchall()
             total: int = sum(count for _, count in rows)
-            if total:
+            gone = rotten.expire(tx, _stamp(purge_time))
+            if total or gone:
                 tx.execute("DELETE FROM reads WHERE destroy_by <= ?", (_stamp(purge_time),))
                 for session, count in rows:
                     self._count(session, "expired", count)
-                self.record(Event.READS_EXPIRED, detail={"count": total})
-        if total:
+                self.record(
+                    Event.READS_EXPIRED,
+                    detail={"count": total} | ({"rotten": gone} if gone else {}),
+                )
+        if gone:
+            rotten.tell(self, self.alarms)
+        if total or gone:
             self._wipe_log()
-        return total
+        return total + gone
 
     def purge(self, when: datetime | None) -> int:
         """Destroy what is past its life, in the queue, its log and beside it; how many reads.
@@ -279,14 +310,15 @@ class Store(CarDatabase):
         """
         with self._transaction() as tx:
             before = self._connection.total_changes
-            tx.executemany(
-                "UPDATE reads SET destroy_by = ? WHERE id = ?",
-                [(_stamp(end), read) for read, end in ends],
-            )
-            tx.execute(
-                "UPDATE reads SET destroy_by = ? WHERE destroy_by > ?",
-                (_stamp(latest), _stamp(latest)),
-            )
+            for table in ("reads", "rotten"):
+                tx.executemany(
+                    f"UPDATE {table} SET destroy_by = ? WHERE id = ?",  # noqa: S608 - own name
+                    [(_stamp(end), read) for read, end in ends],
+                )
+                tx.execute(
+                    f"UPDATE {table} SET destroy_by = ? WHERE destroy_by > ?",  # noqa: S608
+                    (_stamp(latest), _stamp(latest)),
+                )
             return self._connection.total_changes - before
 
     def _wipe_log(self) -> bool:

@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"wire", "selftest"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
     frozenset({"salvage", "disk"}),
-    frozenset({"rescue", "damage"}),
+    frozenset({"rescue", "damage", "rotten"}),
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
     ),

@@ -150,7 +150,12 @@ def check(store: Store, before: set[str]) -> None:
     """What must hold after any damage: the ledger adds up, and the queue works."""
     assert not store.rescue_step(30)
     totals = store.ledger()
-    assert totals.left == store.pending().reads == len(queued(store))
+    assert totals.left == store.pending().reads
+    there = len(queued(store))  # what rotted without harm to the tables shows only now
+    totals, rotted = store.ledger(), totals.left - there
+    assert totals.left == store.pending().reads == there
+    told = [event for event in store.audit_events() if event.event == Event.READS_ROTTEN]
+    assert len(told) >= rotted >= 0
     assert before <= queued(store)
     new = sealed(OPEN.id, big=False)
     store.commit_read(new, hit=False, session_row=OPEN)

@@ -180,6 +180,7 @@ def test_a_queue_of_version_1_is_taken_over_whole(tmp_path: Path) -> None:
         "INSERT INTO old SELECT seq, id, session, envelope, sha256, destroy_by, hit, 5.0 "
         "FROM reads",
         "DROP TABLE reads",
+        "DROP TABLE rotten",
         "ALTER TABLE old RENAME TO reads",
         "CREATE UNIQUE INDEX idx_reads_id ON reads (id)",
         "CREATE INDEX idx_reads_destroy_by ON reads (destroy_by)",
@@ -194,6 +195,123 @@ def test_a_queue_of_version_1_is_taken_over_whole(tmp_path: Path) -> None:
     assert (again.ledger().left, again.ledger().lost) == (2, 0)
     assert again.destroy_receipted(receipt(*((r.id, r.sha256) for r in taken))) == 2
     again.close()
+
+
+def test_a_queue_of_version_2_is_taken_over_whole(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.commit_read(sealed(), hit=False, session_row=session_row())
+    store.close()
+    connection = sqlite3.connect(tmp_path / "queue.db", isolation_level=None)
+    connection.execute("DROP TABLE rotten")
+    connection.execute("PRAGMA user_version=2")
+    connection.close()
+    again = open_store(tmp_path)
+    assert len(again.claim(9, 10**9, 0.0)) == 1
+    rot(tmp_path, again.claim(9, 10**9, 0.0)[0].id)
+    assert again.claim(9, 10**9, 0.0) == [] and again.ledger().lost == 1
+    again.close()
+
+
+def rot(folder: Path, *reads: str) -> None:
+    """One bit of each envelope turns on the disk."""
+    connection = sqlite3.connect(folder / "queue.db")
+    for read_id in reads:
+        (envelope,) = connection.execute(
+            "SELECT envelope FROM reads WHERE id = ?", (read_id,)
+        ).fetchone()
+        bent = bytearray(envelope)
+        bent[-40] ^= 1
+        connection.execute("UPDATE reads SET envelope = ? WHERE id = ?", (bytes(bent), read_id))
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.policy("R-460.5-2")
+def test_a_rotten_read_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """R-460.5-2: it can never be receipted, so it is told as lost and not sent for ever."""
+    store = open_store(tmp_path)
+    reads = [read() for _ in range(5)]
+    for value in reads:
+        store.commit_read(sealed(value), hit=False, session_row=session_row())
+    rot(tmp_path, reads[0].id, reads[1].id)
+    taken = store.claim(3, 10**9, 60)  # a whole batch, though the first two are rotten
+    assert [queued.id for queued in taken] == [value.id for value in reads[2:]]
+    totals = store.ledger()
+    assert (totals.committed, totals.lost, totals.left) == (5, 2, 3)
+    assert store.pending().reads == 3
+    events = [event for event in store.audit_events() if event.event == Event.READS_ROTTEN]
+    assert [event.subjects for event in events] == [(reads[0].id,), (reads[1].id,)]
+    assert [event.session for event in events] == [reads[0].session, reads[1].session]
+    assert [alarm.code for alarm in store.alarms.now()] == ["reads_rotten"]
+    assert store.alarms.now()[0].text.startswith("2 queued read(s)")
+    verify_chain(store.audit_events())
+    store.close()
+    again = open_store(tmp_path)  # still told after a restart, and not offered again
+    assert [alarm.code for alarm in again.alarms.now()] == ["reads_rotten"]
+    assert len(again.claim(9, 10**9, 0.0)) == 3 and again.ledger().lost == 2
+    again.close()
+
+
+@pytest.mark.policy("R-460.5-2b")
+def test_a_rotten_read_is_destroyed_at_its_destroy_by(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    value = read()
+    store.commit_read(sealed(value), hit=False, session_row=session_row())
+    piece = store.claim(1, 10**9, 0.0)[0].envelope[-30:].hex()
+    rot(tmp_path, value.id)
+    assert store.claim(9, 10**9, 0.0) == []
+    assert store.expire(value.destroy_by - timedelta(hours=1)) == 0
+    assert store.alarms.now()
+    assert store.expire(value.destroy_by) == 1
+    assert store.alarms.now() == ()
+    totals = store.ledger()
+    assert (totals.committed, totals.lost, totals.expired, totals.left) == (1, 1, 0, 0)
+    assert store.audit_events()[-1].detail == {"count": 0, "rotten": 1}
+    store.close()
+    kept = b"".join(file.read_bytes() for file in tmp_path.glob("queue.db*"))
+    assert bytes.fromhex(piece) not in kept
+
+
+def test_rot_that_turns_the_type_of_a_value_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    reads = [read(), read()]
+    for value in reads:
+        store.commit_read(sealed(value), hit=False, session_row=session_row())
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.execute("UPDATE reads SET envelope = CAST(x'41ff' AS TEXT) WHERE seq = 1")
+    connection.commit()
+    connection.close()
+    assert [queued.id for queued in store.claim(9, 10**9, 0.0)] == [reads[1].id]
+    assert store.ledger().lost == 1
+    store.close()
+
+
+@pytest.mark.policy("R-460.5-4")
+def test_the_life_of_a_rotten_read_is_cut_like_any_other(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    value = read()
+    store.commit_read(sealed(value), hit=False, session_row=session_row())
+    rot(tmp_path, value.id)
+    store.claim(9, 10**9, 0.0)
+    sooner = value.destroy_by - timedelta(days=9)
+    assert store.restamp([], sooner) == 1
+    assert store.expire(sooner) == 1
+    store.close()
+
+
+def test_where_nothing_can_be_written_a_rotten_read_is_passed_over(
+    store: Store, tmp_path: Path
+) -> None:
+    reads = [read(), read()]
+    for value in reads:
+        store.commit_read(sealed(value), hit=False, session_row=session_row())
+    rot(tmp_path, reads[0].id)
+    store._connection.execute("PRAGMA query_only=ON")
+    assert [queued.id for queued in store.claim(9, 10**9, 0.0)] == [reads[1].id]
+    assert store.ledger().lost == 0 and store.pending().reads == 2
+    store._connection.execute("PRAGMA query_only=OFF")
+    assert [queued.id for queued in store.claim(9, 10**9, 0.0)] == [reads[1].id]
+    assert store.ledger().lost == 1 and store.pending().reads == 1
 
 
 def test_a_newer_database_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -303,6 +304,29 @@ def test_one_read_that_central_cannot_take_does_not_hold_up_the_rest(
     dock.step()
     assert sorted(shelf.envelopes) == sorted(set(ids) - {ids[2]})
     assert dock.status().text.startswith("dock error, 1 to go: central refuses 1 reads")
+
+
+@pytest.mark.policy("R-460.5-2")
+def test_a_read_that_rotted_on_the_disk_is_not_sent(
+    car: Car, shelf: Shelf, small_batches: None
+) -> None:
+    """R-460.5-2: told to central in the trail instead; the next dock is clean."""
+    ids = car.commit(9)
+    connection = sqlite3.connect(car.store.path)
+    connection.execute("UPDATE reads SET envelope = zeroblob(4000) WHERE id = ?", (ids[2],))
+    connection.commit()
+    connection.close()
+    dock = car.dock()
+    dock.step()
+    assert sorted(shelf.envelopes) == sorted(set(ids) - {ids[2]})
+    totals = car.store.ledger()
+    assert (totals.receipted, totals.lost, totals.left) == (8, 1, 0)
+    dock.step()
+    assert (dock.status().state, dock.status().text) == ("done", "docked, all sent")
+    events = car.store.audit_events()
+    told = [event for event in events if event.event == Event.READS_ROTTEN]
+    assert [event.subjects for event in told] == [(ids[2],)]
+    assert car.store.pending().audit == 0  # central holds that event
 
 
 def test_a_central_that_refuses_every_batch_is_not_flooded(

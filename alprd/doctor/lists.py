@@ -176,7 +176,7 @@ def check_queue(car: Car, sheet: Sheet) -> None:
         return
     sheet.ok("database", "whole")
     counts = look(car.state)
-    left = counts["committed"] - counts["receipted"] - counts["expired"]
+    left = counts["committed"] - counts["receipted"] - counts["expired"] - counts["lost"]
     sheet.judge(
         "ledger",
         f"{counts['pending']} reads wait for central"
@@ -185,6 +185,7 @@ def check_queue(car: Car, sheet: Sheet) -> None:
         fail=left != counts["pending"],
         remedy="tell the Administration Supervisor: reads were lost or added outside of alprd",
         pending=counts["pending"],
+        lost=counts["lost"],
         oldest_destroy_by=oldest,
     )
     aside = sorted(path.name for path in car.state.glob("queue.damaged-*.db"))
