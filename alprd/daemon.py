@@ -104,6 +104,7 @@ class Daemon:
             agency=self.trust.agency,
             vehicle=self.trust.vehicle,
             receipt_key=self.trust.receipt_key,
+            bounds=self.mark.bounds,
         )
         self.targets: TargetSet | None = None
         if self.permits.permit is not None:  # a floor of time, should the mark have been lost

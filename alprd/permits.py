@@ -8,11 +8,13 @@ store, and verified again at every boot.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from pydantic import ValidationError
 
 from alprd.audit import Event
+from alprd.clock import Bounds
 from alprd.crypto import PublicKey, SignedDocument, verify_document
 from alprd.errors import RefusedError, SignatureError
 from alprd.store import Store
@@ -30,10 +32,21 @@ class PermitBook:
     Args:
         agency, vehicle: a permit for another is refused.
         receipt_key: central's signing key.
+        bounds: what certain time leaves room for (:meth:`alprd.mark.PurgeClock.bounds`); a clock
+            that was set back cannot stretch a permit beyond it.
     """
 
-    def __init__(self, store: Store, *, agency: str, vehicle: str, receipt_key: PublicKey) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        agency: str,
+        vehicle: str,
+        receipt_key: PublicKey,
+        bounds: Callable[[], Bounds | None] = lambda: None,
+    ) -> None:
         self._store = store
+        self._bounds = bounds
         self._agency = agency
         self._vehicle = vehicle
         self._key = receipt_key
@@ -72,7 +85,7 @@ class PermitBook:
         return permit
 
     def check(self, now: datetime) -> None:
-        """Refuse unless the permit is live at ``now``.
+        """Refuse unless the permit is live at ``now``, and can be by certain time.
 
         Raises:
             RefusedError: ``no_permit``, ``suspended`` or ``permit_lapsed``.
@@ -90,7 +103,9 @@ class PermitBook:
                 reason="suspended",
                 remedy="collection resumes when the order is lifted and the car has docked",
             )
-        if not permit.not_before <= now < permit.expires:
+        bounds = self._bounds()
+        surely_over = bounds is not None and bounds[0] >= permit.expires
+        if surely_over or not permit.not_before <= now < permit.expires:
             raise RefusedError(
                 "The permit to collect has lapsed.",
                 reason="permit_lapsed",

@@ -10,8 +10,10 @@ import pytest
 from factories import NOW
 
 from alprd.audit import Event
+from alprd.clock import SECOND, DisciplinedClock, to_ns
 from alprd.crypto import SignedDocument, generate_key, sign_document
 from alprd.errors import RefusedError, SignatureError
+from alprd.mark import PurgeClock, TimeMark
 from alprd.permits import PermitBook, check_policy
 from alprd.records import new_id
 from alprd.store import Store
@@ -56,6 +58,33 @@ def test_collection_needs_a_live_permit(store: Store) -> None:
         with pytest.raises(RefusedError) as caught:
             permits.check(at)
         assert caught.value.reason == "permit_lapsed"
+
+
+@pytest.mark.policy("R-13.824-6-6")
+def test_a_clock_set_back_cannot_stretch_a_permit(store: Store) -> None:
+    """R-13.824-6-6: the mark ran past the permit's end; what the clock says no longer counts."""
+    ran = 0
+    system = [NOW]
+    clock = DisciplinedClock(system_ns=lambda: to_ns(system[0]), monotonic_ns=lambda: ran)
+    mark = PurgeClock(clock, TimeMark().by_central(NOW), running_ns=lambda: ran)
+    permits = PermitBook(
+        store, agency="becker", vehicle="car-1", receipt_key=KEY.public_key(), bounds=mark.bounds
+    )
+    permits.renew(signed())
+    permits.check(NOW)
+    ran = 23 * 3600 * SECOND
+    permits.check(NOW)
+    ran = 24 * 3600 * SECOND + 10 * SECOND  # running time counts up to 100 ppm short: 8.6 s a day
+    with pytest.raises(RefusedError) as caught:
+        permits.check(NOW)
+    assert caught.value.reason == "permit_lapsed"
+    again = mark.central(NOW + timedelta(hours=25))
+    assert again.central == NOW + timedelta(hours=25)
+    with pytest.raises(RefusedError):
+        permits.check(NOW + timedelta(hours=1))
+    later = NOW + timedelta(hours=25)
+    permits.renew(signed(not_before=later, expires=later + timedelta(hours=24)))
+    permits.check(later)
 
 
 @pytest.mark.policy("R-13.824-6-6")
