@@ -13,8 +13,10 @@ from typing import Final
 
 from alprd.clock import ACQUIRE, EARLIEST, LATEST, SECOND, DisciplinedClock
 from alprd.doctor.car import Car, GpsHeard
+from alprd.doctor.mark import check_mark, kept
 from alprd.doctor.report import Sheet
 from alprd.gps import GpsConfig, GpsReceiver
+from alprd.mark import PurgeClock
 from alprd.place import PositionTrack
 
 ACCURACY_M: Final = 25.0
@@ -44,6 +46,9 @@ class _Ear(GpsReceiver):
 def listen(car: Car) -> GpsHeard:
     """Watch the receiver until it has told all, for ``car.seconds`` and what a clock needs more."""
     clock, track = DisciplinedClock(), PositionTrack()
+    mark = kept(car)
+    if mark is not None:
+        PurgeClock(clock, mark)  # binds the clock to certain time, as in the daemon
     section = car.config.gps
     receiver = _Ear(GpsConfig(section.source, baud=section.baud), clock, track)
     begun = time.monotonic()
@@ -200,6 +205,7 @@ def check_clock(car: Car, sheet: Sheet) -> None:
             utc=now.isoformat(timespec="seconds"),
         )
     _against_gps(car, sheet, setting)
+    check_mark(car, sheet)
     _battery_clock(car, sheet, now)
     zone = time.strftime("%Z")
     known = car.text("/etc/timezone") or _zone_link(car)

@@ -18,6 +18,7 @@ from alprd.crypto import write_secret
 from alprd.doctor.cameras import focal_px, plate_px, view
 from alprd.doctor.report import examine
 from alprd.doctor.table import CHECKS
+from alprd.mark import TimeMark
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
 
@@ -40,6 +41,37 @@ def test_without_a_fix_the_receiver_is_told_and_not_failed(car: Copy) -> None:
     rows = car.run("gps")
     assert rows["gps/sentences"].level == "ok"
     assert rows["gps/fix"].level == "warn" and "open" in rows["gps/fix"].remedy
+
+
+def keep(car: Copy, mark: TimeMark) -> None:
+    connection = sqlite3.connect(car.state / "queue.db")
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('time-mark', ?)", (mark.dump(),))
+    connection.commit()
+    connection.close()
+
+
+def test_a_car_long_without_trusted_time_is_told(car: Copy) -> None:
+    certain = datetime.now(UTC) - timedelta(days=8)
+    keep(car, TimeMark().by_central(certain).advanced(timedelta(days=6, hours=23)))
+    car.hears()
+    rows = car.run("clock")
+    assert rows["clock/mark"].level == rows["clock/known"].level == "ok"
+    assert rows["clock/disbelieved"].level == "ok"
+    keep(car, TimeMark().by_central(certain).advanced(timedelta(days=7, hours=1)))
+    row = car.run("clock")["clock/mark"]
+    assert row.level == "warn" and row.facts["overdue"] is True and "dock" in row.remedy
+
+
+def test_a_clock_and_a_receiver_before_certain_time_are_told(car: Copy) -> None:
+    """Certain time is ahead of both by a month: neither can be true."""
+    keep(car, TimeMark().by_central(datetime.now(UTC) + timedelta(days=30)))
+    car.hears()
+    rows = car.run("clock")
+    assert rows["clock/known"].level == rows["clock/disbelieved"].level == "warn"
+    assert rows["clock/known"].facts["known"] is False
+    found = rows["clock/disbelieved"].facts["disbelieved"]
+    assert isinstance(found, int) and found > 0
+    assert "battery" in rows["clock/known"].remedy and rows["clock/gps"].level == "warn"
 
 
 def test_away_from_the_dock_central_is_not_asked(car: Copy) -> None:
