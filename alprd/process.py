@@ -41,7 +41,10 @@ def lock_state(folder: Path) -> TextIO:
         StoreError: it is missing, or another daemon holds it.
     """
     try:
-        handle = (folder / "daemon.lock").open("w")
+        path = folder / "daemon.lock"
+        path.touch(mode=0o600, exist_ok=True)
+        path.chmod(0o600)  # one of an earlier version may be wider
+        handle = path.open("w")
     except OSError as error:
         raise StoreError(
             f"state folder {folder}: {error.strerror}", remedy="enrol the car: alprd enrol"

@@ -32,7 +32,7 @@ from alprd.wire import Database, EndReason, SessionRow
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S: Final = 10.0
+HEARTBEAT_S: Final = 2.0
 """A power cut closes a session at its last heartbeat, so at most this late (law: 60 s)."""
 SAME_PASS_S: Final = 30.0
 LONGEST_GAP_S: Final = 300.0

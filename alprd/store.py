@@ -119,7 +119,17 @@ class Store(CarDatabase):
                 ),
             )
             self._count(header.session, "committed", 1)
-            self._write_session(_coarse(session_row), is_open=True)
+            self._write_session(self._as_of_heartbeat(session_row), is_open=True)
+
+    def _as_of_heartbeat(self, row: SessionRow) -> SessionRow:
+        """A row whose end does not tell the instant of the read it is written with.
+
+        The log keeps old versions of a row for a while, one a read; each may say no more than
+        the heartbeat before the read. A power cut closes a session at that heartbeat.
+        """
+        kept = self._rows("SELECT row FROM sessions WHERE id = ? AND open = 1", (row.id,))
+        last = SessionRow.model_validate_json(kept[0][0]).ended if kept else row.started
+        return row.model_copy(update={"ended": last})
 
     def _count(self, session: str, column: str, by: int) -> None:
         self._connection.execute(
@@ -446,16 +456,6 @@ class Store(CarDatabase):
                 tx.execute("UPDATE audit SET sent = 0")
                 self.renumber_trail()
             self.set_meta("enrolment", enrolment)
-
-
-def _coarse(row: SessionRow) -> SessionRow:
-    """A row whose end does not tell the instant of the read it is written with.
-
-    The log keeps old versions of a row for a while, one a read; each may say no more than the
-    heartbeats between which the read came.
-    """
-    floored = row.ended.replace(second=row.ended.second // 10 * 10, microsecond=0)
-    return row.model_copy(update={"ended": max(row.started, floored)})
 
 
 def _stamp(instant: datetime) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from alprd.audit import FIRST, verify_chain
 from alprd.errors import AuditError
+from alprd.session import HEARTBEAT_S
 from alprd.wire import AuditEvent, SessionRow
 from bench.crash_world import Told
 
@@ -214,7 +215,9 @@ def _wrong_end(life: Lived, row: SessionRow) -> list[str]:
         wrong.append(f"{row.started} to {row.ended}, lived {life.began} to {life.ended}")
     if row.end_reason == "power_lost" and life.ended - row.ended > HEARTBEAT:
         wrong.append(f"ended {life.ended - row.ended} before the kill")
-    if life.last_commit is not None and row.ended < life.last_commit - SLACK:
+    # A cut session ends at its last heartbeat, so a read of the moment after lies behind its end.
+    beat = timedelta(seconds=HEARTBEAT_S + 1) if row.end_reason == "power_lost" else timedelta(0)
+    if life.last_commit is not None and row.ended < life.last_commit - beat - SLACK:
         wrong.append(f"ended {row.ended}, before its last read")
     return wrong
 

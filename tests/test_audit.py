@@ -340,7 +340,6 @@ def test_what_cannot_be_recorded_is_not_done(car: Car, broken: Callable[[Store],
     assert signons.live is None
     attempt(lambda: car.collecting.begin(ACTOR, "stolen_vehicles"))
     assert not car.sessions.is_open
-    car.collecting.forget()
     attempt(lambda: car.board.acknowledge(view.id, ACTOR))
     attempt(lambda: car.board.silence(view.id, ACTOR))
     attempt(lambda: car.board.picture(view.id, "plate", ACTOR))

@@ -47,6 +47,7 @@ def car(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(daemon_module, "harden", lambda: None)  # the limits of this process stay
         made = Daemon(load(config), config)
+        stack.callback(made._lock.close)
         stack.callback(made.store.close)
         made.targets = _targets(made.clock)
         made.sessions.open(DAEMON, purpose="stolen_vehicles", policy_version="460", databases=[])
