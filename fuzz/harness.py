@@ -114,7 +114,7 @@ def work(target: Target, seed: int, first: int, last: int, shared: Path) -> int:
     # For the machine's sake; what wants less than this in vain is seen by the bound below.
     room = _size_bytes() + target.MEMORY_MB * 2**20 + 2**31
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
-    begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begun = _peak_kb()
     bound = begun + target.MEMORY_MB * 1024
     parent = os.getppid()
     for index in range(first, last):
@@ -130,12 +130,19 @@ def work(target: Target, seed: int, first: int, last: int, shared: Path) -> int:
             _tell(index, signature(error), traceback.format_exc())
         if time.process_time() - started > SLOW_S:
             _tell(index, "slow", f"took more than {SLOW_S} s of processor time\n")
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > bound:
+        if _peak_kb() > bound:
             _tell(index, "memory", f"took more than {target.MEMORY_MB} MB\n")
             _HEAD.pack_into(memory, 0, index, len(data), *counts)
             return _TOO_MUCH_MEMORY
     _HEAD.pack_into(memory, 0, last, 0, *counts)
     return 0
+
+
+def _peak_kb() -> int:
+    """Most resident memory of this program. The kernel's ``ru_maxrss`` will not do: it begins
+    with that of the process that started this one."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def _size_bytes() -> int:
