@@ -146,6 +146,8 @@ class Health:
             "clock": {
                 "utc": now.isoformat(timespec="seconds"),
                 "trusted": trusted,
+                "known": system.known,
+                "disbelieved": system.disbelieved,
                 "system_error_s": _rounded(system.system_error_s),
             },
             "queue": {"to_go_at_most": None if status is None else rounded_queue(status.queued)},

@@ -145,10 +145,12 @@ class TimeMark:
         """Reads whose destroy-by is not later than this must go; None: nothing is certain yet.
 
         ``untrusted_now`` (the system clock) counts only after :data:`LONGEST_WAIT` of running
-        without trusted time.
+        without trusted time, and never where it is impossible: a clock at 2099 destroys nothing.
         """
-        floor = self.lower_bound()
+        floor, bounds = self.lower_bound(), self.bounds()
         if untrusted_now is None or not self.overdue():
+            return floor
+        if not EARLIEST <= untrusted_now < (LATEST if bounds is None else bounds[1]):
             return floor
         return untrusted_now if floor is None else max(floor, untrusted_now)
 

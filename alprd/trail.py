@@ -1,9 +1,9 @@
 """``alprd audit verify``: is the car's trail whole? The daemon may run or not (R-AT-3).
 
 The queue's database is opened read-only; nothing of an event is shown but its number, so checking
-the trail is no view of it. What was cut off at the very end leaves a whole chain behind: only
-central, which holds what it has acknowledged, can miss that (it answers the next report with an
-alarm), so the check also says how many events central holds.
+the trail is no view of it. What was cut off at the very end leaves a whole chain behind, so the end
+is held against the last event that central acknowledged (``trail.head``); what central has not seen
+yet it misses itself, by the next report.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from alprd import config as configuration
 from alprd.audit import verify_chain
 from alprd.errors import AuditError, StoreError
+from alprd.salvage import read_head
 from alprd.wire import AuditEvent
 
 
@@ -46,12 +47,23 @@ def verify(state_dir: Path) -> Verified:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
             db.execute("BEGIN")  # one view, while the daemon writes on
             last = verify_chain(_events(db))
+            _check_end(db, last, state_dir)
             (acknowledged,) = db.execute(
                 "SELECT coalesce(max(seq), 0) FROM audit WHERE sent = 1"
             ).fetchone()
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}", remedy="run alprd doctor") from error
     return Verified(last, int(acknowledged))
+
+
+def _check_end(db: sqlite3.Connection, last: int, state_dir: Path) -> None:
+    """A chain whose end was cut off is whole: hold it against what central has acknowledged."""
+    seq, kept = read_head(state_dir)
+    if seq > last:
+        raise AuditError(f"audit event {last + 1} is missing: central holds {seq} events")
+    row = db.execute("SELECT event FROM audit WHERE seq = ?", (seq,)).fetchone()
+    if row is not None and AuditEvent.model_validate_json(row[0]).digest != kept:
+        raise AuditError(f"audit event {seq} is not the one that central acknowledged")
 
 
 def _events(db: sqlite3.Connection) -> Iterator[AuditEvent]:

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from alprd.errors import AlprdError, AuditError, StoreError
 from alprd.mdt.app import MdtContext, create_app
 from alprd.mdt.signons import SignOns
 from alprd.mdt.status import CarStatus
-from alprd.records import new_id
+from alprd.records import new_id, utc_now
 from alprd.store import Store
 from alprd.trail import verify
 from alprd.wire import AuditEvent, Receipt
@@ -385,3 +385,23 @@ def test_act_and_event_never_part(store: Store) -> None:
         raise RuntimeError
     assert store.last_audit_event() == last
     assert [open_.id for open_ in store.open_sessions()] == [row.id]
+
+
+@pytest.mark.policy("R-AT-3")
+def test_a_cut_off_end_is_missed_by_what_central_acknowledged(tmp_path: Path) -> None:
+    store = Store(tmp_path / "queue.db", now=lambda: (utc_now(), True), device="car-1")
+    for _ in range(5):
+        store.record(Event.SIGNED_ON, ACTOR)
+    store.mark_audit_sent(5)
+    store.close()
+    assert verify(tmp_path).events >= 5
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as db:
+        db.execute("DELETE FROM audit WHERE seq > 3")
+        db.commit()
+    with pytest.raises(AuditError, match="audit event 4 is missing: central holds 5"):
+        verify(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as db:
+        db.execute("DELETE FROM audit")
+        db.commit()
+    with pytest.raises(AuditError, match="audit event 1 is missing"):
+        verify(tmp_path)

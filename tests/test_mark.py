@@ -107,3 +107,12 @@ def test_life_counts_from_the_earliest_that_the_time_can_be() -> None:
         assert purge.life_from(said, trusted=False) == START
         assert purge.life_from(said, trusted=True) == said
     assert purge.life_from(START - DAY, trusted=False) == START - DAY
+
+
+@pytest.mark.policy("R-460.5-2b")
+def test_an_impossible_clock_destroys_nothing_however_long_it_is_alone() -> None:
+    waited = TimeMark().by_central(START).advanced(LONGEST_WAIT + DAY)
+    assert waited.overdue()
+    for said in (datetime(1970, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)):
+        assert waited.purge_time(said) == waited.lower_bound()
+    assert waited.purge_time(START + 30 * DAY) == START + 30 * DAY

@@ -56,8 +56,8 @@ NEXT: Final = {
         "edit /etc/alprd/alprd.toml",
         "runuser -u alprd -- {prefix}/bin/alprd enrol --central URL --vehicle NAME "
         "--state /var/lib/alprd",
+        "{prefix}/bin/alprd doctor --config /etc/alprd/alprd.toml --pictures PICTURES",
         "systemctl daemon-reload && systemctl enable --now alprd.service alprd-doctor.timer",
-        "{prefix}/bin/alprd doctor --config /etc/alprd/alprd.toml",
     ),
     "central": (
         "systemd-sysusers && systemd-tmpfiles --create",
