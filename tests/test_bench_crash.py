@@ -126,7 +126,7 @@ def test_a_read_that_stands_at_central_twice_is_found() -> None:
 
 WRONG_ROWS: dict[str, dict[str, Any]] = {
     "ends after the kill": {"ended": T0 + timedelta(seconds=30)},
-    "ends before its last read": {"ended": T0 + timedelta(seconds=4)},
+    "ends before its last read": {"ended": T0 + timedelta(seconds=2)},
     "says it was closed": {"end_reason": "signed_off"},
     "queued more than it read": {"plates_read": 2, "distinct_plates": 2},
     "queued what never arrived": {"queued": 4},
