@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--minutes", type=float, default=90, help="training time in all, resumed or not"
     )
+    train.add_argument("--steps", type=int, help="steps in all, instead of minutes (comparisons)")
     train.add_argument("--batch", type=int, default=128)
     train.add_argument("--rate", type=float, default=1.2e-3)
     train.add_argument("--threads", type=int, default=1)
@@ -82,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
                 options.work,
                 Plan(
                     minutes=options.minutes,
+                    steps=options.steps,
                     batch=options.batch,
                     rate=options.rate,
                     threads=options.threads,

@@ -39,9 +39,11 @@ CHECKPOINT_SECONDS, EVALUATE_SECONDS, RESCAN_SECONDS = 150.0, 420.0, 45.0
 @dataclass(frozen=True)
 class Plan:
     """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation, and
-    the `ocr.onnx` to start from (None: from chance)."""
+    the `ocr.onnx` to start from (None: from chance). `steps`, where given, ends the run instead of
+    the minutes, so that runs beside other work can be compared."""
 
     minutes: float = 90
+    steps: int | None = None
     batch: int = 128
     rate: float = 1.2e-3
     threads: int = 1
@@ -254,7 +256,7 @@ def _quick(model: PlateReader, data: Path) -> str:
 
 
 def train(work: Path, plan: Plan, *, data: Path) -> None:
-    """Train until `plan.minutes` of training have passed in all; resumes by itself."""
+    """Train until `plan.steps`, or else `plan.minutes`, have passed in all; resumes by itself."""
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     model = PlateReader(len(REGIONS))
@@ -280,6 +282,10 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
     generator = torch.Generator().manual_seed(plan.seed + step)
     shadow = PlateReader(len(REGIONS))
     total = 60 * plan.minutes
+
+    def done() -> float:
+        return spent / total if plan.steps is None else step / plan.steps
+
     # The columns' scores are not in a shipped file, and a trunk that reads needs no such help.
     ctc = 0.0 if plan.start is not None else COLUMNS_SHARE
     saved = evaluated = spent
@@ -299,12 +305,12 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress, (work / "train.log").open("a", encoding="utf-8") as log:
-        bar = progress.add_task("training", total=total, completed=int(spent))
+        bar = progress.add_task("training", total=10_000, completed=int(10_000 * done()))
         running = 0.0
-        while spent < total:
+        while done() < 1:
             begun = time.monotonic()
             for group in optimiser.param_groups:
-                group["lr"] = cosine(spent / total, step, plan.rate)
+                group["lr"] = cosine(done(), step, plan.rate)
             images, targets = pool.batch(plan.batch)
             model.train()
             inputs = augment(torch.from_numpy(images).float(), generator)
@@ -320,7 +326,9 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
             value = loss.item()
             running = value if step == 1 else 0.98 * running + 0.02 * value
             spent += time.monotonic() - begun
-            progress.update(bar, completed=spent, description=f"step {step} loss {running:.3f}")
+            progress.update(
+                bar, completed=10_000 * done(), description=f"step {step} loss {running:.3f}"
+            )
             if spent - saved > CHECKPOINT_SECONDS:
                 checkpoint()
                 saved = spent
