@@ -22,7 +22,7 @@ from itertools import accumulate
 from typing import Final, Literal
 
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
 from alprd.central import db, lists, vault
