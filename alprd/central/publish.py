@@ -18,7 +18,7 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer._crypto_signer import CryptoSigner
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 from tuf.api.metadata import (
     Metadata,
     MetaFile,
