@@ -28,7 +28,7 @@ from typing import Final, Literal
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd.audit import Actor
 from alprd.central import db, vault
