@@ -9,7 +9,7 @@ from typing import Final
 
 from cryptography import x509
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
 from alprd.audit import Actor
