@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
 from alprd.audit import Actor
