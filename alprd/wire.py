@@ -352,6 +352,11 @@ class Policy(Closed):
     timezone: str = "America/Chicago"
 
 
+Clearance = Literal[Category, "restricted_files"]
+RESTRICTED: Final = "restricted_files"
+"""Clearance for files that are handled like criminal history; needed besides the category's."""
+
+
 class Person(Closed):
     """One member in the roster (R-460.4-d)."""
 
@@ -362,7 +367,7 @@ class Person(Closed):
     """Argon2id verifier of the password."""
     training_expires: Utc
     authorised_until: Utc
-    clearances: tuple[Category, ...]
+    clearances: tuple[Clearance, ...]
 
 
 class Roster(Closed):
@@ -385,6 +390,8 @@ class HotlistEntry(Closed):
     priority: Literal["high", "medium", "low"]
     text: str
     expires: Utc | None = None
+    restricted: bool = False
+    """From a restricted file: a person needs :data:`RESTRICTED` too to see the alert."""
 
 
 class Hotlist(Closed):

@@ -10,7 +10,7 @@ import click
 from alprd.central import lists, people, publish, wipes
 from alprd.central.clikit import BY, HOME, JSON, errors, instant, password_line, show
 from alprd.central.store import Central
-from alprd.records import Category
+from alprd.wire import Clearance
 
 
 @click.group("people")
@@ -27,7 +27,7 @@ def people_group() -> None:
 @click.option("--training-expires", required=True, help="ISO date.")
 @click.option("--authorised-until", required=True, help="ISO date.")
 @click.option(
-    "--clearance", "clearances", multiple=True, type=click.Choice(list(get_args(Category)))
+    "--clearance", "clearances", multiple=True, type=click.Choice(list(get_args(Clearance)))
 )
 @BY
 @JSON
@@ -40,7 +40,7 @@ def people_add(
     password_stdin: bool,
     training_expires: str,
     authorised_until: str,
-    clearances: tuple[Category, ...],
+    clearances: tuple[Clearance, ...],
     by: str,
     as_json: bool,
 ) -> None:

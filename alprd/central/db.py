@@ -7,19 +7,14 @@ holds wrapped keys and never does, so that a key destroyed here is destroyed eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
     DateTime,
     Dialect,
-    Engine,
     Index,
     Integer,
     LargeBinary,
@@ -27,13 +22,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    create_engine,
-    event,
 )
-from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.types import TypeDecorator
-
-from alprd.errors import StoreError
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -222,6 +212,45 @@ lists = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
+categories = Table(
+    "categories",
+    main,
+    Column("source", String(64), primary_key=True),
+    Column("code", String(64), primary_key=True),
+    Column("category", String(32), nullable=False),
+    Column("priority", String(8), nullable=False),
+    Column("restricted", Boolean, nullable=False),
+    Column("set_by", String(64), nullable=False),
+    Column("set_at", UtcTime, nullable=False),
+)
+
+held_lists = Table(
+    "held_lists",
+    main,
+    # One import that waits for a person; the file lies sealed in <home>/held/<id>.
+    Column("id", String(32), primary_key=True),
+    Column("list_id", String(64), nullable=False, index=True),
+    Column("held_at", UtcTime, nullable=False),
+    Column("held_for", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("decided_at", UtcTime),
+    Column("decided_by", String(64)),
+    Column("reason", Text),
+)
+
+additional = Table(
+    "additional",
+    main,
+    # The register of additional entries; plate, case and texts only inside the sealed document.
+    Column("id", String(32), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("requested_by", String(64), nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 suppression = Table(
     "suppression",
     main,
@@ -289,84 +318,3 @@ read_keys = Table(
     Column("hour", UtcTime, nullable=False, index=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
-
-
-class Database:
-    """One database file, opened so that what is deleted is overwritten.
-
-    ``write`` takes the write lock at once (``BEGIN IMMEDIATE``), so that what was checked inside
-    still holds when it commits, also against other processes.
-    """
-
-    def __init__(self, path: Path, metadata: MetaData, *, create: bool = False) -> None:
-        if not create and not path.exists():
-            raise StoreError(f"database {path} does not exist", remedy="run alprd-central init")
-        self.path = path
-        if create:
-            path.touch(mode=0o600, exist_ok=True)
-        # hide_parameters: an SQL error must not carry values into a log.
-        self.engine: Engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
-        event.listen(self.engine, "connect", _on_connect)
-        event.listen(self.engine, "begin", _on_begin)
-        try:
-            with self.write() as tx:
-                metadata.create_all(tx)
-        except DatabaseError as error:
-            self.engine.dispose()
-            raise StoreError(
-                f"database {path} cannot be used: {type(error.orig).__name__}",
-                remedy="check the disk and the file's owner; restore it from a backup",
-            ) from error
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock; commits unless the block raises.
-
-        Raises:
-            StoreError: the database is locked, full or gone; nothing was changed.
-        """
-        try:
-            with self.engine.connect() as connection, connection.begin():
-                yield connection
-        except OperationalError as error:
-            raise StoreError(
-                f"database {self.path.name} cannot be written: {error.orig}",
-                remedy="check free disk space and other programs that hold the file",
-            ) from error
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A consistent view that blocks no writer."""
-        with self.engine.connect().execution_options(alprd_read=True) as connection:
-            yield connection
-
-    def checkpoint(self) -> None:
-        """Empty the write-ahead log into the file, so that no deleted page lingers in it."""
-        raw = self.engine.raw_connection()
-        try:
-            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-        finally:
-            raw.close()
-
-    def close(self) -> None:
-        """Release every connection."""
-        self.engine.dispose()
-
-
-def _on_connect(connection: Any, record: object) -> None:
-    connection.isolation_level = None  # transactions begin in _on_begin, never implicitly
-    cursor = connection.cursor()
-    for pragma in (
-        "busy_timeout=30000",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "secure_delete=ON",
-        "temp_store=MEMORY",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _on_begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("alprd_read", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -22,8 +22,7 @@ from alprd.central import db
 from alprd.central.audit import Event
 from alprd.central.store import Central
 from alprd.errors import InputError, RefusedError
-from alprd.records import Category
-from alprd.wire import Person
+from alprd.wire import Clearance, Person
 
 ROLES: Final = (
     "sheriff",
@@ -65,7 +64,7 @@ def add(
     password: str,
     training_expires: datetime,
     authorised_until: datetime,
-    clearances: Iterable[Category],
+    clearances: Iterable[Clearance],
     by: Actor,
 ) -> Person:
     """Add a person, or replace all that is known of one.

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from alprd.cards import AlertView
-from alprd.wire import Person
+from alprd.wire import RESTRICTED, Person
 
 CONTACT_DISPATCH: Final = "Contact dispatch"
 
@@ -32,8 +32,10 @@ KIND_LABELS: Final = {
 
 
 def is_cleared(view: AlertView, person: Person) -> bool:
-    """Whether the person may see entries of this category (R-460.4-e)."""
-    return view.match.entry.category in person.clearances
+    """Whether the person may see entries of this category and file (R-460.4-e)."""
+    entry = view.match.entry
+    cleared = person.clearances
+    return entry.category in cleared and (not entry.restricted or RESTRICTED in cleared)
 
 
 def read_as_compared(view: AlertView) -> str:
