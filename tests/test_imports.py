@@ -11,11 +11,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"alarms", "carve", "memory", "errors", "tomlplaces"}),
-    frozenset({"records", "dropins", "addresses", "instants"}),
+    frozenset({"records", "dropins", "addresses", "instants", "targetfile", "totp", "verifiers"}),
     frozenset({"crypto", "config", "workers", "ledger", "process", "shred", "post", "timing"}),
     frozenset({"wire", "selftest"}),
-    frozenset({"audit", "frames", "place", "journal", "models", "profiles"}),
-    frozenset({"salvage", "disk"}),
+    frozenset({"audit", "frames", "place", "journal", "models", "profiles", "packed"}),
+    frozenset({"salvage", "disk", "delta"}),
     frozenset({"rescue", "damage", "rotten"}),
     frozenset(
         {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
@@ -49,7 +49,21 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"demo"}),
     frozenset({"cli"}),
 )
-SHARED_WITH_CENTRAL = frozenset({"carve", "errors", "records", "crypto", "wire", "audit"})
+SHARED_WITH_CENTRAL = frozenset(
+    {
+        "carve",
+        "errors",
+        "records",
+        "crypto",
+        "wire",
+        "audit",
+        "totp",
+        "verifiers",
+        "targetfile",
+        "packed",
+        "delta",
+    }
+)
 OUTSIDE = frozenset({"training", "sim", "plates", "bench", "fuzz"})
 
 
