@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from alprd.central.engine import server_url
 from alprd.crypto import canonical, sha256_hex
 from alprd.errors import ConfigError
 from alprd.records import Closed, Name, Utc
@@ -43,7 +44,42 @@ class PolicySettings(Closed):
     unattended_purpose: str = ""
     list_warn_hours: Annotated[int, Field(gt=0, le=24)] = 24
     list_stop_hours: Annotated[int, Field(gt=0, le=72)] = 72
-    sources: tuple[str, ...] = ("LPDF",)
+    sources: tuple[str, ...] = ("LPDF", "additional")
+
+
+def _server_url(value: str) -> str:
+    if value:
+        try:
+            server_url(value)
+        except ConfigError as error:
+            raise ValueError(f"{error.message}; {error.remedy}") from error
+    return value
+
+
+class StorageSettings(Closed):
+    """Where the two databases are; empty: SQLite files in the home folder."""
+
+    database: Annotated[str, AfterValidator(_server_url)] = ""
+    keystore: Annotated[str, AfterValidator(_server_url)] = ""
+
+
+class ListSettings(Closed):
+    """When an import waits for a person instead of taking the place of the list in use."""
+
+    size_change: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the list in use by which the number of entries may differ."""
+    size_change_least: Annotated[int, Field(ge=0)] = 100
+    """A difference of fewer entries than this never holds a list: small lists jump."""
+    test_plates: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    """By list: plates that the supplier puts into every true delivery."""
+
+
+class AdditionalSettings(Closed):
+    """Lives of additional entries, with the policy's longest as ceiling (R-13.824-X-1)."""
+
+    default_days: Annotated[int, Field(ge=1, le=30)] = 7
+    longest_days: Annotated[int, Field(ge=1, le=30)] = 30
+    exigency_hours: Annotated[int, Field(ge=1, le=24)] = 24
 
 
 class CentralConfig(Closed):
@@ -58,6 +94,9 @@ class CentralConfig(Closed):
     page_host: str = "127.0.0.1"
     page_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     policy: PolicySettings
+    storage: StorageSettings = StorageSettings()
+    lists: ListSettings = ListSettings()
+    additional: AdditionalSettings = AdditionalSettings()
 
     def zone(self) -> ZoneInfo:
         """The agency's local time, used on every public page."""
@@ -114,6 +153,10 @@ def render(config: CentralConfig) -> str:
     custodians = "".join(
         f"{_quoted(car)} = {_quoted(person)}\n" for car, person in policy.custodians.items()
     )
+    test_plates = "".join(
+        f"{_quoted(name)} = [{', '.join(_quoted(plate) for plate in plates)}]\n"
+        for name, plates in config.lists.test_plates.items()
+    )
     return f"""\
 # Settings of alprd-central. Restart `alprd-central serve` after a change, then run
 # `alprd-central publish` so that the cars learn of it.
@@ -140,7 +183,25 @@ list_stop_hours = {policy.list_stop_hours}
 sources = [{sources}]
 
 [policy.custodians]                          # another custodian for single cars: car-1 = "person"
-{custodians}"""
+{custodians}
+[lists]                                      # an import beyond these waits for a person
+size_change = {config.lists.size_change}  # share of the list in use
+size_change_least = {config.lists.size_change_least}  # so few entries may always differ
+
+[lists.test_plates]                          # plates of every true delivery: lpdf = ["ABC123"]
+{test_plates}
+[additional]                                 # entries for active criminal investigations
+default_days = {config.additional.default_days}
+longest_days = {config.additional.longest_days}  # 1 to 30 (R-460.4.1-b2)
+exigency_hours = {config.additional.exigency_hours}  # 1 to 24 (R-460.4.1-c)
+
+[storage]
+# Empty: SQLite files in this folder. Else postgresql://USER@HOST:5432/NAME, without a password
+# (name a password file in PGPASSFILE). The keystore's server must be in no backup and archive no
+# log: what is destroyed there must be destroyed everywhere.
+database = {_quoted(config.storage.database)}
+keystore = {_quoted(config.storage.keystore)}
+"""
 
 
 def default_policy(version: str, adopted_by: str, now: datetime | None = None) -> PolicySettings:

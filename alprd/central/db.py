@@ -233,7 +233,7 @@ held_lists = Table(
     Column("held_at", UtcTime, nullable=False),
     Column("held_for", String(64), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("document", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
     Column("decided_at", UtcTime),
     Column("decided_by", String(64)),
     Column("reason", Text),
