@@ -17,6 +17,7 @@ import alprd
 from alprd.central import (
     audit,
     cli_admin,
+    cli_tuf,
     config,
     enrolment,
     people,
@@ -81,6 +82,8 @@ def _refused_settings(error: ValidationError) -> InputError:
 @click.option("--timezone", default="America/Chicago", show_default=True)
 @click.option("--host", "hosts", multiple=True, help="More names or addresses of this server.")
 @click.option("--intake-from", help="First day of the intake keys (default: 60 days back).")
+@click.option("--database", default="", help="postgresql://USER@HOST/NAME; default: a file here.")
+@click.option("--keystore", default="", help="The same for the keystore; never in a backup.")
 @JSON
 @errors
 def init(
@@ -93,6 +96,8 @@ def init(
     timezone: str,
     hosts: tuple[str, ...],
     intake_from: str | None,
+    database: str,
+    keystore: str,
     as_json: bool,
 ) -> None:
     """Make an agency ready: settings, keys, databases, certificates, first publication."""
@@ -108,6 +113,7 @@ def init(
             timezone=timezone,
             hosts=("localhost", "127.0.0.1", *hosts),
             policy=policy.model_copy(update={"retention_hours": retention_hours}),
+            storage=config.StorageSettings(database=database, keystore=keystore),
         )
     except ValidationError as error:
         raise _refused_settings(error) from error
@@ -318,6 +324,7 @@ vehicles_group.add_command(cli_admin.vehicles_retire)
 main.add_command(cli_admin.people_group)
 main.add_command(cli_admin.lists_group)
 main.add_command(cli_admin.suppression_group)
+main.add_command(cli_tuf.tuf_group)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
 from alprd.central import db
+from alprd.central.engine import Database
 from alprd.errors import EnvelopeError, StoreError
 from alprd.records import MAX_LIFE
 from alprd.wire import IntakeKey
@@ -112,9 +113,9 @@ def load_agency_key(folder: Path) -> bytes:
 class Keystore:
     """Wrapped keys in a database file of their own."""
 
-    def __init__(self, path: Path, agency_key: bytes, *, create: bool = False) -> None:
+    def __init__(self, place: Path | str, agency_key: bytes, *, create: bool = False) -> None:
         self._agency_key = agency_key
-        self.database = db.Database(path, db.keystore, create=create)
+        self.database = Database(place, db.keystore, create=create)
 
     def purpose_key(self, purpose: str) -> bytes:
         """A key derived from the agency key."""
@@ -305,7 +306,7 @@ class Keystore:
             tx.execute(
                 delete(db.hour_keys).where(db.hour_keys.c.hour.not_in(select(db.read_keys.c.hour)))
             )
-        self.database.checkpoint()
+        self.database.checkpoint("read_keys", "hour_keys")
 
     def close(self) -> None:
         """Close the file."""

@@ -30,6 +30,7 @@ from alprd import crypto
 from alprd.central import ca, config, db, keys
 from alprd.central.audit import CentralTrail, Event
 from alprd.central.config import CentralConfig
+from alprd.central.engine import Database
 from alprd.central.keys import Keystore
 from alprd.errors import ConfigError, StoreError
 from alprd.records import utc_now
@@ -56,9 +57,11 @@ class Central:
         self.home = home
         self.clock = clock
         self.config: CentralConfig = config.load(home)
-        self.keystore = Keystore(home / KEYSTORE, keys.load_agency_key(home / "keys"))
+        self.keystore = Keystore(
+            self.config.storage.keystore or home / KEYSTORE, keys.load_agency_key(home / "keys")
+        )
         try:
-            self.database = db.Database(home / DATABASE, db.main)
+            self.database = Database(self.config.storage.database or home / DATABASE, db.main)
             self.ca = _load_certificate(home / "keys" / "ca.crt")
         except BaseException:
             self.keystore.close()
@@ -140,7 +143,7 @@ def initialise(
     for name in ("", *_FOLDERS):
         (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     agency_key = keys.create_agency_key(home / "keys")
-    keystore = Keystore(home / KEYSTORE, agency_key, create=True)
+    keystore = Keystore(settings.storage.keystore or home / KEYSTORE, agency_key, create=True)
     try:
         ca_key, receipt_key = crypto.generate_key(), crypto.generate_key()
         keystore.put_private("ca", ca_key)
@@ -149,7 +152,7 @@ def initialise(
         made = keystore.extend_intake(first, now.date() + keys.INTAKE_AHEAD)
     finally:
         keystore.close()
-    db.Database(home / DATABASE, db.main, create=True).close()
+    Database(settings.storage.database or home / DATABASE, db.main, create=True).close()
     authority = ca.create_ca(ca_key, settings.agency, now)
     crypto.write_secret(home / "keys" / "ca.crt", ca.pem(authority).encode())
     # Last: a folder with settings is an agency.
