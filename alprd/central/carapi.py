@@ -23,7 +23,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from alprd import crypto
-from alprd.central import ca, enrolment, intake, publish, reports, vehicles, wipes
+from alprd.central import ca, enrolment, intake, publish, reports, repository, vehicles, wipes
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle
 from alprd.errors import (
@@ -141,7 +141,7 @@ class CarApi:
             wanted = EnrolRequest.model_validate_json(await _body(request, 100_000))
         except ValidationError:
             return error_response(400, "bad_input", "enrolment request does not fit its schema")
-        root = publish.root_text(self.central)
+        root = repository.first_root(self.central)
         reply = await run_in_threadpool(enrolment.enrol, self.central, wanted, root)
         await run_in_threadpool(publish.publish, self.central)
         return _document(reply)

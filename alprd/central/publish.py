@@ -11,31 +11,19 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Final
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer._crypto_signer import CryptoSigner
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
-from tuf.api.metadata import (
-    Metadata,
-    MetaFile,
-    Root,
-    Snapshot,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
+from tuf.api.metadata import TargetFile, Targets
 
 from alprd import crypto
 from alprd.audit import Actor
-from alprd.central import db, lists, people, vehicles
+from alprd.central import db, lists, people, repository, vehicles
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.keys import mac
 from alprd.central.store import Central
-from alprd.errors import StoreError
 from alprd.wire import (
     HOTLIST_PREFIX,
     INTAKE_KEYS,
@@ -49,13 +37,6 @@ from alprd.wire import (
     wraps_target,
 )
 
-ROLES: Final = ("root", "targets", "snapshot", "timestamp")
-LIFE: Final = {
-    "root": timedelta(days=365),
-    "targets": timedelta(days=30),
-    "snapshot": timedelta(days=7),
-    "timestamp": timedelta(days=2),
-}
 ROSTER_LIFE: Final = timedelta(days=7)
 SUPPRESSION_STEP: Final = 4096
 SUPPRESSION_KEY: Final = "suppression-key"
@@ -79,22 +60,8 @@ class _Source:
 
 def create_repository(central: Central) -> None:
     """Make the role keys and the first root; then publish for the first time."""
-    signers = {}
-    for role in ROLES:
-        signer = CryptoSigner.generate_ed25519()
-        central.keystore.put_secret(f"tuf-{role}", signer.private_bytes)
-        signers[role] = signer
-    root = Metadata(Root(expires=_expiry(central, "root"), consistent_snapshot=True))
-    for role in ROLES:
-        root.signed.add_key(signers[role].public_key, role)
-    root.sign(signers["root"])
-    _write(central.home / "tuf" / "metadata" / "1.root.json", root.to_bytes())
+    repository.create_root(central)
     publish(central)
-
-
-def root_text(central: Central) -> str:
-    """The first root metadata, which a car trusts by its enrolment."""
-    return (central.home / "tuf" / "metadata" / "1.root.json").read_text(encoding="utf-8")
 
 
 def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = False) -> Publication:
@@ -110,7 +77,8 @@ def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = Fals
         if fresh_keys:
             tx.execute(delete(db.published))
         changed = _make_targets(central, tx)
-        version = _sign(central, tx)
+        repository.renew_root_if_due(central)
+        version = sign_again(central, tx)
         if changed:
             central.trail.record(
                 tx,
@@ -250,7 +218,7 @@ def _wraps(
 
 def _put_target(central: Central, tx: Connection, name: str, mark: str, data: bytes) -> str:
     digest = crypto.sha256_hex(data)
-    _write(central.home / "tuf" / "targets" / f"{digest}.{name}", data)
+    repository.write(central.home / "tuf" / "targets" / f"{digest}.{name}", data)
     values = {
         "source_mac": mark,
         "sha256": digest,
@@ -265,68 +233,24 @@ def _put_target(central: Central, tx: Connection, name: str, mark: str, data: by
     return digest
 
 
-def _sign(central: Central, tx: Connection) -> int:
-    """Write targets, snapshot and timestamp metadata as needed; the version of the targets.
+def sign_again(central: Central, tx: Connection) -> int:
+    """Sign what is published as the root in force asks; the version of the targets."""
+    return repository.sign(central, _files(tx))
 
-    What is due is found by comparison with the metadata on disk, so that a publication which was
-    killed between files and database heals at the next run.
-    """
-    files = {
+
+def _files(tx: Connection) -> dict[str, TargetFile]:
+    """What the targets metadata is to name."""
+    return {
         row.target: TargetFile(row.length, {"sha256": row.sha256}, row.target)
         for row in tx.execute(select(db.published))
     }
-    changed = True
-    folder = central.home / "tuf" / "metadata"
-    now = central.clock()
-    timestamp = _load(folder / "timestamp.json", Timestamp)
-    versions = {"targets": 0, "snapshot": 0, "timestamp": 0}
-    left = dict.fromkeys(versions, timedelta(0))
-    if timestamp is not None:
-        versions["timestamp"] = timestamp.signed.version
-        versions["snapshot"] = timestamp.signed.snapshot_meta.version
-        left["timestamp"] = timestamp.signed.expires - now
-        snapshot = _load(folder / f"{versions['snapshot']}.snapshot.json", Snapshot)
-        if snapshot is not None:
-            versions["targets"] = snapshot.signed.meta["targets.json"].version
-            left["snapshot"] = snapshot.signed.expires - now
-            targets = _load(folder / f"{versions['targets']}.targets.json", Targets)
-            if targets is not None:
-                left["targets"] = targets.signed.expires - now
-                changed = targets.signed.targets != files
-    # Half its life is left at least, so that a car which docks always finds a living signature.
-    due = {role: changed or left[role] < LIFE[role] / 2 for role in versions}
-    if due["targets"]:
-        versions["targets"] += 1
-        made = Metadata(Targets(versions["targets"], expires=_expiry(central, "targets")))
-        made.signed.targets = files
-        made.sign(_signer(central, "targets"))
-        _write(folder / f"{versions['targets']}.targets.json", made.to_bytes())
-    if due["targets"] or due["snapshot"]:
-        versions["snapshot"] += 1
-        meta = {"targets.json": MetaFile(versions["targets"])}
-        shot = Metadata(
-            Snapshot(versions["snapshot"], expires=_expiry(central, "snapshot"), meta=meta)
-        )
-        shot.sign(_signer(central, "snapshot"))
-        _write(folder / f"{versions['snapshot']}.snapshot.json", shot.to_bytes())
-    if any(due.values()):
-        stamp = Metadata(
-            Timestamp(
-                versions["timestamp"] + 1,
-                expires=_expiry(central, "timestamp"),
-                snapshot_meta=MetaFile(versions["snapshot"]),
-            )
-        )
-        stamp.sign(_signer(central, "timestamp"))
-        _write(folder / "timestamp.json", stamp.to_bytes())  # last: this publishes the rest
-    return versions["targets"]
 
 
 def _remove_old_targets(central: Central, tx: Connection, version: int) -> None:
     """Keep the files of this and the version before, which a car may be fetching."""
     folder = central.home / "tuf"
     keep = {f"{row.sha256}.{row.target}" for row in tx.execute(select(db.published))}
-    before = _load(folder / "metadata" / f"{version - 1}.targets.json", Targets)
+    before = repository.load(folder / "metadata" / f"{version - 1}.targets.json", Targets)
     if before is not None:
         for name, target in before.signed.targets.items():
             keep.add(f"{target.hashes['sha256']}.{name}")
@@ -336,28 +260,3 @@ def _remove_old_targets(central: Central, tx: Connection, version: int) -> None:
             sha256 = path.name.split(".")[0]
             central.keystore.forget_secret(f"content:{sha256}")
             central.keystore.forget_secret(f"{SUPPRESSION_KEY}:{sha256}")
-
-
-def _load(path: Path, kind: type) -> Metadata | None:  # type: ignore[type-arg]
-    if not path.exists():
-        return None
-    made: Metadata = Metadata.from_bytes(path.read_bytes())  # type: ignore[type-arg]
-    if not isinstance(made.signed, kind):
-        raise StoreError(f"{path} is not {kind.__name__} metadata", remedy="restore the tuf folder")
-    return made
-
-
-def _signer(central: Central, role: str) -> CryptoSigner:
-    pem = central.keystore.secret(f"tuf-{role}")
-    return CryptoSigner(load_pem_private_key(pem, password=None))
-
-
-def _expiry(central: Central, role: str) -> datetime:
-    return (central.clock() + LIFE[role]).replace(microsecond=0)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        crypto.write_secret(path, data)
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}", remedy="check free disk space") from error
