@@ -35,8 +35,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from alprd.errors import InputError
-from alprd.packed import MAX_ROW, Block, Packer, Sink, block_rows, blocks, header_of
+from alprd.packed import Block, Packer, Sink, header_of
+from alprd.rows import MAX_ROW
 from alprd.targetfile import Source
+from alprd.unpack import block_rows, blocks
 from alprd.wire import Hotlist
 
 _MAGIC: Final = b"ALRD\x01\0\0\0"

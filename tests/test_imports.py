@@ -14,11 +14,22 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"records", "dropins", "addresses", "instants", "targetfile", "totp", "verifiers"}),
     frozenset({"crypto", "config", "workers", "ledger", "process", "shred", "post", "timing"}),
     frozenset({"wire", "selftest"}),
-    frozenset({"audit", "frames", "place", "journal", "models", "profiles", "packed"}),
-    frozenset({"salvage", "disk", "delta"}),
-    frozenset({"rescue", "damage", "rotten"}),
+    frozenset({"audit", "frames", "place", "journal", "models", "profiles", "rows"}),
+    frozenset({"salvage", "disk", "packed"}),
+    frozenset({"rescue", "damage", "rotten", "unpack"}),
     frozenset(
-        {"clock", "sources", "detect", "issuer", "hotlist", "hub", "roster", "trust", "database"}
+        {
+            "clock",
+            "sources",
+            "detect",
+            "issuer",
+            "hotlist",
+            "hub",
+            "roster",
+            "trust",
+            "database",
+            "delta",
+        }
     ),
     frozenset({"ocr", "nmea", "choice", "feed", "v4l"}),
     frozenset(
@@ -60,7 +71,9 @@ SHARED_WITH_CENTRAL = frozenset(
         "totp",
         "verifiers",
         "targetfile",
+        "rows",
         "packed",
+        "unpack",
         "delta",
     }
 )
