@@ -67,6 +67,19 @@ def test_what_is_installed_runs_by_itself(car: Path) -> None:
     assert (car / "opt/alprd/bin/alprd").read_text().startswith("#!/opt/alprd/bin/python3 -I\n")
 
 
+def test_every_module_of_the_car_finds_what_it_imports(car: Path) -> None:
+    """A package that was added after the environment was made is in the car, too."""
+    code = """\
+import importlib, pkgutil, alprd
+skip = ("alprd.central", "alprd.demo", "alprd.models.__main__")
+for found in pkgutil.walk_packages(alprd.__path__, "alprd.", onerror=lambda name: None):
+    if not found.name.startswith(skip) and not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+        print(found.name)
+"""
+    assert "alprd.streams" in run(car, "-c", code).split()
+
+
 def test_the_installed_configuration_loads(car: Path) -> None:
     code = (
         "import sys, pathlib, alprd.config as c; "

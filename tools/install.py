@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import contextlib
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -73,14 +74,41 @@ class InstallError(Exception):
     """What is missing, and what to do about it."""
 
 
+def project() -> dict[str, Any]:
+    """``[project]`` of this checkout.
+
+    An environment's own note of what alprd requires is as old as the day it was made: a car
+    installed by it would lack every package that was added since.
+    """
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        found: dict[str, Any] = tomllib.load(file)["project"]
+    return found
+
+
+def requirements(role: Role) -> list[Requirement]:
+    """What alprd itself requires for the role."""
+    own = project()
+    extras = own["optional-dependencies"]
+    lines = [*own["dependencies"], *(line for name in EXTRAS[role] for line in extras[name])]
+    return [Requirement(line) for line in lines]
+
+
 def closure(role: Role) -> list[metadata.Distribution]:
     """Everything that the role needs of this environment, alprd itself left out.
 
     Raises:
-        InstallError: a package that alprd requires is not in this environment.
+        InstallError: a package that alprd requires is not in this environment, or is too old.
     """
     found: dict[str, metadata.Distribution] = {}
-    wanted: list[tuple[str, frozenset[str]]] = [("alprd", frozenset(EXTRAS[role]))]
+    wanted: list[tuple[str, frozenset[str]]] = []
+    for need in requirements(role):
+        wanted.append((need.name, frozenset(need.extras)))
+        with contextlib.suppress(metadata.PackageNotFoundError):  # told below
+            if not need.specifier.contains(has := metadata.version(need.name)):
+                raise InstallError(
+                    f"{need.name} {has} in {sys.prefix} is not {need.specifier}; make the "
+                    "environment again: make .venv/.demo"
+                )
     seen: set[tuple[str, frozenset[str]]] = set()
     while wanted:
         name, extras = item = wanted.pop()
@@ -99,7 +127,6 @@ def closure(role: Role) -> list[metadata.Distribution]:
                 need.marker.evaluate({"extra": extra}) for extra in ("", *extras)
             ):
                 wanted.append((need.name, frozenset(need.extras)))
-    found.pop("alprd")
     return [found[name] for name in sorted(found)]
 
 
@@ -155,9 +182,12 @@ class Installer:
         for source in sorted((ROOT / "alprd").rglob("*")):
             if source.is_file() and "__pycache__" not in source.parts:
                 self.copy(source, f"{site}/{source.relative_to(ROOT)}")
-        own = metadata.distribution("alprd")
-        for name in ("METADATA", "entry_points.txt"):
-            self.write(own.read_text(name) or "", f"{site}/alprd-{own.version}.dist-info/{name}")
+        own = project()
+        self.write(
+            f"Metadata-Version: 2.1\nName: alprd\nVersion: {own['version']}\n"
+            + "".join(f"Requires-Dist: {need}\n" for need in requirements(self.role)),
+            f"{site}/alprd-{own['version']}.dist-info/METADATA",
+        )
         compileall.compile_dir(
             self.destdir / site.lstrip("/"),
             quiet=2,  # packages carry templates that are no Python
@@ -177,9 +207,7 @@ class Installer:
 
     def command(self, name: str) -> None:
         """A command of ``[project.scripts]``; -I: nothing of the caller's environment counts."""
-        with (ROOT / "pyproject.toml").open("rb") as file:
-            target = tomllib.load(file)["project"]["scripts"][name]
-        module, function = target.split(":")
+        module, function = project()["scripts"][name].split(":")
         self.write(
             f"#!{self.prefix}/bin/python3 -I\nimport sys\n\nfrom {module} import {function}\n\n"
             f"sys.exit({function}())\n",
