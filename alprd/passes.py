@@ -83,9 +83,11 @@ class Pass:
         self.fused = self._fuse(regions, settings)
 
     def _fuse(self, regions: Sequence[str | None], settings: ReaderSettings) -> Fused | None:
-        """All readings fused; never sure of a pass that stayed too narrow."""
+        """All readings fused; never sure of a pass that stayed too narrow or hardly a plate."""
         fused = fuse(self.readings, regions, settings)
-        if fused is None or self.widest >= settings.sure_width:
+        if fused is None:
+            return None
+        if self.widest >= settings.sure_width and self.score >= settings.sure_score:
             return fused
         return replace(fused, reading=replace(fused.reading, sure=False))
 

@@ -228,8 +228,16 @@ def test_one_character_below_its_floor_makes_the_text_unsure() -> None:
 
 def test_a_pass_that_stayed_narrow_is_never_sure() -> None:
     for width, sure in ((ROAD.sure_width + 1, True), (ROAD.sure_width - 1, False)):
-        seen = Pass(0, 0, (0.0, 0.0, width, width / 2), widest=width)
+        seen = Pass(0, 0, (0.0, 0.0, width, width / 2), widest=width, score=0.9)
         seen.take([reading("ABC123", i, prob=0.999) for i in range(3)], (), ROAD)
+        assert seen.fused is not None
+        assert seen.fused.reading.sure is sure
+
+
+def test_a_pass_that_never_looked_like_a_plate_is_never_sure() -> None:
+    for score, sure in ((ROAD.sure_score + 0.01, True), (ROAD.sure_score - 0.01, False)):
+        seen = Pass(0, 0, (0.0, 0.0, 90.0, 45.0), widest=90.0, score=score)
+        seen.take([reading("LAKELIFE", i, prob=0.999) for i in range(3)], (), ROAD)
         assert seen.fused is not None
         assert seen.fused.reading.sure is sure
 
