@@ -3,8 +3,12 @@
 Daemon threads raise, correct and withdraw; the in-car page shows and acts. State of a card::
 
     new ──silence──► silenced ──unsilence──► new        withdrawn ──acknowledge──► gone
-     └───────────────────┴──acknowledge──► acknowledged ──LINGER_S──► gone
+     └───────────────────┴──acknowledge──► acknowledged ──settled, LINGER_S──► gone
     any ──correct──► new (loud)        any ──withdraw──► withdrawn (loud)
+
+What the person finds out is the card's disposition (:mod:`alprd.dispositions`); what holds for the
+whole shift is :mod:`alprd.shift`. Both, and the cards, survive a restart of the daemon where a key
+does (:mod:`alprd.shiftstore`): an act and its event are written in one transaction.
 
 Repeats of one plate and entry fold into one card with a count. A repeat sounds again once the
 quiet time after the last act is over (a short one for high priority), and a card of high priority
@@ -22,84 +26,34 @@ match by accident), R-460.5-b3, -b4, R-13.824-7-5, R-AT-1, -3, -4.
 
 from __future__ import annotations
 
-import secrets
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
-from alprd.audit import DAEMON, Actor, Event, Trail
-from alprd.cards import MAX_CARDS, AlertView, Card, Change, Deck, Note, Picture, Sighting, State
-from alprd.errors import InputError, RefusedError
+from alprd.audit import DAEMON, Actor, Event
+from alprd.board import Act, Board, Detail, Journal, Kept, Subscription
+from alprd.cards import AlertView, Card, Note, Picture, Sighting, State
+from alprd.errors import StoreError
 from alprd.frames import PlateReading
 from alprd.hotlist import Match
+from alprd.shift import Shift
+
+__all__ = ["Act", "AlertBoard", "Journal", "Kept", "Subscription"]
+
+log = logging.getLogger(__name__)
 
 
-class Subscription:
-    """One reader of the board's changes.
-
-    ``wait`` is for threads; a coroutine passes ``wake`` (called from any thread, must not block).
-    ``advance`` moves past a change once it is truly delivered, so a failed delivery is repeated.
-    """
-
-    def __init__(self, board: AlertBoard, after: int, wake: Callable[[], None] | None) -> None:
-        self._board = board
-        self._wake = wake
-        self._flag = threading.Event()
-        self.after = after
-
-    def notify(self) -> None:
-        """Tell the reader that there may be changes."""
-        self._flag.set()
-        if self._wake is not None:
-            self._wake()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Block until the board changes; false after ``timeout_s``."""
-        changed = self._flag.wait(timeout_s)
-        self._flag.clear()
-        return changed
-
-    def changes(self) -> list[Change]:
-        """Changes after the last one advanced past, oldest first, one a card."""
-        return self._board.changes(self.after)
-
-    def advance(self, number: int) -> None:
-        """Changes up to ``number`` are delivered."""
-        self.after = max(self.after, number)
-
-    def close(self) -> None:
-        """Stop being told."""
-        self._board.unsubscribe(self)
-
-
-class AlertBoard:
+class AlertBoard(Board):
     """Cards by id, bounded, thread-safe; see the module for states and rules.
 
     Args:
         trail: where acts are recorded.
         monotonic: seconds; times quiet and lingering.
         max_cards: most cards kept; the least important gives way.
+        journal: keeps cards and shift over a restart; without it they live in RAM only.
+        now: UTC; ends cleared plates.
     """
-
-    def __init__(
-        self,
-        trail: Trail,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        max_cards: int = MAX_CARDS,
-    ) -> None:
-        self._trail = trail
-        self._monotonic = monotonic
-        self._lock = threading.RLock()
-        self._acts = threading.Lock()  # one act at a time; never held while a camera raises
-        self._deck = Deck(monotonic, max_cards)
-        self._subscriptions: list[Subscription] = []
-        self.epoch: Final = secrets.token_hex(4)
-        """Changes with each start: numbers of another epoch mean nothing here."""
 
     # --- the daemon's side ---------------------------------------------------------------
 
@@ -118,7 +72,7 @@ class AlertBoard:
         session: str,
         suppressed: bool = False,
     ) -> str:
-        """Put a hit on the board; the id of its card.
+        """Put a hit on the board; the id of its card, or "" if the plate is cleared (recorded).
 
         Args:
             captured_mono_ns: monotonic instant of the frame in which this text was first read.
@@ -141,7 +95,12 @@ class AlertBoard:
             suppressed=suppressed,
         )
         with self._changing():
-            return self._deck.place(sighting)
+            placed = self._deck.place(sighting)
+        if not placed:
+            self._trail.record(
+                Event.ALERT_CLEARED_PASSED, session=session, detail={"list": match.list_id}
+            )
+        return placed
 
     def knows(self, pass_id: str) -> bool:
         """Whether a standing card rests on this pass."""
@@ -223,11 +182,11 @@ class AlertBoard:
             RefusedError: ``changed`` since seen.
             AuditError: not recorded, so not done.
         """
-        self._act(alert_id, actor, Event.ALERT_SILENCED, {"new": "silenced"}, seen)
+        self._move(alert_id, actor, Event.ALERT_SILENCED, {"new": "silenced"}, seen)
 
     def unsilence(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
         """Let a silenced card sound again. Raises as :meth:`silence`."""
-        self._act(alert_id, actor, Event.ALERT_UNSILENCED, {"silenced": "new"}, seen)
+        self._move(alert_id, actor, Event.ALERT_UNSILENCED, {"silenced": "new"}, seen)
 
     def acknowledge(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
         """The person has taken note; a withdrawn card leaves. Raises as :meth:`silence`."""
@@ -236,7 +195,43 @@ class AlertBoard:
             "silenced": "acknowledged",
             "withdrawn": None,
         }
-        self._act(alert_id, actor, Event.ALERT_ACKNOWLEDGED, moves, seen)
+        self._move(alert_id, actor, Event.ALERT_ACKNOWLEDGED, moves, seen)
+
+    def _move(
+        self,
+        alert_id: str,
+        actor: Actor,
+        event: Event,
+        moves: Mapping[State, State | None],
+        seen: int | None,
+    ) -> None:
+        def change(view: AlertView) -> Act | None:
+            if view.state not in moves:
+                return None
+            return Act(event, moves[view.state], view.disposition)
+
+        self.act(alert_id, actor, change, seen=seen)
+
+    @property
+    def shift(self) -> Shift:
+        """What holds for the shift."""
+        return self._shift
+
+    def change_shift(
+        self, change: Callable[[Shift], Shift], event: Event, actor: Actor, detail: Detail
+    ) -> None:
+        """Change what holds for the shift, with its event in one transaction.
+
+        Raises:
+            RefusedError: of ``change``; nothing is done then.
+            AuditError: not recorded, so not done.
+        """
+        with self._acts:
+            made = change(self._shift)
+            with self._saving, self._journal.transaction():
+                self._trail.record(event, actor, detail=detail)
+                self._journal.save_shift(made)
+            self._shift = made
 
     def mark_shown(self, view: AlertView, actor: Actor, *, cleared: bool) -> bool:
         """Record that a person is being shown a card, once per person and loud change.
@@ -307,92 +302,48 @@ class AlertBoard:
         with self._lock:
             return [card.view() for card in sorted(self._deck.cards.values(), key=Card.rank)]
 
-    # --- changes -------------------------------------------------------------------------
-
-    def subscribe(self, after: int = 0, *, wake: Callable[[], None] | None = None) -> Subscription:
-        """Follow the board from change number ``after`` (0: everything that stands)."""
-        subscription = Subscription(self, after, wake)
-        with self._lock:
-            self._subscriptions.append(subscription)
-        return subscription
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Forget a subscription."""
-        with self._lock:
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
-
-    def can_replay(self, after: int) -> bool:
-        """Whether every change after this number is still known."""
-        with self._lock:
-            return after == 0 or self._deck.forgotten <= after <= self._deck.number
-
-    def changes(self, after: int) -> list[Change]:
-        """The latest change of each card after a number, in order."""
-        with self._lock:
-            found = [
-                Change(card.number, card.id, card.view())
-                for card in self._deck.cards.values()
-                if card.number > after
-            ]
-            if after:
-                found += [Change(n, i, None) for n, i in self._deck.gone if n > after]
-        return sorted(found, key=lambda change: change.number)
+    # --- time and shift ------------------------------------------------------------
 
     def expire(self) -> None:
         """End the cards whose time is over; the page's clock calls it every few seconds."""
         with self._changing():
             self._deck.expire()
 
+    def begin_shift(self, person: str) -> None:
+        """A person signed on: what another silenced or cleared holds no longer."""
+        with self._acts:
+            self._keep_shift(self._shift.of(person))
+
+    def unresolved(self) -> list[AlertView]:
+        """Cards that nobody has settled; a withdrawn one needs no settling."""
+        return [
+            view
+            for view in self.snapshot()
+            if view.state != "withdrawn" and not view.disposition.settled
+        ]
+
     def end_shift(self) -> None:
-        """At sign-off: acknowledged cards end; open ones wait for the next person."""
+        """At sign-off: settled cards end; open ones wait for the next person."""
         with self._changing():
             for card in list(self._deck.cards.values()):
-                if card.state == "acknowledged":
+                if card.state == "acknowledged" and card.disposition.settled:
                     self._deck.end(card)
-
-    # --- inside, under the lock ----------------------------------------------------------
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        with self._lock:
-            before = self._deck.number
-            yield
-            told = list(self._subscriptions) if self._deck.number != before else []
-        for subscription in told:
-            subscription.notify()
-
-    def _act(
-        self,
-        alert_id: str,
-        actor: Actor,
-        event: Event,
-        moves: Mapping[State, State | None],
-        seen: int | None,
-    ) -> None:
         with self._acts:
-            with self._lock:
-                card = self._deck.cards.get(alert_id)
-                if card is None:
-                    raise InputError("this alert is no longer on the board")
-                if seen is not None and seen != card.alarm:
-                    raise RefusedError(
-                        "The alert has changed since you saw it.",
-                        reason="changed",
-                        remedy="look at it again",
-                    )
-                if card.state not in moves:
-                    return
-                alarm, session = card.alarm, card.current.session
-            self._trail.record(event, actor, session=session or None, subjects=(alert_id,))
-            with self._changing():
-                # A correction or repeat that came in meanwhile has not been seen: it stands.
-                if self._deck.cards.get(alert_id) is not card or card.alarm != alarm:
-                    return
-                state = moves[card.state]
-                if state is None:
-                    self._deck.end(card)
-                    return
-                card.state = state
-                card.acted = self._monotonic()
-                self._deck.touch(card)
+            self._keep_shift(Shift())
+
+    def _keep_shift(self, shift: Shift) -> None:
+        if shift == self._shift:
+            return
+        self._shift = shift  # ends in any case: sounding again needs no record
+        try:
+            with self._saving, self._journal.transaction():
+                self._journal.save_shift(shift)
+        except StoreError as error:
+            log.error("the shift cannot be kept: %s", error.message)
+
+    def restore(self, kept: Sequence[Kept], shift: Shift) -> None:
+        """Take up what an earlier start of the daemon left, before anything is raised."""
+        with self._lock:
+            self._shift = shift
+            for one in sorted(kept, key=lambda item: item.view.alarm):
+                self._deck.put_back(one.view, one.plate, one.wide, one.age_s)

@@ -1,8 +1,8 @@
 """What stands on the alert board: sightings of a plate, folded into cards, and views of them.
 
 RAM only. A :class:`Sighting` is one pass that matched one entry, a :class:`Card` the sightings a
-person deals with as one, an :class:`AlertView` a frozen picture of a card at one moment. The
-board (:mod:`alprd.alerts`) owns and locks them.
+person deals with as one; :class:`alprd.views.AlertView` freezes one. The board
+(:mod:`alprd.alerts`) owns and locks them.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from alprd.audit import Event
+from alprd.dispositions import Disposition
 from alprd.frames import PlateReading
 from alprd.hotlist import Match
 from alprd.records import new_id
+from alprd.views import AlertView, Change, Picture, State
 
-State = Literal["new", "silenced", "acknowledged", "withdrawn"]
-Picture = Literal["plate", "wide"]
+__all__ = ["AlertView", "Card", "Change", "Deck", "Note", "Picture", "Sighting", "State"]
 
 PRIORITY: Final[Mapping[str, int]] = {"high": 0, "medium": 1, "low": 2}
 """Order of priorities, gravest first."""
 
 LINGER_S: Final = 10 * 60.0
-"""How long an acknowledged card stays, so that its plate can be queried in MNJIS/NLETS."""
+"""How long a settled card stays; an unsettled one stays, so that nothing is forgotten."""
 MAX_AGE_S: Final = 12 * 3600.0
 """How long any card stays: a long shift."""
 QUIET_HIGH_S: Final = 60.0
@@ -34,45 +35,6 @@ QUIET_S: Final = 10 * 60.0
 MAX_CARDS: Final = 100
 _KEPT_SIGHTINGS: Final = 4
 _TOMBSTONES: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class AlertView:
-    """What a card says at one moment; pictures are fetched by id and version."""
-
-    id: str
-    number: int
-    """Number of the card's last change."""
-    alarm: int
-    """Number of its last loud change: what a page sounds once for."""
-    state: State
-    reading: PlateReading
-    match: Match
-    camera: str
-    pass_id: str
-    session: str
-    instant: datetime
-    first_instant: datetime
-    time_trusted: bool
-    captured_mono_ns: int
-    count: int
-    corrected_from: str
-    """Text told before a correction, else empty."""
-    reason: str
-    """Why it, or one of its sightings, was withdrawn, else empty."""
-    has_wide: bool
-    picture_version: int
-    suppressed: bool
-    """Under R-460.5-b3: kept only if linked to a case. Never told to page or trail."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A card as it now is (``view``), or that it has left the board (``None``)."""
-
-    number: int
-    alert_id: str
-    view: AlertView | None
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +92,8 @@ class Card:
     corrected_from: str = ""
     reason: str = ""
     picture_version: int = 0
+    disposition: Disposition = field(default_factory=Disposition)
+    cleared_until: datetime | None = None
     shown: set[tuple[str, int]] = field(default_factory=set)
     """Persons told, each with the alarm they were told of."""
 
@@ -139,9 +103,9 @@ class Card:
         return self.sightings[-1]
 
     def rank(self) -> tuple[int, int, int]:
-        """Order on screen: open before done, high before low, newest first."""
-        done = self.state == "acknowledged"
-        return int(done), PRIORITY[self.current.match.entry.priority], -self.alarm
+        """Order on screen: open, then acknowledged, then settled; high before low, newest first."""
+        done = 0 if self.state != "acknowledged" else 2 if self.disposition.settled else 1
+        return done, PRIORITY[self.current.match.entry.priority], -self.alarm
 
     def view(self) -> AlertView:
         """The card as it is now."""
@@ -166,6 +130,8 @@ class Card:
             has_wide=now.wide is not None,
             picture_version=self.picture_version,
             suppressed=now.suppressed,
+            disposition=self.disposition,
+            cleared_until=self.cleared_until,
         )
 
 
@@ -190,6 +156,8 @@ class Deck:
         """Cards that left, with the number of that change."""
         self.forgotten = 0
         """Departures up to this number are no longer in ``gone``."""
+        self.is_quiet: Callable[[Match], bool] = lambda match: False
+        self.is_cleared: Callable[[Sighting], bool] = lambda sighting: False
 
     def _next(self) -> int:
         self.number += 1
@@ -231,12 +199,15 @@ class Deck:
             else:
                 left.remove(found)
                 ids.append(self._amend(card, old, base.copy(found), notes))
-        ids += [self.place(base.copy(match)) for match in left]
+        ids += filter(None, [self.place(base.copy(match)) for match in left])
         base.wipe()
         return tuple(ids)
 
     def place(self, sighting: Sighting) -> str:
-        """Fold a sighting into its card, or begin one; the card's id."""
+        """Fold a sighting into its card, or begin one; the card's id, or "" if it is cleared."""
+        if self.is_cleared(sighting):
+            sighting.wipe()
+            return ""
         key = sighting.key()
         for card in self.cards.values():
             if card.state == "withdrawn" or card.current.key() != key:
@@ -247,11 +218,28 @@ class Deck:
             return self._repeat(card, sighting)
         now = self._monotonic()
         card = Card(new_id(), [sighting], sighting.instant, born=now, acted=now)
+        if self.is_quiet(sighting.match):
+            card.state = "silenced"
         self.cards[card.id] = card
         self.touch(card, loud=True)
         while len(self.cards) > self._max_cards:
             self.end(max(self.cards.values(), key=Card.rank))
         return card.id
+
+    def put_back(self, view: AlertView, plate: bytes, wide: bytes | None, age_s: float) -> None:
+        """Put a card of an earlier start on the deck: as it was, with the latest sighting alone."""
+        now = self._monotonic()
+        sighting = Sighting(
+            view.pass_id, view.camera, view.reading, view.match, bytearray(plate),
+            None if wide is None else bytearray(wide), view.instant, view.time_trusted,
+            view.captured_mono_ns, view.session, view.suppressed,
+        )  # fmt: skip
+        card = Card(view.id, [sighting], view.first_instant, born=now - age_s, acted=now)
+        card.state, card.count = view.state, view.count
+        card.corrected_from, card.reason = view.corrected_from, view.reason
+        card.disposition, card.cleared_until = view.disposition, view.cleared_until
+        self.cards[card.id] = card
+        self.touch(card, loud=True)
 
     def _renew(self, card: Card, at: int, sighting: Sighting) -> str:
         card.sightings[at].wipe()
@@ -266,7 +254,7 @@ class Deck:
         graver = (
             PRIORITY[sighting.match.entry.priority] < PRIORITY[card.current.match.entry.priority]
         )
-        over = over or graver
+        over = (over or graver) and not self.is_quiet(sighting.match)
         card.sightings.append(sighting)
         for old in card.sightings[:-_KEPT_SIGHTINGS]:
             old.wipe()
@@ -274,9 +262,17 @@ class Deck:
         card.count += 1
         card.picture_version += 1
         if over:
-            card.state = "new"
+            self._afresh(card)
         self.touch(card, loud=over)
         return card.id
+
+    @staticmethod
+    def _afresh(card: Card) -> None:
+        """A card that sounds again: what was settled before is in the trail, not on the card."""
+        card.state = "new"
+        card.cleared_until = None
+        if card.disposition.settled:
+            card.disposition = Disposition()
 
     def _amend(
         self,
@@ -298,6 +294,8 @@ class Deck:
             return self.place(new)
         card.corrected_from = old.reading.text
         card.state = "new"
+        card.disposition = Disposition()  # what was found out was about another reading
+        card.cleared_until = None
         self._renew(card, at, new)
         self.touch(card, loud=True)
         notes.append((Event.ALERT_CORRECTED, card.id, new.session))
@@ -321,7 +319,8 @@ class Deck:
         """End the cards whose time is over."""
         now = self._monotonic()
         for card in list(self.cards.values()):
-            lingered = card.state == "acknowledged" and now - card.acted > LINGER_S
+            done = card.state == "acknowledged" and card.disposition.settled
+            lingered = done and now - card.acted > LINGER_S
             if lingered or now - card.born > MAX_AGE_S:
                 self.end(card)
 
