@@ -55,6 +55,7 @@ from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.sync import DockSync
 from alprd.targets import TargetSet
+from alprd.totp import StepBook
 from alprd.trust import Trust
 from alprd.wipe import kill, refuse_wiped
 from alprd.workers import Supervisor, Worker, told_only
@@ -98,7 +99,7 @@ class Daemon:
         self.mark = PurgeClock(self.clock, TimeMark.load(self.store.get_meta(MARK_KEY)))
         self.sessions = SessionKeeper(self.store, reader=self.trust.reader, now=self.clock.now)
         self.board = AlertBoard(self.store)
-        self.roster = RosterBook()
+        self.roster = RosterBook(steps=StepBook(self.store))
         self.permits = PermitBook(
             self.store,
             agency=self.trust.agency,

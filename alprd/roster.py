@@ -17,14 +17,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import cache
 from types import MappingProxyType
 from typing import Final
 
-from argon2 import PasswordHasher, Type, extract_parameters
-from argon2.exceptions import InvalidHashError, VerificationError
-
+from alprd import verifiers
 from alprd.errors import InputError, RefusedError
+from alprd.totp import StepBook, decode_secret
 from alprd.wire import Person, Roster
 
 OPERATOR_ROLE: Final = "operator"
@@ -48,13 +46,9 @@ PURPOSES: Final[Mapping[str, str]] = MappingProxyType(
 MAX_FAILURES: Final = 5
 FAILURE_WINDOW_S: Final = 15 * 60.0
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
-MAX_PASSWORD: Final = 1024
+MAX_PASSWORD: Final = verifiers.MAX_PASSWORD
 _TRACKED_NAMES: Final = 1024
 """Names whose failures are remembered; the oldest is forgotten first."""
-_MAX_MEMORY_KIB: Final = 1 << 20
-"""A verifier that asks for more memory than 1 GiB would stall the car."""
-
-_hasher: Final = PasswordHasher()
 
 
 class LockedError(RefusedError):
@@ -76,24 +70,7 @@ def hash_password(password: str) -> str:
     Raises:
         InputError: the password is empty or longer than :data:`MAX_PASSWORD` characters.
     """
-    if not 0 < len(password) <= MAX_PASSWORD:
-        raise InputError(f"a password has 1 to {MAX_PASSWORD} characters")
-    return _hasher.hash(password)
-
-
-@cache
-def _decoy() -> str:
-    """Verifier checked for unknown names, so that they take as long as known ones."""
-    return _hasher.hash("nobody has this password")
-
-
-def _check_verifier(verifier: str, place: str) -> None:
-    try:
-        parameters = extract_parameters(verifier)
-    except InvalidHashError as error:
-        raise InputError(f"{place}: the password verifier is not Argon2") from error
-    if parameters.type is not Type.ID or parameters.memory_cost > _MAX_MEMORY_KIB:
-        raise InputError(f"{place}: the password verifier is not Argon2id of at most 1 GiB")
+    return verifiers.make(password)
 
 
 class RosterBook:
@@ -101,14 +78,23 @@ class RosterBook:
 
     Args:
         monotonic: seconds that no clock change can move; times the lock-out.
+        steps: which one-time codes were used; without it, a person whose roster entry asks for
+            one is refused.
     """
 
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        steps: StepBook | None = None,
+    ) -> None:
         self._monotonic = monotonic
+        self._steps = steps
         self._lock = threading.Lock()
         # Password checks one at a time: Argon2 takes 64 MiB each, and parallel guesses must not
         # slip past the failure count.
         self._checking = threading.Lock()
+        self._decoy = ""
         self._roster: Roster | None = None
         self._people: dict[str, Person] = {}
         self._latest: datetime | None = None
@@ -129,9 +115,12 @@ class RosterBook:
                     f"{place}: the id stands there twice",
                     remedy="publish a roster with one entry a person (R-460.4-0)",
                 )
-            _check_verifier(person.verifier, place)
+            verifiers.check(person.verifier, place)
+            if person.totp:
+                decode_secret(person.totp)
             people[person.id] = person
-        _decoy()
+        scheme = verifiers.scheme_of(roster.people[0].verifier) if roster.people else "argon2id"
+        self._decoy = verifiers.decoy(scheme)
         with self._lock:
             self._roster, self._people = roster, people
 
@@ -146,10 +135,13 @@ class RosterBook:
         with self._lock:
             return self._people.get(person_id)
 
-    def sign_on(self, person_id: str, password: str, *, now: datetime, trusted: bool) -> Person:
+    def sign_on(
+        self, person_id: str, password: str, *, now: datetime, trusted: bool, code: str = ""
+    ) -> Person:
         """Check who signs on.
 
         Args:
+            code: one-time code of the second factor, where the roster asks for one.
             now: the car's idea of UTC.
             trusted: whether GPS or central vouches for it; trusted times raise a mark that a
                 later ``now`` may not fall behind.
@@ -157,25 +149,43 @@ class RosterBook:
         Raises:
             RefusedError: with ``reason`` one of ``no_roster``, ``clock_moved``,
                 ``roster_expired``, ``locked`` (:class:`LockedError`), ``wrong_password`` (also
-                for an unknown name), ``no_operator_role``, ``training_expired``,
-                ``not_authorised``.
+                for an unknown name), ``code_wanted``, ``wrong_code`` (also one that was used),
+                ``no_operator_role``, ``training_expired``, ``not_authorised``.
         """
         now = self._roster_in_time(now, trusted=trusted)
         with self._checking:
             self._refuse_locked(person_id)
             person = self.find(person_id)
-            verifier = person.verifier if person else _decoy()
-            fits = _verify(verifier, password)
-            if person is None or not fits:
+            verifier = person.verifier if person else self._decoy
+            if not verifiers.fits(verifier, password) or person is None:
                 self._failed(person_id)
                 raise RefusedError(
                     "Name and password do not fit together.",
                     reason="wrong_password",
                     remedy="check both; five failures in 15 minutes lock the name",
                 )
+            self._check_code(person, code, now)
             self._failures.pop(person_id, None)
         _refuse_unfit(person, now)
         return person
+
+    def _check_code(self, person: Person, code: str, now: datetime) -> None:
+        """The second factor, after the right password (R-CJIS-2)."""
+        if not person.totp:
+            return
+        if not code.strip():  # not a guess, so it does not count as a failure
+            raise RefusedError(
+                "Give the six-digit code of your authenticator, too.",
+                reason="code_wanted",
+                remedy="without the device, ask the ALPR administrator to reset it",
+            )
+        if self._steps is None or not self._steps.use(person.id, person.totp, code, now):
+            self._failed(person.id)
+            raise RefusedError(
+                "The code is wrong, too old, or was used already.",
+                reason="wrong_code",
+                remedy="wait for the next code; check the clock of phone and car",
+            )
 
     def authorise(self, person_id: str, *, now: datetime) -> Person:
         """The person as the roster in force has it, still fit to see ALPR data (R-460.4-d).
@@ -260,15 +270,6 @@ class RosterBook:
             self._failures.popitem(last=False)
         if len(recent) >= MAX_FAILURES:
             raise LockedError(FAILURE_WINDOW_S, began=True)
-
-
-def _verify(verifier: str, password: str) -> bool:
-    if len(password) > MAX_PASSWORD:
-        return False
-    try:
-        return _hasher.verify(verifier, password)
-    except (VerificationError, UnicodeEncodeError):
-        return False
 
 
 def _refuse_unfit(person: Person, now: datetime) -> None:

@@ -364,7 +364,9 @@ class Person(Closed):
     name: str
     roles: tuple[str, ...]
     verifier: str
-    """Argon2id verifier of the password."""
+    """Of the password: Argon2id or PBKDF2-HMAC-SHA-512 (:mod:`alprd.verifiers`)."""
+    totp: Annotated[str, Field(pattern=r"^[A-Z2-7]{0,128}$")] = ""
+    """Base32 secret of the second factor (:mod:`alprd.totp`); empty: none is asked for."""
     training_expires: Utc
     authorised_until: Utc
     clearances: tuple[Clearance, ...]

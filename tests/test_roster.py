@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alprd import totp
 from alprd.errors import InputError, RefusedError
 from alprd.roster import (
     FAILURE_WINDOW_S,
@@ -19,6 +21,7 @@ from alprd.roster import (
     RosterBook,
     hash_password,
 )
+from alprd.store import Store
 from alprd.wire import Person, Roster
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -235,3 +238,39 @@ def test_purposes_are_closed() -> None:
     assert not {"other", "patrol", "general"} & set(PURPOSES)
     with pytest.raises(TypeError):
         PURPOSES["other"] = "Other"  # type: ignore[index]
+
+
+@pytest.mark.policy("R-CJIS-2")
+def test_second_factor_is_asked_after_the_password_and_works_once(tmp_path: Path) -> None:
+    secret = totp.new_secret()
+    store = Store(tmp_path / "queue.db", now=lambda: (NOW, True), device="unit-12")
+    book = RosterBook(steps=totp.StepBook(store))
+    book.load(roster(person(totp=secret)))
+    code = totp.code_at(secret, int(NOW.timestamp()) // 30)
+
+    def sign_on(password: str, code: str) -> str:
+        try:
+            book.sign_on("dep.one", password, now=NOW, trusted=True, code=code)
+        except RefusedError as error:
+            return error.reason
+        return "in"
+
+    assert sign_on("not it", code) == "wrong_password", "a code proves nothing alone"
+    assert sign_on(PASSWORD, "") == "code_wanted"
+    assert sign_on(PASSWORD, f"{(int(code) + 1) % 10**6:06}") == "wrong_code"
+    assert sign_on(PASSWORD, code) == "in"
+    assert sign_on(PASSWORD, code) == "wrong_code", "replay"
+    assert [sign_on(PASSWORD, code) for _ in range(4)][-1] == "locked", "wrong codes count"
+    store.close()
+
+
+def test_a_secret_that_is_none_keeps_the_old_roster() -> None:
+    book = RosterBook()
+    book.load(roster())
+    with pytest.raises(InputError, match="TOTP"):
+        book.load(roster(person(totp="ABC")))
+    assert book.find("dep.one") == person()
+    book.load(roster(person(totp=totp.new_secret())))
+    with pytest.raises(RefusedError) as refused:  # a car that cannot check refuses
+        book.sign_on("dep.one", PASSWORD, now=NOW, trusted=True, code="123456")
+    assert refused.value.reason == "wrong_code"
