@@ -258,6 +258,7 @@ def main(argv: list[str]) -> int:
         return 2
     began = time.monotonic()
     console = Console(stderr=True)
+    car: GuestCar | None = None
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=given.work)))
         try:
@@ -284,6 +285,8 @@ def main(argv: list[str]) -> int:
             result = run.finish()
         except (GuestError, BenchError) as error:
             print(f"the power-off bench did not end: {error}", file=sys.stderr)
+            if car is not None and (told_last := car.journal()):
+                print(f"the guest's journal:\n{told_last}", file=sys.stderr)
             return 2
         figures = report(result, run, car, time.monotonic() - began)
     text = json.dumps(figures, indent=1)

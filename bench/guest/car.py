@@ -280,6 +280,19 @@ class GuestCar:
         found: dict[str, int] = json.loads(said)
         return found
 
+    def journal(self) -> str:
+        """The daemon's last lines and the unit's state; empty where the guest does not answer."""
+        if self.machine is None:
+            return ""
+        with contextlib.suppress(GuestError, OSError):
+            return self.machine.run(
+                "systemctl status alprd.service --no-pager --lines=0; "
+                "journalctl -u alprd.service --no-pager --output=cat | tail -n 40",
+                seconds=20 * patience(),
+                check=False,
+            )
+        return ""
+
     def cut(self) -> datetime | None:
         """Power off without warning; the instant of it, None if it was off."""
         machine, self.machine = self.machine, None

@@ -129,8 +129,21 @@ def base() -> Base:
             _make_base(part)
             part.rename(folder)
         finally:
+            _release(part)
             shutil.rmtree(part, ignore_errors=True)
     return made
+
+
+def _release(folder: Path) -> None:
+    """Unmount what a debootstrap that was killed left mounted below ``folder``, before it goes.
+
+    Raises:
+        GuestError: something cannot be unmounted.
+    """
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    below = [line.split()[1] for line in lines if line.split()[1].startswith(f"{folder}/")]
+    for place in sorted(below, reverse=True):
+        call("umount", place)
 
 
 def _make_base(folder: Path) -> None:
