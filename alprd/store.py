@@ -129,7 +129,8 @@ class Store(CarDatabase):
         """
         kept = self._rows("SELECT row FROM sessions WHERE id = ? AND open = 1", (row.id,))
         last = SessionRow.model_validate_json(kept[0][0]).ended if kept else row.started
-        return row.model_copy(update={"ended": last})
+        # Trusted time may since have moved the start, by milliseconds or by years.
+        return row.model_copy(update={"ended": max(last, row.started)})
 
     def _count(self, session: str, column: str, by: int) -> None:
         self._connection.execute(

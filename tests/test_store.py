@@ -128,6 +128,17 @@ def test_an_act_whose_event_cannot_be_written_does_not_happen(tmp_path: Path) ->
     store.close()
 
 
+def test_a_start_that_trusted_time_moved_is_never_after_the_kept_end(store: Store) -> None:
+    """Found by kills: a row written between the first GPS time and the next heartbeat."""
+    row = session_row()
+    store.open_session(row, DAEMON)
+    moved = row.started + timedelta(milliseconds=14)
+    corrected = row.model_copy(update={"started": moved, "ended": moved + timedelta(seconds=9)})
+    store.commit_read(sealed(), hit=False, session_row=corrected)
+    (kept,) = store.open_sessions()
+    assert kept.started == kept.ended == moved
+
+
 def test_a_closed_session_never_changes_again(store: Store) -> None:
     row = session_row(plates_read=3)
     store.open_session(row, DAEMON)
