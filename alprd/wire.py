@@ -16,6 +16,9 @@ certificate; the car checks the CA against the pin in its one-time code)::
     GET  /v1/hello                              -> SignedDocument "hello" (CentralTime)
     GET  /v1/permit                             -> SignedDocument "permit" (Permit)
     GET  /v1/orders                             -> SignedDocument "orders" (Orders)
+    POST /v1/orders     SignedDocument "order-receipts" (OrderReceipts) -> "ack" (Ack)
+    POST /v1/health     SignedDocument "health" (CarHealth)       -> "ack" (Ack)
+    POST /v1/renew      SignedDocument "renew" (RenewRequest)     -> "renewal" (Renewal)
     POST /v1/wipe       SignedDocument "wipe" (WipeCertificate)   -> "ack" (Ack)
     POST /v1/batches    batch body              -> SignedDocument "receipt" (Receipt)
     POST /v1/sessions   SignedDocument "sessions" (SessionReport) -> "ack" (Ack)
@@ -39,6 +42,7 @@ from alprd.records import Category, Closed, Digest, Id, Name, PlateText, PlateTy
 BATCH_MAGIC: Final = b"ALRB"
 MAX_BATCH_ITEMS: Final = 256
 MAX_BATCH_BYTES: Final = 64_000_000
+MAX_ORDER_IDS: Final = 500
 
 # --- enrolment ------------------------------------------------------------------------------
 
@@ -163,7 +167,7 @@ class Ack(Closed):
 
     agency: Name
     vehicle: Name
-    kind: Literal["sessions", "audit", "wipe"]
+    kind: Literal["sessions", "audit", "wipe", "orders", "health"]
     ids: tuple[Id, ...] = ()
     seq: int = 0
 
@@ -172,6 +176,50 @@ class Ack(Closed):
 
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """What names an enrolment to both sides: ``alprd.crypto.key_id`` of the car's batch key."""
+
+
+class Order(Closed):
+    """One order about reads or collecting (design: orders to the car); never names a plate.
+
+    ``reads``, ``sessions`` and the window ``since``…``until`` say which reads are meant: those ids,
+    all of those sessions, and all of every session that overlaps the window, because a sealed read
+    tells nobody its instant. Numbers count up for each vehicle.
+
+    - ``freeze``: no purge before ``hold_until`` or the upload (R-460.5-a);
+    - ``thaw``: the freeze ``ends`` is over, every read has its own destroy-by again;
+    - ``destroy``: destroy now, unsent (R-460.5-b);
+    - ``suspend``: stop collecting; ``lift``: the suspension ``ends`` is over (R-13.824-6-6).
+    """
+
+    number: Annotated[int, Field(ge=1)]
+    serial: Id
+    kind: Literal["freeze", "thaw", "destroy", "suspend", "lift"]
+    issued: Utc
+    reads: Annotated[tuple[Id, ...], Field(max_length=MAX_ORDER_IDS)] = ()
+    sessions: Annotated[tuple[Id, ...], Field(max_length=MAX_ORDER_IDS)] = ()
+    since: Utc | None = None
+    until: Utc | None = None
+    hold_until: Utc | None = None
+    ends: Id | None = None
+
+
+class OrderDone(Closed):
+    """What became of one order in the car; ``count`` reads were frozen, thawed or destroyed."""
+
+    number: Annotated[int, Field(ge=1)]
+    serial: Id
+    count: Annotated[int, Field(ge=0)]
+    at: Utc
+    at_trusted: bool
+
+
+class OrderReceipts(Closed):
+    """The car's receipts for orders it has carried out; signed by its batch key."""
+
+    agency: Name
+    vehicle: Name
+    enrolment: KeyId
+    items: Annotated[tuple[OrderDone, ...], Field(min_length=1)]
 
 
 class Orders(Closed):
@@ -188,6 +236,8 @@ class Orders(Closed):
     kill: Id | None = None
     """Serial of the order to destroy all keys and data, if there is one."""
     ordered: Utc | None = None
+    orders: tuple[Order, ...] = ()
+    """Every order not yet receipted, and every freeze in force, by number."""
 
 
 class WipeCertificate(Closed):
@@ -218,6 +268,57 @@ class WipeCertificate(Closed):
     audit_digest: Digest | None
     method: str
     version: str
+
+
+class RenewRequest(Closed):
+    """A car asks for a new certificate for a new TLS key; signed by its batch key."""
+
+    agency: Name
+    vehicle: Name
+    enrolment: KeyId
+    csr: str
+
+
+class Renewal(Closed):
+    """The new certificate (PEM); the old one holds until this one has been used."""
+
+    agency: Name
+    vehicle: Name
+    enrolment: KeyId
+    certificate: str
+
+
+class CameraHealth(Closed):
+    """One camera of a car."""
+
+    name: Name
+    up: bool
+    age_s: float | None
+
+
+class CarHealth(Closed):
+    """How a car does, for the office: no plate, place or person, and no count of reads."""
+
+    agency: Name
+    vehicle: Name
+    at: Utc
+    at_trusted: bool
+    version: Annotated[str, Field(max_length=64)]
+    uptime_s: float
+    collecting: bool
+    problems: Annotated[tuple[str, ...], Field(max_length=100)]
+    warnings: Annotated[tuple[str, ...], Field(max_length=100)]
+    cameras: Annotated[tuple[CameraHealth, ...], Field(max_length=64)]
+    gps_fix: bool
+    gps_age_s: float | None
+    system_error_s: float | None
+    """System clock against the disciplined clock; None while unknown."""
+    disk_free_bytes_at_least: int
+    oldest_destroy_by: Utc | None
+    """Hour in which the first read waiting in the car must be destroyed; None without any."""
+    lists: dict[str, str | int | bool]
+    """Version of each target in force."""
+    certificate_expires: Utc | None = None
 
 
 # --- sessions: the rows of the public log ---------------------------------------------------

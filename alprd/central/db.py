@@ -132,6 +132,56 @@ wipes = Table(
     Column("certificate", Text),
 )
 
+car_orders = Table(
+    "car_orders",
+    main,
+    # By vehicle, so that a new enrolment of the same car still gets what it has not done.
+    Column("vehicle", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("serial", String(32), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("issued_at", UtcTime, nullable=False),
+    Column("issued_by", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("hold_until", UtcTime),
+    Column("handed_out_at", UtcTime),
+    Column("done_at", UtcTime),
+    Column("count", Integer),
+    Column("ended_at", UtcTime),
+)
+
+suspensions = Table(
+    "suspensions",
+    main,
+    Column("serial", String(32), primary_key=True),
+    # Empty: every car of the agency.
+    Column("vehicle", String(64), nullable=False),
+    Column("ordered_at", UtcTime, nullable=False),
+    Column("ordered_by", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("lifted_at", UtcTime),
+    Column("lifted_by", String(64)),
+    Column("reference", Text),
+)
+
+car_health = Table(
+    "car_health",
+    main,
+    Column("vehicle", String(64), primary_key=True),
+    Column("received_at", UtcTime, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+renewals = Table(
+    "renewals",
+    main,
+    # The certificate that an enrolment may use next; it becomes the only one when it is used.
+    Column("enrolment", String(32), primary_key=True),
+    Column("serial", String(40), nullable=False),
+    Column("issued_at", UtcTime, nullable=False),
+)
+
 enrol_codes = Table(
     "enrol_codes",
     main,
