@@ -11,7 +11,7 @@ that their median over the last quarter of the time is not above that over the f
 
 JSON: ``{"minutes", "samples", "growth_mb_per_hour", "growth_error_mb_per_hour",
 "resident_growth_mb_per_hour", "first_mb", "last_mb", "resident_mb_last", "threads", "files",
-"processes", "restarts", "committed", "ok"}``; MB are 10^6 bytes.
+"processes", "restarts", "committed", "judged", "ok"}``; MB are 10^6 bytes.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ DOCK_TURN_S: Final = 45.0
 """The car is docked and away for so long in turns."""
 PATIENCE_S: Final = 300.0
 """How long a busy machine may take until the first read."""
+SHORTEST_MIN: Final = 5.0
+"""A shorter run is refused at once."""
 _MB: Final = 1e6
 
 
@@ -142,6 +144,9 @@ def slope(times_s: Sequence[float], values: Sequence[float]) -> tuple[float, flo
 def summarise(samples: Sequence[Sample], warm_up_s: float) -> dict[str, Any]:
     """The figures of a run, without what happened before the warm-up was over.
 
+    ``judged`` is false where the error of the growth is so large that the goal could be met or
+    missed by chance; such a run is never ``ok``.
+
     Raises:
         BenchError: nothing is left.
     """
@@ -169,7 +174,8 @@ def summarise(samples: Sequence[Sample], warm_up_s: float) -> dict[str, Any]:
         first, last = median(values[:quarter]), median(values[-quarter:])
         constant = constant and last <= first
         result[name] = {"first": first, "last": last, "least": min(values), "most": max(values)}
-    result["ok"] = growth <= GOAL_MB_PER_HOUR and constant
+    result["judged"] = 2 * error <= GOAL_MB_PER_HOUR
+    result["ok"] = result["judged"] and growth <= GOAL_MB_PER_HOUR and constant
     return result
 
 
@@ -223,13 +229,16 @@ def soak(minutes: float, console: Console, every: Path | None = None) -> dict[st
 
 
 def main(argv: list[str]) -> int:
-    """The command; 0 when the goal is met, 1 when it is missed."""
+    """The command; 0 when the goal is met, 1 when it is missed, 2 when nothing can be said."""
     parser = argparse.ArgumentParser(prog="python -m bench soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--samples", type=Path, help="write every sample there, as JSON lines")
     asked = parser.parse_args(argv)
     console = Console(stderr=True)
+    if not asked.minutes >= SHORTEST_MIN:
+        console.print(f"soak: a run under {SHORTEST_MIN:.0f} minutes says nothing about growth")
+        return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end what was started, too
     try:
         result = soak(asked.minutes, console, asked.samples)
@@ -240,4 +249,8 @@ def main(argv: list[str]) -> int:
     if asked.json is not None:
         asked.json.write_text(text + "\n")
     sys.stdout.write(text + "\n")
+    if not result["judged"]:
+        spread = result["growth_error_mb_per_hour"]
+        console.print(f"soak: too short to judge: ±{spread} MB an hour; give more MINUTES")
+        return 2
     return 0 if result["ok"] else 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.crash_world import BenchError
-from bench.soak import Sample, children, look, slope, summarise
+from bench.soak import Sample, children, look, main, slope, summarise
 
 
 def run(growth_mb_per_hour: float, *, threads: int = 0, noise_mb: float = 0.5) -> list[Sample]:
@@ -53,6 +53,23 @@ def test_the_verdict_follows_the_goal(growth: float, threads: int, ok: bool) -> 
 def test_a_run_that_is_all_warm_up_says_nothing() -> None:
     with pytest.raises(BenchError, match="too short"):
         summarise(run(0), 3600)
+
+
+def test_a_run_too_short_for_its_noise_is_not_judged() -> None:
+    """Six minutes with 2 MB of noise: the slope's error is larger than the goal."""
+    short = [sample for sample in run(0.0, noise_mb=2.0) if sample.at_s <= 360]
+    result = summarise(short, 60)
+    assert not result["judged"] and not result["ok"]
+    assert 2 * result["growth_error_mb_per_hour"] > 2.0
+    assert summarise(run(0.0), 300)["judged"]
+
+
+@pytest.mark.parametrize("minutes", ["4.9", "0", "nan"])
+def test_a_run_of_a_few_minutes_is_refused(
+    minutes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--minutes", minutes]) == 2
+    assert "says nothing" in capsys.readouterr().err
 
 
 def test_children_are_looked_at_too() -> None:
