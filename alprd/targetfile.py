@@ -202,6 +202,15 @@ class TargetReader:
         joined = b"".join(self._chunk(number) for number in range(first, last + 1))
         return joined[skip : skip + length]
 
+    def sha256(self) -> str:
+        """SHA-256 of the encrypted bytes as hex, read anew through the open file."""
+        digest = hashlib.sha256()
+        at = 0
+        while piece := self._raw(at, 1 << 20):
+            digest.update(piece)
+            at += len(piece)
+        return digest.hexdigest()
+
     def close(self) -> None:
         """Close the file; reading after this raises StoreError."""
         handle, self._handle = self._handle, None

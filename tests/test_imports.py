@@ -11,11 +11,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"alarms", "carve", "memory", "errors", "tomlplaces"}),
-    frozenset({"records", "dropins", "addresses", "instants", "targetfile", "totp", "verifiers"}),
-    frozenset({"crypto", "config", "workers", "ledger", "process", "shred", "post", "timing"}),
-    frozenset({"wire", "selftest", "dispositions"}),
-    frozenset({"audit", "frames", "place", "journal", "models", "profiles", "rows"}),
-    frozenset({"salvage", "disk", "packed"}),
+    frozenset(
+        {
+            "records",
+            "dropins",
+            "addresses",
+            "instants",
+            "refusals",
+            "targetfile",
+            "totp",
+            "verifiers",
+        }
+    ),
+    frozenset(
+        {"crypto", "config", "workers", "ledger", "process", "shred", "post", "timing", "downloads"}
+    ),
+    frozenset({"wire", "selftest", "dispositions", "verification"}),
+    frozenset({"audit", "frames", "place", "journal", "models", "profiles", "rows", "deltatarget"}),
+    frozenset({"salvage", "disk", "packed", "recorded"}),
     frozenset({"rescue", "damage", "rotten", "unpack"}),
     frozenset(
         {
@@ -23,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "sources",
             "detect",
             "issuer",
-            "hotlist",
+            "loadedlist",
             "hub",
             "roster",
             "trust",
@@ -31,7 +44,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "delta",
         }
     ),
-    frozenset({"ocr", "nmea", "choice", "feed", "v4l"}),
+    frozenset({"ocr", "nmea", "choice", "feed", "v4l", "patching", "hotlist"}),
     frozenset(
         {
             "streams",
@@ -47,7 +60,9 @@ LAYERS: tuple[frozenset[str], ...] = (
             "shift",
         }
     ),
-    frozenset({"gps", "eye", "passes", "targets", "cards", "outbound", "session", "lives"}),
+    frozenset(
+        {"gps", "eye", "passes", "targets", "cards", "orderbook", "outbound", "session", "lives"}
+    ),
     frozenset({"board"}),
     frozenset({"alerts"}),
     frozenset({"settling", "shiftstore"}),
@@ -67,6 +82,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 SHARED_WITH_CENTRAL = frozenset(
     {
         "carve",
+        "deltatarget",
         "errors",
         "records",
         "crypto",
