@@ -15,18 +15,17 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from alprd import salvage
 from alprd.alarms import AlarmBook
-from alprd.audit import DAEMON, Actor, Event
+from alprd.audit import Actor, Event
 from alprd.carve import CarvedFile
+from alprd.recorded import RecordedRows
 from alprd.salvage import Found, SavedRead, Trail
 
 log = logging.getLogger(__name__)
@@ -41,27 +40,10 @@ _SALVAGED_SEQ: Final = "salvaged_seq"
 ALARM: Final = "queue_damaged"
 
 
-class Target(Protocol):
+class Target(RecordedRows, Protocol):
     """What the rescue needs of the new database."""
 
     path: Path
-
-    def transaction(self) -> AbstractContextManager[Connection]:
-        """One transaction; nests."""
-
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
-
-    def record(
-        self,
-        event: Event,
-        actor: Actor = DAEMON,
-        *,
-        session: str | None = None,
-        subjects: Sequence[str] = (),
-        detail: Mapping[str, str | int | bool] | None = None,
-    ) -> None:
-        """One event of the trail."""
 
     def get_meta(self, key: str) -> str | None:
         """A small fact."""

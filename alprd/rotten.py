@@ -8,38 +8,16 @@ like any other read (R-460.5-2b).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from sqlite3 import Connection
-from typing import Any, Final, Protocol
+from typing import Final
 
 from alprd.alarms import AlarmBook
-from alprd.audit import DAEMON, Actor, Event
+from alprd.audit import Event
 from alprd.crypto import sha256_hex
+from alprd.recorded import RecordedRows
 
 ALARM: Final = "reads_rotten"
 _COLUMNS: Final = "id, session, sha256, destroy_by, hit, envelope"
-
-
-class Target(Protocol):
-    """What is needed of the car's database."""
-
-    def transaction(self) -> AbstractContextManager[Connection]:
-        """One transaction; nests."""
-
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
-
-    def record(
-        self,
-        event: Event,
-        actor: Actor = DAEMON,
-        *,
-        session: str | None = None,
-        subjects: Sequence[str] = (),
-        detail: Mapping[str, str | int | bool] | None = None,
-    ) -> None:
-        """One event of the trail."""
 
 
 def is_rotten(envelope: bytes, sha256: str) -> bool:
@@ -47,7 +25,7 @@ def is_rotten(envelope: bytes, sha256: str) -> bool:
     return sha256_hex(envelope) != sha256
 
 
-def set_aside(target: Target, seq: int) -> None:
+def set_aside(target: RecordedRows, seq: int) -> None:
     """Take one read out of the queue: recorded and counted as lost in the same transaction.
 
     Raises:
@@ -75,7 +53,7 @@ def expire(tx: Connection, stamp: str) -> int:
     return tx.execute("DELETE FROM rotten WHERE destroy_by <= ?", (stamp,)).rowcount
 
 
-def tell(target: Target, alarms: AlarmBook) -> None:
+def tell(target: RecordedRows, alarms: AlarmBook) -> None:
     """The alarm is in force as long as any such read lies in the car."""
     count = target.rows("SELECT count(*) FROM rotten")[0][0]
     if count:
