@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from alprd.central import lists, people, publish, wipes
+from alprd.central import lists, people, protected, publish, wipes
 from alprd.central.clikit import BY, HOME, JSON, errors, instant, password_line, show
 from alprd.central.store import Central
 from alprd.wire import Clearance
@@ -119,7 +119,7 @@ def suppression_import(home: Path, file: Path, replace: bool, by: str, as_json: 
     """Add plates (plate,state) that no car may keep or show."""
     with Central(home) as central:
         actor = people.named_actor(central, by)
-        report = lists.import_suppression(central, file, actor=actor, replace=replace)
+        report = protected.import_suppression(central, file, actor=actor, replace=replace)
     _report(as_json, report)
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
-from alprd.central import db, lists, vault
+from alprd.central import db, protected, vault
 from alprd.central.audit import Event
 from alprd.central.keys import seal
 from alprd.central.store import Central, count
@@ -124,7 +124,7 @@ def _examine(
     central: Central, tx: Connection, vehicle: Vehicle, arrivals: list[_Arrival], now: datetime
 ) -> None:
     """Decide the outcome of each envelope."""
-    suppressed = lists.suppressed_folds(central, tx)
+    suppressed = protected.suppressed_folds(central, tx)
     query = select(db.arrivals).where(db.arrivals.c.id.in_([a.item.id for a in arrivals]))
     before = {row.id: row for row in tx.execute(query)}
     private: dict[str, crypto.PrivateKey | None] = {}

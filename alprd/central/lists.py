@@ -1,4 +1,4 @@
-"""Import of hotlists and of the private suppression list.
+"""Import of hotlists.
 
 Own CSV format of a hotlist, UTF-8 with this header line::
 
@@ -7,8 +7,7 @@ Own CSV format of a hotlist, UTF-8 with this header line::
 ``category`` is a public-log column, which also gives the alert's priority; ``state`` a USPS code
 or empty; ``type`` passenger, truck, trailer, motorcycle or empty; ``entered`` an ISO date or time
 or empty; ``text`` what the alert says. A line that cannot be used is reported by number and
-reason, never by its plate. The suppression list has the columns ``plate,state``. Both formats are
-described in ``docs/hotlist-format.md``.
+reason, never by its plate. The format is described in ``docs/hotlist-format.md``.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -27,16 +24,16 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd.audit import Actor
-from alprd.central import db, vault
+from alprd.central import db
 from alprd.central.audit import Event
 from alprd.central.keys import mac, seal, unseal
 from alprd.central.store import Central
 from alprd.errors import InputError, RefusedError
-from alprd.records import PLATE_TYPES, STATES, Category, fold, normalise
+from alprd.records import PLATE_TYPES, STATES, Category, normalise
 from alprd.wire import Hotlist, HotlistEntry
 
 PRIORITY: Final[dict[Category, Literal["high", "medium", "low"]]] = {
@@ -52,8 +49,6 @@ _MAX_TEXT: Final = 200
 _MAX_REASONS: Final = 10
 _LIST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """``alprd.records.Name``; it becomes part of a file name."""
-_PADDED_TO: Final = 65_536
-"""The sealed suppression list grows in these steps, so that its size tells no count."""
 
 
 @dataclass(slots=True)
@@ -67,7 +62,7 @@ class ImportReport:
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, fields) of a CSV file with exactly these columns first in its header.
 
     Raises:
@@ -181,7 +176,7 @@ def import_hotlist(
     key = central.keystore.purpose_key("list entries")
     report = ImportReport(list_id)
     entries: dict[str, tuple[int, HotlistEntry]] = {}
-    for line, fields in _rows(path, COLUMNS):
+    for line, fields in rows(path, COLUMNS):
         try:
             entry = _entry(fields, key)
             if entry.id in entries:
@@ -249,106 +244,6 @@ def hotlists(central: Central, tx: Connection) -> dict[str, bytes]:
     key = central.keystore.purpose_key("lists")
     rows = tx.execute(select(db.lists).order_by(db.lists.c.list_id))
     return {row.list_id: unseal(key, row.sealed, _aad(row.list_id)) for row in rows}
-
-
-def import_suppression(
-    central: Central, path: Path, *, actor: Actor, replace: bool = False
-) -> ImportReport:
-    """Add address-confidentiality plates; what is held of them is destroyed (R-460.5-b, -b2).
-
-    Neither the trail nor the report of others tells how many there are (R-460.5-b4).
-
-    Args:
-        replace: drop entries that the file does not have.
-
-    Raises:
-        InputError: the file cannot be used; nothing was changed.
-    """
-    report = ImportReport("suppression")
-    plates: set[tuple[str, str]] = set()
-    for line, fields in _rows(path, ("plate", "state")):
-        plate, state = normalise(fields["plate"]), fields["state"].strip().upper()
-        if not plate or len(plate) > 14:
-            report.rejected.append((line, "no plate"))
-        elif state and state not in STATES:
-            report.rejected.append((line, "unknown state"))
-        else:
-            plates.add((plate, state))
-    report.entries = len(plates)
-    if replace and (report.rejected or not plates):
-        # A request never lapses silently (R-460.5-b6): a damaged file must not drop any.
-        raise InputError(
-            f"{path} cannot replace the protected plates: {len(report.rejected)} line(s) cannot "
-            f"be used, {len(plates)} can",
-            remedy="mend the file, or import it without --replace, which only adds",
-        )
-    with central.database.write() as tx:
-        if not replace:
-            plates |= _suppressed(central, tx)
-        plain = json.dumps(sorted(plates)).encode()
-        plain = plain.ljust(-(-len(plain) // _PADDED_TO) * _PADDED_TO)
-        sealed = seal(central.keystore.purpose_key("suppression"), plain, _aad("suppression"))
-        tx.execute(
-            upsert(db.suppression)
-            .values(part="all", sealed=sealed)
-            .on_conflict_do_update(index_elements=["part"], set_={"sealed": sealed})
-        )
-        forms = frozenset(fold(plate) for plate, _ in plates)
-        _destroy_held(central, tx, forms)
-        central.trail.record(tx, Event.REQUESTS_IMPORTED, actor, at=central.clock())
-    central.database.checkpoint()
-    central.keystore.database.checkpoint()
-    return report
-
-
-def _destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> None:
-    """Turn held reads of these folded plates into voids: old key first, then file, then row.
-
-    The file keeps its times, so that a directory listing does not show which ones changed.
-    """
-    table = db.reads
-    for hour in tx.scalars(select(table.c.hour).distinct()).all():
-        key = central.keystore.hour_key(hour)
-        if key is None:
-            continue
-        digests = {vault.plate_digest(key, form) for form in forms}
-        rows = tx.execute(
-            select(table.c.id, table.c.digest0, table.c.digest1, table.c.digest2).where(
-                table.c.hour == hour
-            )
-        )
-        for row in rows.all():
-            if digests.isdisjoint((row.digest0, row.digest1, row.digest2)):
-                continue
-            path = vault.picture_path(central.home, row.id)
-            before = path.stat()
-            fresh, _ = central.keystore.new_read_keys([(row.id, hour)])[row.id]
-            void = vault.seal_void(row.id, max(0, before.st_size - vault.PICTURE_OVERHEAD), fresh)
-            vault.write_pictures(central.home, row.id, void.pictures)
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-            tx.execute(
-                update(table)
-                .where(table.c.id == row.id)
-                .values(
-                    cell=void.cell,
-                    digest0=void.digests[0],
-                    digest1=void.digests[1],
-                    digest2=void.digests[2],
-                )
-            )
-
-
-def _suppressed(central: Central, tx: Connection) -> set[tuple[str, str]]:
-    sealed = tx.scalar(select(db.suppression.c.sealed))
-    if sealed is None:
-        return set()
-    plain = unseal(central.keystore.purpose_key("suppression"), sealed, _aad("suppression"))
-    return {(plate, state) for plate, state in json.loads(plain)}
-
-
-def suppressed_folds(central: Central, tx: Connection) -> frozenset[str]:
-    """The folded plates of every request; look-alikes are covered too (T-10)."""
-    return frozenset(fold(plate) for plate, _ in _suppressed(central, tx))
 
 
 def _aad(name: str) -> bytes:

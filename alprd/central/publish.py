@@ -20,7 +20,7 @@ from tuf.api.metadata import TargetFile, Targets
 
 from alprd import crypto
 from alprd.audit import Actor
-from alprd.central import db, lists, people, repository, vehicles
+from alprd.central import db, lists, people, protected, repository, vehicles
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.keys import mac
 from alprd.central.store import Central
@@ -166,7 +166,7 @@ def _settle_suppression(
     versions and the random ones in one only, which would tell how many requests there are. A new
     version each week hides when a request came in (R-460.5-b4).
     """
-    folds = sorted(lists.suppressed_folds(central, tx))
+    folds = sorted(protected.suppressed_folds(central, tx))
     year, week, _ = central.clock().isocalendar()
     fresh = os.urandom(32)
     source = _Source(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from central_world import make_home, run
 
-from alprd.central import lists
+from alprd.central import lists, protected
 from alprd.central.audit import CENTRAL
 from alprd.central.store import Central
 from alprd.errors import InputError
@@ -48,7 +48,7 @@ def test_documented_suppression_file_is_taken_in_whole(home: Path, tmp_path: Pat
     report = run(home, "suppression", "import", str(path), "--by", "s")
     assert (report["entries"], report["rejected"]) == (2, [])
     with Central(home) as central, central.database.read() as tx:
-        assert lists.suppressed_folds(central, tx) == {fold("GFN614"), fold("VLD8805")}
+        assert protected.suppressed_folds(central, tx) == {fold("GFN614"), fold("VLD8805")}
 
 
 @pytest.mark.policy("R-460.5-b6")
@@ -57,14 +57,14 @@ def test_a_damaged_file_drops_no_request(home: Path, tmp_path: Path, content: st
     path = tmp_path / "requests.csv"
     path.write_text(REQUESTS, encoding="utf-8")
     with Central(home) as central:
-        lists.import_suppression(central, path, actor=CENTRAL)
+        protected.import_suppression(central, path, actor=CENTRAL)
         with central.database.read() as tx:
-            before = lists.suppressed_folds(central, tx)
+            before = protected.suppressed_folds(central, tx)
         path.write_text(content, encoding="utf-8")
         with pytest.raises(InputError, match="cannot replace"):
-            lists.import_suppression(central, path, actor=CENTRAL, replace=True)
+            protected.import_suppression(central, path, actor=CENTRAL, replace=True)
         with central.database.read() as tx:
-            assert lists.suppressed_folds(central, tx) == before
+            assert protected.suppressed_folds(central, tx) == before
 
 
 def test_every_reason_and_value_is_documented(home: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from alprd.central import (
     config,
     db,
     intake,
-    lists,
     people,
+    protected,
     publish,
     retention,
     search,
@@ -181,7 +181,7 @@ def test_request_destroys_what_is_held_and_shows_no_difference(tmp_path: Path) -
         request = tmp_path / "request.csv"
         request.write_text("plate,state\nacp 8l7,\nACP817,MN\n,MN\nX1,QQ\n")
         actor = people.named_actor(world.central, "supervisor")
-        report = lists.import_suppression(world.central, request, actor=actor)
+        report = protected.import_suppression(world.central, request, actor=actor)
         assert [line for line, _ in report.rejected] == [4, 5]
         assert world.find(COLLECTED) == [other]
         assert sorted(world.rows()) == sorted([target, other])
