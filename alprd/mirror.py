@@ -7,6 +7,7 @@ here: ``.bin`` files stay encrypted on the disk.
 
 Layout below ``<state>/targets/``::
 
+    downloads/           files on their way (:mod:`alprd.downloads`)
     metadata/            what ngclient trusts now: protects from rollback, even when a set fails
     sets/<n>/roots/      root metadata as chained from the enrolment's first root
     sets/<n>/            timestamp.json, snapshot.json, targets.json of one verified publication
@@ -16,16 +17,8 @@ Layout below ``<state>/targets/``::
 A cold boot without contact reads ``active`` again: the same signatures and hashes, without the
 expiry dates (TUF's expiry governs acceptance; a list's own age governs its use, R-460.4.1-b4).
 
-What is refused, and by which ``TargetsError.reason``::
-
-    unreachable     no answer, or an HTTP error            unsigned   too few good signatures
-    truncated       the connection ended in mid-file       tampered   length or hash differs
-    endless         more bytes than announced              expired    metadata past its date
-    damaged         metadata that is not TUF               rollback   an older version than trusted,
-    clock           system clock disagrees                            or parts of two publications
-    missing         a target the car needs is not there    wrong-car  of another vehicle or agency
-    undecryptable   wrapped or encrypted for another       schema     does not fit its closed schema
-    source          a list the policy does not allow
+What is refused, and why, is told by :mod:`alprd.refusals`. Downloads go on where they broke off
+(:mod:`alprd.downloads`). A list may come as a delta to the one in use (:mod:`alprd.patching`).
 """
 
 from __future__ import annotations
@@ -33,83 +26,73 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import httpx
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.ngclient import Updater, UpdaterConfig
 
-from alprd.errors import StoreError, SyncError
+from alprd.crypto import write_secret
+from alprd.downloads import CentralFetcher, Downloads, Pace, fits, fsync, verify
+from alprd.refusals import Reason, TargetsError, translated
 from alprd.trust import Trust
 
-Reason = Literal[
-    "unreachable", "truncated", "endless", "damaged", "clock", "missing", "undecryptable", "source",
-    "unsigned", "tampered", "expired", "rollback", "wrong-car", "schema",
-]  # fmt: skip
-Needed = Callable[[Mapping[str, TargetFile]], list[str]]
-"""Names of the targets a car needs, out of those published."""
+__all__ = ["CentralFetcher", "Mirror", "Reason", "SetFile", "TargetsError"]
 
 _METADATA: Final = ("timestamp.json", "snapshot.json", "targets.json")
-_LONGEST_S: Final = 600.0
-"""Longest time one file may take: a server that drips bytes must not hold the dock for ever."""
-_CHUNK: Final = 65_536
 _CONFIG: Final = UpdaterConfig(max_delegations=1)
 
 
-class TargetsError(SyncError):
-    """A publication that the car does not take; the old set stays.
+@dataclass(frozen=True, slots=True)
+class SetFile:
+    """A target of a set, as the signed metadata names it."""
 
-    Args:
-        reason: stable code, see the table in the module's docstring.
-    """
+    name: str
+    path: Path
+    info: TargetFile
 
-    def __init__(self, message: str, *, reason: Reason, remedy: str = "") -> None:
-        super().__init__(
-            f"lists refused ({reason}): {message}",
-            remedy=remedy or "the set in use stays; publish again at central",
-        )
-        self.reason: Final = reason
+    @property
+    def sha256(self) -> str:
+        """Digest of the file, hex."""
+        return file_name(self.info)
+
+    def read(self) -> bytes:
+        """The bytes of a small target, verified.
+
+        Raises:
+            tuf.api.exceptions.LengthOrHashMismatchError: altered on the disk.
+        """
+        data = self.path.read_bytes()
+        self.info.verify_length_and_hashes(data)
+        return data
 
 
-class CentralFetcher(FetcherInterface):
-    """ngclient's downloads over the car's mutually authenticated connection."""
-
-    def __init__(self, client: httpx.Client, *, longest_s: float = _LONGEST_S) -> None:
-        self._client = client
-        self._longest_s = longest_s
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        deadline = time.monotonic() + self._longest_s
-        try:
-            # Identity: the length limits of TUF are those of the file, not of a packed form.
-            with self._client.stream("GET", url, headers={"accept-encoding": "identity"}) as reply:
-                if reply.status_code >= 400:
-                    raise tuf_errors.DownloadHTTPError(
-                        f"{url}: HTTP {reply.status_code}", reply.status_code
-                    )
-                for chunk in reply.iter_raw(_CHUNK):
-                    if time.monotonic() > deadline:
-                        raise tuf_errors.SlowRetrievalError(f"{url}: over {self._longest_s:.0f} s")
-                    yield chunk
-        except httpx.RemoteProtocolError as error:
-            raise TargetsError(f"{url}: {error}", reason="truncated") from error
-        except httpx.HTTPError as error:
-            raise tuf_errors.DownloadError(f"{url}: {error}") from error
+Needed = Callable[[Mapping[str, TargetFile]], list[str]]
+"""Names of the targets a car needs, out of those published; what others are opened with first."""
+Fetch = Callable[[str], bytes | None]
+"""Brings another published, small target; None when it is not published."""
+Rebuild = Callable[[SetFile, Path, Mapping[str, SetFile], Mapping[str, SetFile], Fetch], bool]
+"""Tries to make a target (first) at a path (second) out of the active set (third), the files of the
+new set that are there (fourth) and a delta; whether it did. The result is verified afterwards."""
 
 
 class Mirror:
     """The local copy; one user at a time (the sync thread)."""
 
-    def __init__(self, trust: Trust, needed: Needed) -> None:
+    def __init__(self, trust: Trust, needed: Needed, rebuild: Rebuild | None = None) -> None:
         self._trust = trust
         self._needed = needed
+        self._rebuild = rebuild
         self._home = trust.state_dir / "targets"
+        self._downloads = Downloads(self._home / "downloads")
         self._updater: Updater | None = None
+        self._fetcher: CentralFetcher | None = None
+        self.rebuilt: tuple[str, ...] = ()
+        """Targets that the last download made out of deltas."""
 
     @property
     def active(self) -> Path | None:
@@ -117,22 +100,26 @@ class Mirror:
         link = self._home / "active"
         return link if link.exists() else None
 
-    def refresh(self, client: httpx.Client) -> bool:
+    def refresh(self, client: httpx.Client, pace: Pace = lambda size: None) -> bool:
         """Bring the trusted metadata up to date; whether it differs from the active set's.
+
+        Args:
+            pace: limits the rate of the downloads that follow.
 
         Raises:
             TargetsError: with the reason.
             StoreError: the disk cannot be written.
         """
         self._updater = None
-        with _translated(self._home):
+        with translated(self._home):
             metadata = self._home / "metadata"
             metadata.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._remember(metadata)
+            self._fetcher = CentralFetcher(client, pace=pace)
             updater = Updater(
                 str(metadata),
                 f"{self._trust.central_url}/tuf/metadata/",
-                target_base_url=f"{self._trust.central_url}/tuf/targets/",
-                fetcher=CentralFetcher(client),
+                fetcher=self._fetcher,
                 config=_CONFIG,
                 bootstrap=self._trust.tuf_root,
             )
@@ -143,21 +130,43 @@ class Mirror:
             new = (metadata / "targets.json").read_bytes()
             return not active.exists() or active.read_bytes() != new
 
+    def _remember(self, metadata: Path) -> None:
+        """Give ngclient back what a power cut took from it, so that no older version passes.
+
+        ngclient replaces its files by rename but does not sync them, and it takes a damaged one for
+        none. The active set is synced; what it holds was verified and is never to be undercut.
+        """
+        active = self._home / "active"
+        for name in _METADATA:
+            if not (active / name).exists():
+                continue
+            known = (active / name).read_bytes()
+            try:
+                present = Metadata.from_bytes((metadata / name).read_bytes())
+                if present.signed.version >= Metadata.from_bytes(known).signed.version:
+                    continue
+            except (OSError, tuf_errors.RepositoryError):
+                pass
+            write_secret(metadata / name, known)
+
     def download(self) -> Path:
         """Make the set that :meth:`refresh` announced complete beside the active one.
 
         Unchanged files are hard-linked from the active set. Returns a folder that must be given
-        to :meth:`activate` or :meth:`discard`.
+        to :meth:`activate` or :meth:`discard`. What was fetched is kept in any case, for the next
+        time.
 
         Raises:
-            TargetsError: with the reason; nothing is left behind.
+            TargetsError: with the reason; the set is not there.
             StoreError: the disk cannot be written.
         """
-        if self._updater is None:
+        if self._updater is None or self._fetcher is None:
             raise TargetsError("nothing was announced", reason="unreachable")
-        with _translated(self._home):
+        with translated(self._home):
             metadata, sets = self._home / "metadata", self._home / "sets"
             sets.mkdir(mode=0o700, exist_ok=True)
+            for left in sets.glob("new-*"):  # of a power cut
+                shutil.rmtree(left, ignore_errors=True)
             new = Path(tempfile.mkdtemp(prefix="new-", dir=sets))
             try:
                 for folder, files in (
@@ -167,68 +176,133 @@ class Mirror:
                     folder.mkdir(exist_ok=True)
                     for file in files:
                         shutil.copyfile(file, folder / file.name)
-                        _fsync(folder / file.name)
+                        fsync(folder / file.name)
                 (new / "files").mkdir()
-                published = _verify_set(self._trust.tuf_root, new).targets
-                for name in self._needed(published):
-                    self._bring(self._updater, name, new / "files")
+                self._fill(_verify_set(self._trust.tuf_root, new).targets, new / "files")
                 for folder in (new / "files", new / "roots", new):
-                    _fsync(folder)
+                    fsync(folder)
             except BaseException:
                 self.discard(new)
                 raise
             return new
 
-    def _bring(self, updater: Updater, name: str, folder: Path) -> None:
-        info = updater.get_targetinfo(name)
-        if info is None:
-            raise TargetsError(f"{name} is not published", reason="missing")
-        path = folder / _file_name(info)
-        kept = self._home / "active" / "files" / path.name
-        if kept.exists():
-            try:
-                info.verify_length_and_hashes(kept.read_bytes())
-                os.link(kept, path)
-                return
-            except tuf_errors.LengthOrHashMismatchError:
-                kept.unlink()  # rotten on the disk: fetch it again
-        updater.download_target(info, str(path))
-        _fsync(path)
+    def _fill(self, published: Mapping[str, TargetFile], folder: Path) -> None:
+        """Bring every needed target into a folder."""
+        wanted = [_set_file(name, published, folder) for name in self._needed(published)]
+        self._downloads.keep_only(
+            {file.sha256 for file in wanted} | {_digest(info) for info in published.values()}
+        )
+        active = self._active_files()
+        made: dict[str, SetFile] = {}
+        rebuilt: list[str] = []
+        for file in wanted:
+            if not self._at_hand(file):
+                if self._patched(file, active, made, published):
+                    rebuilt.append(file.name)
+                else:
+                    os.link(self._fetch(file.name, file.info), file.path)
+            made[file.name] = file
+        self.rebuilt = tuple(rebuilt)
 
-    def read(self, folder: Path) -> tuple[str, dict[str, bytes]]:
+    def _at_hand(self, file: SetFile) -> bool:
+        """Take a file that lies in the active set, or that an earlier pass brought."""
+        if file.path.exists():
+            return True
+        kept = self._home / "active" / "files" / file.path.name
+        if kept.exists():
+            if fits(file.info, kept):
+                os.link(kept, file.path)
+                return True
+            kept.unlink()  # rotten on the disk: fetch it again
+        brought = self._downloads.find(file.info, file.sha256)
+        if brought is not None:
+            os.link(brought, file.path)
+        return brought is not None
+
+    def _patched(
+        self,
+        file: SetFile,
+        active: Mapping[str, SetFile],
+        made: Mapping[str, SetFile],
+        published: Mapping[str, TargetFile],
+    ) -> bool:
+        """Whether the target could be made out of the old one and a delta."""
+
+        def fetch(name: str) -> bytes | None:
+            info = published.get(name)
+            if info is None:
+                return None
+            return self._fetch(name, info).read_bytes()
+
+        part = self._downloads.part(file.sha256)
+        if self._rebuild is None or part.exists():  # the whole one is on its way already
+            return False
+        try:
+            if not self._rebuild(file, part, active, made, fetch):
+                part.unlink(missing_ok=True)
+                return False
+            os.link(self._downloads.settle(file.info, file.sha256), file.path)
+        except tuf_errors.LengthOrHashMismatchError:
+            return False
+        except BaseException:
+            part.unlink(missing_ok=True)  # no beginning of a download
+            raise
+        return True
+
+    def _fetch(self, name: str, info: TargetFile) -> Path:
+        """A published target, brought by this or an earlier pass."""
+        if self._fetcher is None:
+            raise TargetsError("nothing was announced", reason="unreachable")
+        digest = _digest(info)
+        found = self._downloads.find(info, digest)
+        if found is not None:
+            return found
+        url = f"{self._trust.central_url}/tuf/targets/{digest}.{name}"
+        return self._downloads.bring(self._fetcher, url, info, digest)
+
+    def _active_files(self) -> dict[str, SetFile]:
+        """The targets of the active set; none when it cannot be read."""
+        active = self._home / "active"
+        try:
+            data = (active / "targets.json").read_bytes()
+            published = Metadata[Targets].from_bytes(data).signed.targets
+            return {name: _set_file(name, published, active / "files") for name in published}
+        except (OSError, tuf_errors.RepositoryError):
+            return {}
+
+    def read(self, folder: Path) -> tuple[str, dict[str, SetFile]]:
         """Version and files of a set, verified from the enrolment's root down without contact.
 
         Raises:
             TargetsError: altered, incomplete, or of different publications.
         """
-        with _translated(folder):
+        with translated(folder):
             targets = _verify_set(self._trust.tuf_root, folder)
-            files: dict[str, bytes] = {}
-            for name in self._needed(targets.targets):
-                info = targets.targets.get(name)
-                if info is None:
-                    raise TargetsError(f"{name} is not published", reason="missing")
-                data = (folder / "files" / _file_name(info)).read_bytes()
-                info.verify_length_and_hashes(data)
-                files[name] = data
+            files = {
+                name: _set_file(name, targets.targets, folder / "files")
+                for name in self._needed(targets.targets)
+            }
+            for file in files.values():
+                verify(file.info, file.path)
             return str(targets.version), files
 
     def activate(self, new: Path) -> None:
         """Make a set the active one: rename, then replace the link, each durable."""
-        with _translated(self._home):
+        with translated(self._home):
             sets = self._home / "sets"
             numbers = [int(path.name) for path in sets.iterdir() if path.name.isdigit()]
             final = sets / str(max(numbers, default=0) + 1)
             new.rename(final)
-            _fsync(sets)
+            fsync(sets)
             link = self._home / ".active.new"
             link.unlink(missing_ok=True)
             link.symlink_to(Path("sets") / final.name)
             link.replace(self._home / "active")
-            _fsync(self._home)
+            fsync(self._home)
             for other in sets.iterdir():
                 if other != final:
                     shutil.rmtree(other, ignore_errors=True)
+            self._downloads.keep_only(())
 
     @staticmethod
     def discard(new: Path) -> None:
@@ -280,45 +354,24 @@ def _signed(root: Root | None, kind: type[_S], data: bytes) -> _S:
     return signed
 
 
-def _file_name(info: TargetFile) -> str:
-    digest = info.hashes.get("sha256", "")
+def file_name(info: TargetFile) -> str:
+    """Name of a target's file in a set: its SHA-256.
+
+    Raises:
+        tuf.api.exceptions.RepositoryError: the metadata names none.
+    """
+    digest = _digest(info)
     if len(digest) != 64 or not digest.isalnum():
         raise tuf_errors.RepositoryError(f"{info.path} has no SHA-256")
     return digest
 
 
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _digest(info: TargetFile) -> str:
+    return info.hashes.get("sha256", "")
 
 
-@contextmanager
-def _translated(place: Path) -> Iterator[None]:
-    """Each way a publication can be wrong gets its own reason."""
-    try:
-        yield
-    except (tuf_errors.RepositoryError, tuf_errors.DownloadError) as error:
-        raise TargetsError(
-            str(error), reason=next(r for kind, r in _REASONS if isinstance(error, kind))
-        ) from error
-    except FileNotFoundError as error:
-        raise TargetsError(f"{error.filename} is gone", reason="damaged") from error
-    except OSError as error:
-        raise StoreError(
-            f"{error.filename or place}: {error.strerror}",
-            remedy="check free space and owner of the state folder",
-        ) from error
-
-
-_REASONS: Final[tuple[tuple[type[Exception], Reason], ...]] = (
-    (tuf_errors.DownloadLengthMismatchError, "endless"),
-    (tuf_errors.DownloadError, "unreachable"),
-    (tuf_errors.ExpiredMetadataError, "expired"),
-    (tuf_errors.UnsignedMetadataError, "unsigned"),
-    (tuf_errors.LengthOrHashMismatchError, "tampered"),
-    (tuf_errors.BadVersionNumberError, "rollback"),
-    (Exception, "damaged"),
-)
+def _set_file(name: str, published: Mapping[str, TargetFile], folder: Path) -> SetFile:
+    info = published.get(name)
+    if info is None:
+        raise TargetsError(f"{name} is not published", reason="missing")
+    return SetFile(name, folder / file_name(info), info)

@@ -11,19 +11,26 @@ Rules: R-460.4.1-b (allowed sources), -b4 (whole lists only), R-460.5-b4 (keyed 
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Final, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
+from tuf.api.exceptions import DownloadHTTPError, RepositoryError
 from tuf.api.metadata import TargetFile
 
-from alprd.crypto import PublicKey, decrypt_target, public_from_bytes, sha256_hex, unwrap_key
+from alprd.crypto import PublicKey, decrypt_target, public_from_bytes, unwrap_key
+from alprd.deltatarget import delta_target
+from alprd.downloads import Pace
 from alprd.errors import EnvelopeError, InputError, RefusedError
-from alprd.hotlist import LoadedList, Matcher, load_hotlist
-from alprd.mirror import Mirror, TargetsError
+from alprd.hotlist import LoadedList, Matcher, load_hotlist_file
+from alprd.mirror import Fetch, Mirror, SetFile
+from alprd.patching import patch
+from alprd.refusals import TargetsError, translated
 from alprd.suppress import SuppressionSet
 from alprd.trust import Trust
 from alprd.wire import (
@@ -40,9 +47,11 @@ from alprd.wire import (
     wraps_target,
 )
 
+log = logging.getLogger(__name__)
 SUPPRESSION_KEY: Final = "suppression-key"
 """Purpose under which the suppression key is wrapped."""
 _T = TypeVar("_T", bound=BaseModel)
+_NO_PATCH: Final = (EnvelopeError, InputError, TargetsError, DownloadHTTPError, RepositoryError)
 
 
 @dataclass(frozen=True)
@@ -73,18 +82,21 @@ class TargetClient:
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
-        self._mirror = Mirror(trust, self._needed)
+        self._mirror = Mirror(trust, self._needed, self._rebuild)
         self._lists: dict[str, LoadedList] = {}
         """Parsed lists by SHA-256 of their target, so an unchanged list is not parsed again."""
         self._opened = False
 
-    def refresh(self, client: httpx.Client, *, clock_agrees: bool) -> TargetSet | None:
+    def refresh(
+        self, client: httpx.Client, *, clock_agrees: bool, pace: Pace = lambda size: None
+    ) -> TargetSet | None:
         """Fetch what is published; the new set, or None when the one in use is still the latest.
 
         Args:
             client: from :meth:`alprd.trust.Trust.client`.
             clock_agrees: whether system clock and disciplined clock agree. TUF judges expiry by
                 the system clock, so nothing is decided while they do not.
+            pace: called with the size of each piece of a target that came; may sleep or raise.
 
         Raises:
             TargetsError: with the reason; the old set is untouched.
@@ -94,9 +106,8 @@ class TargetClient:
             raise TargetsError(
                 "the system clock disagrees with GPS and central",
                 reason="clock",
-                remedy="wait for a GPS fix, or set the system clock",
             )
-        if not self._mirror.refresh(client) and self._opened:
+        if not self._mirror.refresh(client, pace) and self._opened:
             return None
         new = self._mirror.download()
         try:
@@ -125,15 +136,19 @@ class TargetClient:
         fixed = [INTAKE_KEYS, POLICY, ROSTER, SUPPRESSION, wraps_target(self._trust.vehicle)]
         return fixed + sorted(name for name in lists if name.endswith(".bin"))
 
-    def _open_set(self, version: str, files: Mapping[str, bytes]) -> TargetSet:
-        """Decrypt in RAM, check every schema and rule."""
+    def _open_set(self, version: str, files: Mapping[str, SetFile]) -> TargetSet:
+        """Decrypt in RAM, check every schema and rule; big lists a piece at a time."""
+        with translated(self._trust.state_dir):
+            return self._open(version, files)
+
+    def _open(self, version: str, files: Mapping[str, SetFile]) -> TargetSet:
         trust = self._trust
         own = wraps_target(trust.vehicle)
-        wraps = _record(Wraps, own, files[own])
+        wraps = _record(Wraps, own, files[own].read())
         if wraps.vehicle != trust.vehicle:
             raise TargetsError("the key wraps are another car's", reason="wrong-car")
-        intake = _record(IntakeKeys, INTAKE_KEYS, files[INTAKE_KEYS])
-        policy = _record(Policy, POLICY, files[POLICY])
+        intake = _record(IntakeKeys, INTAKE_KEYS, files[INTAKE_KEYS].read())
+        policy = _record(Policy, POLICY, files[POLICY].read())
         roster = _record(Roster, ROSTER, self._decrypt(ROSTER, files, wraps))
         hidden = _record(Suppression, SUPPRESSION, self._decrypt(SUPPRESSION, files, wraps))
         for name, agency in (
@@ -147,10 +162,8 @@ class TargetClient:
         try:
             for name in files:
                 if name.startswith(HOTLIST_PREFIX):
-                    digest = sha256_hex(files[name])
-                    lists[digest] = self._lists.get(digest) or load_hotlist(
-                        self._decrypt(name, files, wraps)
-                    )
+                    digest = files[name].sha256
+                    lists[digest] = self._lists.get(digest) or self._load_list(files[name], wraps)
                     if name != f"{HOTLIST_PREFIX}{lists[digest].status.list_id}.bin":
                         raise InputError(f"{name} holds another list")
             if not intake.keys:
@@ -175,13 +188,61 @@ class TargetClient:
         self._lists = lists
         return found
 
-    def _decrypt(self, name: str, files: Mapping[str, bytes], wraps: Wraps) -> bytes:
+    def _rebuild(
+        self,
+        file: SetFile,
+        out: Path,
+        active: Mapping[str, SetFile],
+        made: Mapping[str, SetFile],
+        fetch: Fetch,
+    ) -> bool:
+        """Make a list out of the one in use and a delta (:class:`alprd.mirror.Rebuild`)."""
+        own = wraps_target(self._trust.vehicle)
+        old = active.get(file.name)
+        if not file.name.startswith(HOTLIST_PREFIX) or old is None or own not in active:
+            return False
+        name = delta_target(file.name, old.sha256)
+        try:
+            before = _record(Wraps, own, active[own].read())
+            now = _record(Wraps, own, made[own].read())
+            if name not in now.targets:
+                return False
+            data = fetch(name)
+            if data is None:
+                return False
+            key = self._content_key(name, now)
+            patch(
+                file.name,
+                old.path,
+                out,
+                old_key=self._content_key(file.name, before),
+                new_key=self._content_key(file.name, now),
+                delta=decrypt_target(data, name=name, key=key),
+            )
+        except _NO_PATCH as error:
+            if isinstance(error, TargetsError) and error.reason not in ("undecryptable", "schema"):
+                raise  # the way is cut: the whole list would not come either
+            log.warning("%s comes whole: %s", file.name, error)
+            return False
+        return True
+
+    def _load_list(self, file: SetFile, wraps: Wraps) -> LoadedList:
+        key = self._content_key(file.name, wraps)
+        try:
+            return load_hotlist_file(file.path, name=file.name, key=key)
+        except EnvelopeError as error:
+            raise TargetsError(error.message, reason="undecryptable") from error
+
+    def _content_key(self, name: str, wraps: Wraps) -> bytes:
         wrapped = wraps.targets.get(name)
         if wrapped is None:
             raise TargetsError(f"no key for {name} is wrapped for this car", reason="undecryptable")
-        key = self._unwrap(wrapped, name)
+        return self._unwrap(wrapped, name)
+
+    def _decrypt(self, name: str, files: Mapping[str, SetFile], wraps: Wraps) -> bytes:
+        key = self._content_key(name, wraps)
         try:
-            return decrypt_target(files[name], name=name, key=key)
+            return decrypt_target(files[name].read(), name=name, key=key)
         except EnvelopeError as error:
             raise TargetsError(error.message, reason="undecryptable") from error
 
