@@ -328,18 +328,17 @@ class AlertBoard(Board):
             for card in list(self._deck.cards.values()):
                 if card.state == "acknowledged" and card.disposition.settled:
                     self._deck.end(card)
+        self._summarise()
         with self._acts:
             self._keep_shift(Shift())
 
-    def _keep_shift(self, shift: Shift) -> None:
-        if shift == self._shift:
-            return
-        self._shift = shift  # ends in any case: sounding again needs no record
+    def _summarise(self) -> None:
+        told = self._shift.summary(len(self.unresolved()))
         try:
-            with self._saving, self._journal.transaction():
-                self._journal.save_shift(shift)
+            if told:
+                self._trail.record(Event.SHIFT_ENDED, DAEMON, detail=told)
         except StoreError as error:
-            log.error("the shift cannot be kept: %s", error.message)
+            log.error("the summary of the shift cannot be recorded: %s", error.message)
 
     def restore(self, kept: Sequence[Kept], shift: Shift) -> None:
         """Take up what an earlier start of the daemon left, before anything is raised."""

@@ -43,6 +43,7 @@ from alprd.journal import set_level
 from alprd.keeper import MARK_KEY, Keeper
 from alprd.lives import Lives
 from alprd.mark import PurgeClock, TimeMark
+from alprd.mdt import locks, motion
 from alprd.mdt.app import MdtContext, ServerHandle, create_app, serve_in_thread
 from alprd.permits import PermitBook
 from alprd.process import harden, lock_state, notify, ready, reloading, start_again
@@ -52,6 +53,7 @@ from alprd.reload import Reloader
 from alprd.roster import RosterBook
 from alprd.selfcheck import SelfCheck
 from alprd.session import SessionKeeper
+from alprd.shiftstore import ShiftStore
 from alprd.store import Store
 from alprd.sync import DockSync
 from alprd.targets import TargetSet
@@ -98,7 +100,10 @@ class Daemon:
         self.store.enrolled_as(key_id(self.trust.batch_key))
         self.mark = PurgeClock(self.clock, TimeMark.load(self.store.get_meta(MARK_KEY)))
         self.sessions = SessionKeeper(self.store, reader=self.trust.reader, now=self.clock.now)
-        self.board = AlertBoard(self.store)
+        alert_key = local_alert_key()
+        shift = ShiftStore(self.store, alert_key, now=lambda: self.clock.now()[0])
+        self.board = AlertBoard(self.store, journal=shift, now=lambda: self.clock.now()[0])
+        shift.restore(self.board)
         self.roster = RosterBook(steps=StepBook(self.store))
         self.permits = PermitBook(
             self.store,
@@ -112,7 +117,7 @@ class Daemon:
             self.mark.at_least(self.permits.permit.not_before)
         lives = Lives(self.store, self.clock, self.mark)
         held = HeldAlerts(
-            self.store, self.board, folder=config.state_dir / "held", key=local_alert_key()
+            self.store, self.board, folder=config.state_dir / "held", key=alert_key
         )
         self.collector = Collector(
             lives=lives,
@@ -345,6 +350,9 @@ class Daemon:
             status=self.status.now,
             collection=self.collecting,
             clock=self.clock.now,
+            misread=self.sessions.count_misread,
+            moving=motion.Motion(self.positions.at),
+            locks=locks.LockBook(self.store, self.clock.now),
         )
 
 

@@ -121,3 +121,19 @@ class Shift(Closed):
         for one in self.outcomes.values():
             counts.setdefault(one.list_id, Counter())[one.outcome] += 1
         return {key: {name: found[name] for name in COUNTED} for key, found in counts.items()}
+
+    def summary(self, unresolved: int) -> dict[str, str | int | bool]:
+        """How the alerts came out, list by list, as the trail takes it to central.
+
+        Empty when there was nothing: no alert settled, handed over or left.
+        """
+        if not self.person or not (self.outcomes or self.handed_over or unresolved):
+            return {}
+        told: dict[str, str | int | bool] = {
+            "person": self.person,
+            "handed_over": self.handed_over,
+            "unresolved": unresolved,
+        }
+        for list_id, counts in self.by_list().items():
+            told |= {f"{list_id}:{outcome}": count for outcome, count in counts.items()}
+        return told

@@ -24,11 +24,11 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset(
-        {"crypto", "config", "workers", "ledger", "process", "shred", "post", "timing", "downloads"}
+        {"crypto", "config", "workers", "ledger", "process", "shred", "post", "timing", "pace", "downloads"}
     ),
     frozenset({"wire", "selftest", "dispositions", "verification"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles", "rows", "deltatarget"}),
-    frozenset({"salvage", "disk", "packed", "recorded"}),
+    frozenset({"salvage", "disk", "orderbook", "packed", "recorded"}),
     frozenset({"rescue", "damage", "rotten", "unpack"}),
     frozenset(
         {
@@ -61,7 +61,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset(
-        {"gps", "eye", "passes", "targets", "cards", "orderbook", "outbound", "session", "lives"}
+        {"gps", "eye", "passes", "targets", "cards", "outbound", "session", "lives"}
     ),
     frozenset({"board"}),
     frozenset({"alerts"}),

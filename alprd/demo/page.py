@@ -125,7 +125,7 @@ class PageClient:
 
     def sign_off(self) -> None:
         """Sign off, which ends collecting."""
-        answer = self._http.post("/sign-off")
+        answer = self._http.post("/sign-off", data={"note": "end of the demo"})
         if answer.status_code not in (200, 204, 303):
             raise DemoError(f"sign-off was answered {answer.status_code}")
 

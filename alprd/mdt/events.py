@@ -48,6 +48,7 @@ class EventStream:
     Args:
         token: the client's session cookie, checked again before anything is sent.
         stopping: set when the server stops, so that the stream ends by itself.
+        moving: whether the car moves now; the page then asks nobody to read or type.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class EventStream:
         clock: Clock,
         token: str,
         stopping: threading.Event,
+        moving: Callable[[], bool] = bool,
     ) -> None:
+        self._moving = moving
         self._board = board
         self._signons = signons
         self._status = status
@@ -137,7 +140,11 @@ class EventStream:
         return _event("alert", card_json(change.view, person, self._clock()[0]), number)
 
     def _tell_status(self) -> str:
-        return ": beat\n" + _event("status", self._status().as_json(self._clock()[0]))
+        told = self._status().as_json(self._clock()[0])
+        silenced = list(self._board.shift.categories)
+        return ": beat\n" + _event(
+            "status", told | {"moving": self._moving(), "silenced": silenced}
+        )
 
 
 _NO_TRAIL: Final = "Alerts cannot be shown: the audit trail cannot be written."

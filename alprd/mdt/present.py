@@ -106,6 +106,9 @@ def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, objec
         "list_version": match.version,
         "list_supplied_at": match.supplied_at.isoformat(),
         "list_age_h": round(max(0.0, age_h), 2),
+        "disposition": view.disposition.model_dump(mode="json")
+        | {"settled": view.disposition.settled},
+        "cleared_until": view.cleared_until.isoformat() if view.cleared_until else None,
         "corrected_from": view.corrected_from,
         "reason": view.reason,
         "pictures": pictures,

@@ -12,7 +12,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from typing import Final
 
@@ -31,6 +31,8 @@ OPEN_PATHS: Final = frozenset({"/sign-on", "/healthz"})
 STATIC: Final = "/static/"
 MAX_BODY: Final = 16_384
 CSRF_HEADER: Final = "x-csrf-token"
+
+_LOCAL_NAMES: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -124,9 +126,11 @@ def no_trail() -> JSONResponse:
 class Gate:
     """ASGI middleware; puts the :class:`Screen` into ``request.state.screen``."""
 
-    def __init__(self, app: ASGIApp, signons: SignOns) -> None:
+    def __init__(self, app: ASGIApp, signons: SignOns, hosts: Collection[str] = ()) -> None:
         self._app = app
         self._signons = signons
+        self._hosts = frozenset(name.lower() for name in hosts)
+        self._rate = RateLimit(burst=600, per_second=60)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, or answer in the route's stead."""
@@ -146,8 +150,29 @@ class Gate:
             await send(message)
 
         request = Request(scope, receive)
-        refusal = _refuse_shape(request) or await self._admit(request)
+        refusal = (
+            self._refuse_host(request)
+            or self._refuse_flood(request)
+            or _refuse_shape(request)
+            or await self._admit(request)
+        )
         await (refusal or self._app)(scope, receive, send_with_headers)
+
+    def _refuse_host(self, request: Request) -> Response | None:
+        """A page of another name that points here (DNS rebinding) gets nothing."""
+        named = request.headers.get("host", "")
+        name = named[1 : named.find("]")] if named.startswith("[") else named.partition(":")[0]
+        server = request.scope.get("server")
+        own = {server[0]} if server else set()
+        if name.lower() in self._hosts | _LOCAL_NAMES | own:
+            return None
+        return error_json(421, "wrong_host", "This is not the address of the plate reader.")
+
+    def _refuse_flood(self, request: Request) -> Response | None:
+        """More than any page asks for, from one address."""
+        if self._rate.allow(request.client.host if request.client else ""):
+            return None
+        return error_json(429, "rate", "Too many requests. Wait a few seconds.")
 
     async def _admit(self, request: Request) -> Response | None:
         path = request.url.path

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 from alprd.audit import DAEMON, Actor, Event, Trail
 from alprd.errors import RefusedError
+from alprd.mdt.locks import LockBook
 from alprd.roster import OPERATOR_ROLE, PURPOSES, PURPOSES_VERSION, LockedError, RosterBook
 from alprd.wire import Person
 
@@ -92,6 +93,8 @@ class SignOns:
         on_end: told after a sign-on ended, so that the alert board closes the shift.
         collecting: whether the daemon collects now. It may have stopped under a live sign-on
             (permit, camera); signing on again then begins anew.
+        on_begin: told who has signed on, before anything is shown.
+        locks: failures that a restart does not forget.
     """
 
     def __init__(
@@ -105,8 +108,12 @@ class SignOns:
         collecting: Callable[[], bool],
         idle_s: float = IDLE_S,
         shift_s: float = SHIFT_S,
+        on_begin: Callable[[str], None] = lambda person: None,
+        locks: LockBook | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._on_begin = on_begin
+        self._locks = locks
         self._book = roster_book
         self._trail = trail
         self._collection = collection
@@ -128,9 +135,19 @@ class SignOns:
             return self._live
 
     def sign_on(
-        self, person_id: str, password: str, *, purpose: str, unit: str, acknowledged: bool
+        self,
+        person_id: str,
+        password: str,
+        *,
+        purpose: str,
+        unit: str,
+        acknowledged: bool,
+        code: str = "",
     ) -> tuple[str, Screen]:
         """Sign a person on at a new screen; its secret token and the screen.
+
+        Args:
+            code: of the second factor, where the roster asks for one.
 
         Raises:
             RefusedError: ``not_acknowledged``, ``unknown_purpose``, ``bad_unit``, any reason of
@@ -140,8 +157,7 @@ class SignOns:
         with self._acts:
             try:
                 _check_form(purpose, unit, acknowledged=acknowledged)
-                now, trusted = self._clock()
-                person = self._book.sign_on(person_id, password, now=now, trusted=trusted)
+                person = self._identify(person_id, password, code)
                 sign_on = self._begin(person, purpose, unit)
             except RefusedError as error:
                 self._record_refusal(person_id, error)
@@ -154,6 +170,21 @@ class SignOns:
                     oldest = min(self._screens, key=lambda key: self._screens[key].seen)
                     del self._screens[oldest]
             return token, screen
+
+    def _identify(self, person_id: str, password: str, code: str) -> Person:
+        locks = self._locks if self._book.find(person_id) else None
+        if locks is not None:
+            locks.check(person_id)
+        now, trusted = self._clock()
+        try:
+            person = self._book.sign_on(person_id, password, now=now, trusted=trusted, code=code)
+        except RefusedError as error:
+            if locks is not None and error.reason in _FAILURES:
+                locks.failed(person_id)
+            raise
+        if locks is not None:
+            locks.passed(person_id)
+        return person
 
     def check(self, token: str) -> Screen | None:
         """The screen of a token, noted as in touch; ``None`` when its sign-on is over.
@@ -221,6 +252,7 @@ class SignOns:
                 Event.SIGNED_OFF, sign_on.actor, detail={"reason": error.reason, "unit": unit}
             )
             raise
+        self._on_begin(person.id)
         with self._lock:
             self._live = sign_on
         return sign_on
@@ -266,6 +298,7 @@ class SignOns:
         )
 
 
+_FAILURES: Final = frozenset({"wrong_password", "wrong_code", "locked"})
 _UNKNOWN: Final = Actor("unknown", "not in the roster", "none")
 
 
