@@ -117,6 +117,10 @@ fuzz: $(VENV)/.test ## NMEA, envelopes, configuration, pictures (INPUTS=200000 e
 bench-soak: $(VENV)/.test ## the real daemon for MINUTES=60: memory, threads and files must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),60) $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+.PHONY: bench-matching
+bench-matching: $(VENV)/.test ## 5 million list entries: import, load, look-up, delta (JSON=FILE)
+	$(BIN)/python -m bench matching $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
 CUTS ?= 20
 .PHONY: bench-poweroff
 bench-poweroff: $(VENV)/.test ## cut a guest's power CUTS=20 times, count losses (root, qemu; JSON=FILE)

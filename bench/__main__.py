@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "drives": "the whole road reader on thousands of plates of rendered test drives",
     "floors": "what thresholds of a sure reading cost, on drives kept for setting them",
     "soak": "the real daemon for a long time: does memory, do threads or files grow",
+    "matching": "a list of millions of entries: import, load, look-up, delta",
     "poweroff": "hard power-offs of a guest that runs the installed car",
     "recognition": "this reader beside fast-alpr on the same frames",
 }
