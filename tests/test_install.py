@@ -80,6 +80,16 @@ for found in pkgutil.walk_packages(alprd.__path__, "alprd.", onerror=lambda name
     assert "alprd.streams" in run(car, "-c", code).split()
 
 
+def test_the_documents_of_users_are_installed(car: Path) -> None:
+    """Among them every document that a unit names."""
+    there = {path.name for path in (car / "usr/share/doc/alprd").glob("*.md")}
+    assert {"README.md", "install.md", "doctor.md", "secrets.md"} <= there
+    assert not there & {"training.md", "benchmarks.md", "guest.md", "plates.md"}
+    for unit in (car / UNITS).iterdir():
+        for name in re.findall(r"file:/usr/share/doc/alprd/(\S+)", unit.read_text()):
+            assert name in there, f"{unit.name} names {name}"
+
+
 def test_the_installed_configuration_loads(car: Path) -> None:
     code = (
         "import sys, pathlib, alprd.config as c; "

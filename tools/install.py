@@ -51,6 +51,8 @@ OTHERS: Final = {
         "alprd-central.tmpfiles": "usr/lib/tmpfiles.d/alprd-central.conf",
     },
 }
+NOT_FOR_USERS: Final = frozenset({"benchmarks.md", "guest.md", "plates.md", "training.md"})
+"""Documents of docs/ that only somebody with a checkout can use."""
 NEXT: Final = {
     "car": (
         "systemd-sysusers && systemd-tmpfiles --create && udevadm control --reload",
@@ -224,8 +226,9 @@ class Installer:
         for name, path in OTHERS[self.role].items():
             self.copy(ROOT / "systemd" / name, path, 0o644)
         doc = "usr/share/doc/alprd"
-        for source in (ROOT / "README.md", ROOT / "docs" / "install.md"):
-            self.copy(source, f"{doc}/{source.name}", 0o644)
+        for source in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+            if source.name not in NOT_FOR_USERS:
+                self.copy(source, f"{doc}/{source.name}", 0o644)
         if self.role == "car":
             shipped = ROOT / "config" / "alprd.toml"
             self.copy(shipped, f"{doc}/alprd.toml", 0o644)
