@@ -17,6 +17,8 @@ import alprd
 from alprd.central import (
     audit,
     cli_admin,
+    cli_lists,
+    cli_orders,
     cli_tuf,
     config,
     enrolment,
@@ -322,8 +324,11 @@ def audit_verify(home: Path, as_json: bool) -> None:
 vehicles_group.add_command(cli_admin.vehicles_kill)
 vehicles_group.add_command(cli_admin.vehicles_retire)
 main.add_command(cli_admin.people_group)
+main.add_command(cli_orders.orders_group)
 main.add_command(cli_admin.lists_group)
 main.add_command(cli_admin.suppression_group)
+main.add_command(cli_lists.categories_group)
+main.add_command(cli_lists.additional_group)
 main.add_command(cli_tuf.tuf_group)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, Final, get_args
 
 import click
 
@@ -65,8 +66,13 @@ def lists_group() -> None:
     """Hotlists."""
 
 
-def _report(as_json: bool, report: lists.ImportReport) -> None:
-    values = {
+HELD: Final = 3
+"""Exit code of an import that waits for a person."""
+
+
+def report_import(as_json: bool, report: lists.ImportReport) -> None:
+    """Print what an import did; ends the program with :data:`HELD` when it waits."""
+    values: dict[str, Any] = {
         "list_id": report.list_id,
         "version": report.version,
         "entries": report.entries,
@@ -75,7 +81,15 @@ def _report(as_json: bool, report: lists.ImportReport) -> None:
     }
     lines = [f"{report.list_id}: {report.entries} entries, {len(report.rejected)} lines rejected"]
     lines += [f"  line {line}: {reason}" for line, reason in report.rejected]
+    if report.held:
+        values["held"] = report.held
+        values["findings"] = [{"code": f.code, "text": f.text} for f in report.findings]
+        lines += [f"HELD as {report.held}; the list in use stays. What looks wrong:"]
+        lines += [f"  {finding.code}: {finding.text}" for finding in report.findings]
+        lines += ["  remedy: look at it with `alprd-central lists show`, then accept or refuse it"]
     show(as_json, values, "\n".join(lines))
+    if report.held:
+        sys.exit(HELD)
 
 
 @lists_group.command("import")
@@ -100,7 +114,7 @@ def lists_import(
             supplied_at=instant(supplied_at, "--supplied-at"),
             actor=people.named_actor(central, by),
         )
-    _report(as_json, report)
+    report_import(as_json, report)
 
 
 @click.group("suppression")
@@ -120,7 +134,7 @@ def suppression_import(home: Path, file: Path, replace: bool, by: str, as_json: 
     with Central(home) as central:
         actor = people.named_actor(central, by)
         report = protected.import_suppression(central, file, actor=actor, replace=replace)
-    _report(as_json, report)
+    report_import(as_json, report)
 
 
 @click.command("kill")

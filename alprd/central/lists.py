@@ -4,10 +4,10 @@ Own CSV format of a hotlist, UTF-8 with this header line::
 
     plate,state,type,category,source,entered,text
 
-``category`` is a public-log column, which also gives the alert's priority; ``state`` a USPS code
-or empty; ``type`` passenger, truck, trailer, motorcycle or empty; ``entered`` an ISO date or time
-or empty; ``text`` what the alert says. A line that cannot be used is reported by number and
-reason, never by its plate. The format is described in ``docs/hotlist-format.md``.
+``category`` is a public-log column or another code of :mod:`alprd.central.categories`; ``state``
+a USPS code or empty; ``type`` passenger, truck, trailer, motorcycle or empty; ``entered`` an ISO
+date or time or empty; ``text`` what the alert says. A line that cannot be used is reported by
+number and reason, never by its plate. The format is described in ``docs/hotlist-format.md``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import gzip
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +28,9 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd.audit import Actor
-from alprd.central import db
+from alprd.central import additional, categories, db, gate
 from alprd.central.audit import Event
+from alprd.central.categories import CategoryMap, canonical_code
 from alprd.central.keys import mac, seal, unseal
 from alprd.central.store import Central
 from alprd.errors import InputError, RefusedError
@@ -43,6 +44,8 @@ PRIORITY: Final[dict[Category, Literal["high", "medium", "low"]]] = {
     "other_lpdf": "medium",
     "owner_suspended_revoked": "low",
 }
+LAYOUT: Final = "own"
+"""Name of this format in the category map."""
 COLUMNS: Final = ("plate", "state", "type", "category", "source", "entered", "text")
 _JUNK: Final = frozenset({"TEST", "NONE", "NULL", "UNKNOWN", "NOPLATE", "XXX", "XXXX"})
 _MAX_TEXT: Final = 200
@@ -60,6 +63,13 @@ class ImportReport:
     entries: int = 0
     counts: dict[Category, int] = field(default_factory=dict)
     rejected: list[tuple[int, str]] = field(default_factory=list)
+    held: str = ""
+    """Id under which it waits for a person, when it looked wrong; the old list stays in use."""
+    findings: tuple[gate.Finding, ...] = ()
+
+
+class _UnmappedError(ValueError):
+    """The entry's code has no row in the category map; ``args[0]`` is the code."""
 
 
 def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -90,7 +100,7 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
         raise InputError(f"list {path}: line {reader.line_num}: {error}") from error
 
 
-def _entry(fields: dict[str, str], key: bytes) -> HotlistEntry:
+def _entry(fields: dict[str, str], key: bytes, columns: CategoryMap) -> HotlistEntry:
     """One usable entry.
 
     Raises:
@@ -107,8 +117,8 @@ def _entry(fields: dict[str, str], key: bytes) -> HotlistEntry:
     plate_type = fields["type"].strip().lower() or None
     if plate_type is not None and plate_type not in PLATE_TYPES:
         raise ValueError("unknown plate type")
-    category = fields["category"].strip().lower()
-    if category not in PRIORITY:
+    code = canonical_code(fields["category"])
+    if not code:
         raise ValueError("category is no column of the public log")
     entered = fields["entered"].strip()
     if entered:
@@ -116,7 +126,10 @@ def _entry(fields: dict[str, str], key: bytes) -> HotlistEntry:
             datetime.fromisoformat(entered)
         except ValueError:
             raise ValueError("entered is not an ISO date") from None
-    identity = "|".join((plate, state or "", plate_type or "", category))
+    mapping = columns.column(LAYOUT, code)
+    if mapping is None:
+        raise _UnmappedError(code)
+    identity = "|".join((plate, state or "", plate_type or "", mapping.column))
     try:
         return HotlistEntry.model_validate(
             {
@@ -124,8 +137,9 @@ def _entry(fields: dict[str, str], key: bytes) -> HotlistEntry:
                 "plate": plate,
                 "state": state,
                 "plate_type": plate_type,
-                "category": category,
-                "priority": PRIORITY[category],
+                "category": mapping.column,
+                "priority": mapping.priority,
+                "restricted": mapping.restricted,
                 "text": " ".join(fields["text"].split())[:_MAX_TEXT],
             }
         )
@@ -150,13 +164,26 @@ def import_hotlist(
     source: str,
     supplied_at: datetime,
     actor: Actor,
+    accepted: Collection[str] = (),
 ) -> ImportReport:
     """Take a list in; it reaches the cars with the next publication (R-460.4.1-b).
 
+    What looks wrong is held (:mod:`alprd.central.gate`): the report then has an id in ``held``
+    and the list in use stays.
+
+    Args:
+        accepted: codes of findings that a person has accepted for this file.
+
     Raises:
         InputError: the file as a whole cannot be used, or no line of it.
-        RefusedError: older than the list in use, or from the future.
+        RefusedError: from the future, or under the name of the additional entries.
     """
+    if additional.LIST_ID in (list_id, source):
+        raise RefusedError(
+            f"{additional.LIST_ID!r} is the list of the approved additional entries",
+            reason="additional_not_imported",
+            remedy="ask for each entry with `alprd-central additional request` (R-460.4.1-b2)",
+        )
     if not _LIST_ID.fullmatch(list_id):
         raise InputError(
             f"--list: {list_id!r} is not allowed",
@@ -176,16 +203,22 @@ def import_hotlist(
     key = central.keystore.purpose_key("list entries")
     report = ImportReport(list_id)
     entries: dict[str, tuple[int, HotlistEntry]] = {}
+    wanted, seen, unmapped = gate.test_plates(central, list_id), set[str](), Counter[str]()
+    with central.database.read() as tx:
+        columns = categories.load(tx)
     for line, fields in rows(path, COLUMNS):
+        seen |= wanted & {normalise(fields["plate"])}
         try:
-            entry = _entry(fields, key)
+            entry = _entry(fields, key, columns)
             if entry.id in entries:
                 raise ValueError(f"the same as line {entries[entry.id][0]}")
+        except _UnmappedError as error:
+            unmapped[str(error)] += 1
         except ValueError as error:
             report.rejected.append((line, str(error)))
         else:
             entries[entry.id] = (line, entry)
-    if not entries:
+    if not entries and not unmapped:
         raise InputError(
             f"list {path} holds no usable entry{_reasons(report.rejected)}",
             remedy="write it as docs/hotlist-format.md says",
@@ -210,14 +243,33 @@ def import_hotlist(
         "entries": len(entries),
         "sealed": seal(central.keystore.purpose_key("lists"), plain, _aad(list_id)),
     }
+    candidate = gate.Candidate(
+        list_id=list_id,
+        source=source,
+        layout=LAYOUT,
+        supplied_at=supplied_at,
+        entries=len(entries) + unmapped.total(),
+        rejected=len(report.rejected),
+        counts=dict(counts),
+        unmapped=dict(unmapped),
+        seen_test_plates=frozenset(seen),
+    )
+    report.version, report.entries, report.counts = header.version, len(entries), dict(counts)
     with central.database.write() as tx:
-        current = tx.scalar(select(db.lists.c.supplied_at).where(db.lists.c.list_id == list_id))
-        if current is not None and current > supplied_at:
-            raise RefusedError(
-                f"list {list_id} is older than the one in use",
-                reason="list_older",
-                remedy="ask the supplier for the current list",
+        report.findings = gate.judge(central, tx, candidate)
+        if any(f.code not in accepted or not f.acceptable for f in report.findings):
+            again = {"list_id": list_id, "source": source, "supplied_at": supplied_at.isoformat()}
+            report.held = gate.hold(
+                central,
+                tx,
+                candidate,
+                report.findings,
+                path=path,
+                again=again,
+                actor=actor,
+                rejected=report.rejected,
             )
+            return report
         tx.execute(
             upsert(db.lists)
             .values(list_id=list_id, **values)
@@ -235,7 +287,6 @@ def import_hotlist(
                 "rejected": len(report.rejected),
             },
         )
-    report.version, report.entries, report.counts = header.version, len(entries), dict(counts)
     return report
 
 
@@ -243,7 +294,12 @@ def hotlists(central: Central, tx: Connection) -> dict[str, bytes]:
     """The plain content of every list in use, by list id: what the cars receive."""
     key = central.keystore.purpose_key("lists")
     rows = tx.execute(select(db.lists).order_by(db.lists.c.list_id))
-    return {row.list_id: unseal(key, row.sealed, _aad(row.list_id)) for row in rows}
+    found = {row.list_id: unseal(key, row.sealed, _aad(row.list_id)) for row in rows}
+    own = additional.hotlist(central, tx)
+    if own is not None:  # the approved additional entries, a list of their own (R-460.4.1-b2)
+        parts = [part.model_dump_json().encode() for part in (own[0], *own[1])]
+        found[additional.LIST_ID] = gzip.compress(b"\n".join(parts), mtime=0)
+    return found
 
 
 def _aad(name: str) -> bytes:
