@@ -30,6 +30,13 @@ def delta_target(name: str, old_sha256: str) -> str:
     return f"{DELTA_PREFIX}{stem}-{old_sha256[:16]}.bin"
 
 
+def is_delta_of(delta: str, name: str) -> bool:
+    """Whether a target's name is that of a delta to the target ``name``."""
+    return len(delta) == len(delta_target(name, "0" * 16)) and delta.startswith(
+        delta_target(name, "").removesuffix(".bin")
+    )
+
+
 def pad(delta: bytes) -> bytes:
     """The plaintext of a delta's target."""
     framed = _LENGTH.pack(len(delta)) + delta

@@ -318,6 +318,15 @@ published = Table(
     Column("published_at", UtcTime, nullable=False),
 )
 
+list_versions = Table(
+    "list_versions",
+    main,
+    Column("number", Integer, primary_key=True),
+    Column("target", String(128), nullable=False, index=True),
+    Column("sha256", String(64), nullable=False),
+    Column("published_at", UtcTime, nullable=False),
+)
+
 destructions = Table(
     "destructions",
     main,

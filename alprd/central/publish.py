@@ -1,8 +1,10 @@
 """Publication to the cars: a TUF repository (https://theupdateframework.github.io/specification).
 
 Each ``.bin`` target is encrypted once under its own content key; a small ``wraps-<vehicle>.json``
-a car gives it the keys. A target whose source is unchanged keeps its bytes and key, so that cars
-fetch only what is new. Consistent snapshots are on: a car in mid-download never sees a mix.
+a car gives it the keys. Lists come with deltas (:mod:`alprd.central.listtargets`). A target whose
+source is unchanged keeps its bytes and key, so that cars fetch only what is new. Consistent
+snapshots are on: a car in mid-download never sees a mix. Where a size would tell something, the
+plaintext is padded: suppression list, roster, wraps, deltas.
 """
 
 from __future__ import annotations
@@ -14,16 +16,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, delete, insert, select
 from tuf.api.metadata import TargetFile, Targets
 
 from alprd import crypto
 from alprd.audit import Actor
-from alprd.central import db, lists, people, protected, repository, vehicles
+from alprd.central import db, lists, listtargets, people, protected, repository, vehicles
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.keys import mac
 from alprd.central.store import Central
+from alprd.deltatarget import is_delta_of
 from alprd.wire import (
     HOTLIST_PREFIX,
     INTAKE_KEYS,
@@ -39,6 +41,8 @@ from alprd.wire import (
 
 ROSTER_LIFE: Final = timedelta(days=7)
 SUPPRESSION_STEP: Final = 4096
+ROSTER_STEP: Final = 16_384
+WRAPS_STEP: Final = 4096
 SUPPRESSION_KEY: Final = "suppression-key"
 
 
@@ -93,10 +97,7 @@ def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = Fals
 
 
 def _plain_sources(central: Central, tx: Connection) -> dict[str, _Source]:
-    """The ``.bin`` targets by name, in clear; the suppression list apart."""
-    sources = {}
-    for list_id, plain in lists.hotlists(central, tx).items():
-        sources[f"{HOTLIST_PREFIX}{list_id}.bin"] = _clear(plain)
+    """Small ``.bin`` targets by name, in clear; the suppression list apart."""
     now = central.clock()
     everyone = people.everyone(tx)
     # Issued anew each day, so that a car which is long away stops trusting an old roster.
@@ -106,8 +107,7 @@ def _plain_sources(central: Central, tx: Connection) -> dict[str, _Source]:
     roster = Roster(
         agency=central.config.agency, issued=now, expires=now + ROSTER_LIFE, people=everyone
     )
-    sources[ROSTER] = _Source(depends, lambda: crypto.canonical(roster))
-    return sources
+    return {ROSTER: _Source(depends, lambda: _padded(crypto.canonical(roster), ROSTER_STEP))}
 
 
 def _suppression(folds: list[str], key: bytes) -> Suppression:
@@ -124,6 +124,7 @@ def _make_targets(central: Central, tx: Connection) -> list[str]:
     known = {row.target: row for row in tx.execute(select(db.published))}
     mac_key = central.keystore.purpose_key("published")
     changed: list[str] = []
+    content_keys: dict[str, bytes] = {}
 
     def settle(name: str, source: _Source) -> str:
         """The SHA-256 of the target's file, old or new."""
@@ -134,13 +135,39 @@ def _make_targets(central: Central, tx: Connection) -> list[str]:
             if (central.home / "tuf" / "targets" / f"{sha256}.{name}").exists():
                 return sha256
         changed.append(name)
-        return _put_target(central, tx, name, mark, source.make())
+        data = source.make()
+        sha256 = crypto.sha256_hex(data)
+        repository.write(central.home / "tuf" / "targets" / f"{sha256}.{name}", data)
+        _note_target(central, tx, name, mark, sha256, len(data))
+        return sha256
+
+    def settle_list(name: str, plain: bytes) -> str:
+        """The same for a list, which is written as a stream, and its deltas."""
+        mark = mac(mac_key, name.encode() + b"\0" + plain).hex()
+        row = known.pop(name, None)
+        deltas = [one for one in known if is_delta_of(one, name)]
+        if row is not None and row.source_mac == mark:
+            sha256 = str(row.sha256)
+            if (central.home / "tuf" / "targets" / f"{sha256}.{name}").exists():
+                for one in deltas:
+                    content_keys[one] = central.keystore.secret(f"content:{known.pop(one).sha256}")
+                return sha256
+        changed.append(name)
+        sha256, length = listtargets.write_list(central, tx, name, plain)
+        _note_target(central, tx, name, mark, sha256, length)
+        for one, data in listtargets.make_deltas(central, tx, name, sha256, length).items():
+            known.pop(one, None)
+            settle(one, _clear(data))
+            content_keys[one] = central.keystore.secret(f"content:{crypto.sha256_hex(data)}")
+        return sha256
 
     keys = IntakeKeys(agency=central.config.agency, keys=central.keystore.intake_public())
     policy = central.config.device_policy()
     for name, record in ((INTAKE_KEYS, keys), (POLICY, policy)):
         settle(name, _clear(crypto.canonical(record)))
-    content_keys: dict[str, bytes] = {}
+    for list_id, plain in lists.hotlists(central, tx).items():
+        name = f"{HOTLIST_PREFIX}{list_id}.bin"
+        content_keys[name] = central.keystore.secret(f"content:{settle_list(name, plain)}")
     for name, source in _plain_sources(central, tx).items():
         sha256 = settle(name, _encrypted(central, name, source))
         content_keys[name] = central.keystore.secret(f"content:{sha256}")
@@ -164,13 +191,12 @@ def _settle_suppression(
 
     The key is a new one in each version. Under one key the true digests would stand in two
     versions and the random ones in one only, which would tell how many requests there are. A new
-    version each week hides when a request came in (R-460.5-b4).
+    version each day hides when a request came in (R-460.5-b4).
     """
     folds = sorted(protected.suppressed_folds(central, tx))
-    year, week, _ = central.clock().isocalendar()
     fresh = os.urandom(32)
     source = _Source(
-        f"{year} {week}\n".encode() + "\n".join(folds).encode(),
+        f"{central.clock().date()}\n".encode() + "\n".join(folds).encode(),
         lambda: crypto.canonical(_suppression(folds, fresh)),
     )
     sha256 = settle(SUPPRESSION, _encrypted(central, SUPPRESSION, source))
@@ -210,27 +236,28 @@ def _wraps(
                 suppression, purpose=SUPPRESSION_KEY, recipient=recipient
             ),
         )
-        return crypto.canonical(wraps)
+        return _padded(crypto.canonical(wraps), WRAPS_STEP)
 
     parts = [name.encode() + key for name, key in sorted(content_keys.items())]
     return _Source(b"".join([crypto.public_bytes(vehicle.wrap_key), suppression, *parts]), make)
 
 
-def _put_target(central: Central, tx: Connection, name: str, mark: str, data: bytes) -> str:
-    digest = crypto.sha256_hex(data)
-    repository.write(central.home / "tuf" / "targets" / f"{digest}.{name}", data)
+def _note_target(
+    central: Central, tx: Connection, name: str, mark: str, sha256: str, length: int
+) -> None:
     values = {
         "source_mac": mark,
-        "sha256": digest,
-        "length": len(data),
+        "sha256": sha256,
+        "length": length,
         "published_at": central.clock(),
     }
-    tx.execute(
-        upsert(db.published)
-        .values(target=name, **values)
-        .on_conflict_do_update(index_elements=["target"], set_=values)
-    )
-    return digest
+    tx.execute(delete(db.published).where(db.published.c.target == name))
+    tx.execute(insert(db.published).values(target=name, **values))
+
+
+def _padded(document: bytes, step: int) -> bytes:
+    """JSON with spaces behind it, so that its encrypted size tells little."""
+    return document + b" " * (-len(document) % step)
 
 
 def sign_again(central: Central, tx: Connection) -> int:
@@ -249,7 +276,9 @@ def _files(tx: Connection) -> dict[str, TargetFile]:
 def _remove_old_targets(central: Central, tx: Connection, version: int) -> None:
     """Keep the files of this and the version before, which a car may be fetching."""
     folder = central.home / "tuf"
-    keep = {f"{row.sha256}.{row.target}" for row in tx.execute(select(db.published))}
+    rows = list(tx.execute(select(db.published)))
+    keep = {f"{row.sha256}.{row.target}" for row in rows}
+    keep |= listtargets.forget_old(tx, {row.target for row in rows})
     before = repository.load(folder / "metadata" / f"{version - 1}.targets.json", Targets)
     if before is not None:
         for name, target in before.signed.targets.items():
