@@ -12,9 +12,8 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import click
 import cv2
@@ -27,130 +26,16 @@ from rich.text import Text
 from alprd.choice import by_hand
 from alprd.config import provider
 from alprd.errors import AlprdError, InputError
-from alprd.frames import Box, Detection, Frame, Image, PassEvent, PlateReading
-from alprd.fuse import decode, fuse
+from alprd.frames import Frame, Image, PassEvent, PlateReading
 from alprd.models import ModelSet, shipped
-from alprd.ocr import crop
-from alprd.pictures import overlap
-from alprd.profiles import PROFILES, ROAD, Profile, ReaderSettings
+from alprd.pictureguard import load_picture
+from alprd.profiles import PROFILES, Profile, ReaderSettings
 from alprd.reader import CharacterReader, PlateDetector, RoadReader, load
+from alprd.still import NO_READING, FoundPlate, PhotoDetector, read_image, reading_json
 
 PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 VIDEOS: Final = frozenset({".mp4", ".m4v", ".mkv", ".avi", ".mov", ".ts", ".webm", ".mjpeg"})
 CPU: Final = ("CPUExecutionProvider",)
-_NO_READING: Final = PlateReading("", "", (), None, 0.0, 0.0, False)
-MOST_PIXELS: Final = 1 << 27
-"""Largest picture that is decoded; OpenCV holds it before memory is taken (see ``alprd``)."""
-_SAME_PLATE: Final = 0.3
-"""Two boxes that share more of the smaller one than this are one plate."""
-
-
-@dataclass(frozen=True, slots=True)
-class FoundPlate:
-    """A plate of a photograph. ``box`` in whole pixels; text "" where none could be read."""
-
-    reading: PlateReading
-    box: tuple[int, int, int, int]
-    score: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The object of the JSON line."""
-        return {**_reading_json(self.reading), "box": list(self.box)}
-
-
-class PhotoDetector(PlateDetector, Protocol):
-    """A detector that can look at a picture at another scale."""
-
-    def detect(self, image: Image, shrink: float = 1.0) -> list[Detection]: ...
-
-
-def read_image(
-    image: Image, detector: PhotoDetector, ocr: CharacterReader, settings: ReaderSettings
-) -> list[FoundPlate]:
-    """Every plate of one picture, surest detection first, each once (:func:`join_fragments`)."""
-    found = _look(image, detector, settings)
-    crops = [crop(image, d.box, widening) for d in found for widening in settings.widenings]
-    results = iter(ocr.read(crops))
-    plates: list[FoundPlate] = []
-    for detection in found:
-        # One frame seen several ways: the crops must agree, as frames of a track must.
-        readings = [decode(next(results), 1.0, number) for number in range(len(settings.widenings))]
-        fused = fuse(readings, ocr.regions, settings)
-        readable = fused is not None and detection.box[2] >= settings.min_width
-        reading = fused.reading if fused is not None and readable else _NO_READING
-        plates.append(FoundPlate(reading, _whole(detection.box, image), detection.score))
-    return join_fragments(plates)
-
-
-def join_fragments(plates: Sequence[FoundPlate]) -> list[FoundPlate]:
-    """One plate where boxes overlap, in the given order; never sure of what may be a part.
-
-    Of overlapping boxes the one with the most readable characters stays, then the widest. It is
-    not sure if another one saw characters that it lacks, or if a wider one touches it.
-    """
-
-    def rank(plate: FoundPlate) -> tuple[int, int, float]:
-        reading = plate.reading
-        readable = reading.confidence >= ROAD.read_floor
-        return len(reading.text) if readable else 0, plate.box[2], reading.confidence
-
-    kept: list[FoundPlate] = []
-    for plate in sorted(plates, key=rank, reverse=True):
-        if not any(_same_plate(plate, other) for other in kept):
-            kept.append(plate)
-    return [_doubted(plate, plates) for plate in plates if any(plate is k for k in kept)]
-
-
-def _same_plate(a: FoundPlate, b: FoundPlate) -> bool:
-    shared = _shared(a.box, b.box)
-    if shared == 0:
-        return False
-    short, long = sorted((a.reading.text, b.reading.text), key=len)
-    return shared > _SAME_PLATE or (short != "" and short in long)
-
-
-def _doubted(plate: FoundPlate, others: Iterable[FoundPlate]) -> FoundPlate:
-    """``plate``, not sure if one of ``others`` shows that it may be a part of a plate."""
-    text = plate.reading.text
-    for other in others:
-        shared, seen = _shared(plate.box, other.box), other.reading
-        if shared == 0 or (seen.text and seen.text in text):
-            continue
-        wider = other.box[2] > plate.box[2]
-        lacking = bool(seen.text) and seen.confidence >= ROAD.read_floor
-        if wider or (lacking and shared > _SAME_PLATE):
-            reading = dataclasses.replace(plate.reading, sure=False)
-            return dataclasses.replace(plate, reading=reading)
-    return plate
-
-
-def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Intersection over the smaller box, 0…1."""
-    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return max(0, w) * max(0, h) / min(a[2] * a[3], b[2] * b[3])
-
-
-def _look(image: Image, detector: PhotoDetector, settings: ReaderSettings) -> list[Detection]:
-    """Plates of a picture; where one is large, from two looks at different scale."""
-    low, high = settings.aspect
-
-    def plates(shrink: float) -> list[Detection]:
-        return [
-            d
-            for d in detector.detect(image, shrink)
-            if d.score >= settings.high_threshold and low <= d.box[2] / d.box[3] <= high
-        ]
-
-    found = plates(1.0)
-    if settings.second_look is None:
-        return found
-    limit = settings.second_look * max(image.shape[:2])
-    if not any(d.box[2] > limit for d in found):
-        return found
-    large = [d for d in plates(settings.second_scale) if d.box[2] > limit]
-    small = [d for d in found if all(overlap(d.box, o.box) < 0.3 for o in large)]
-    return sorted(large + small, key=lambda d: -d.score)
 
 
 def read_video(
@@ -186,45 +71,6 @@ def read_video(
         yield from _finals(reader.flush())
     finally:
         capture.release()
-
-
-def load_picture(path: Path) -> Image:
-    """A photograph as BGR pixels, turned upright by its EXIF orientation.
-
-    Raises:
-        InputError: it cannot be read or decoded.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    remedy = "use JPEG, PNG, BMP, TIFF or WebP"
-    if data.size == 0:
-        raise InputError(f"{path} is empty", remedy=remedy)
-    if not _whole_png(data.tobytes()):
-        raise InputError(f"{path} is cut short or damaged", remedy=remedy)
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise InputError(f"{path} is too large or damaged: {error.err}", remedy=remedy) from error
-    if image is None:
-        raise InputError(f"{path} is no picture that can be decoded", remedy=remedy)
-    return np.asarray(image, dtype=np.uint8)
-
-
-def _whole_png(data: bytes) -> bool:
-    """Whether no chunk of a PNG is longer than the file; True of any other format.
-
-    OpenCV takes the memory that a chunk announces, up to 4 GB, before it looks for its bytes
-    (found by ``make fuzz``).
-    """
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return True
-    at, kind = 8, b""
-    while at + 8 <= len(data) and kind != b"IEND":  # what follows the last is no chunk
-        kind = data[at + 4 : at + 8]
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return at <= len(data)
 
 
 def read_paths(
@@ -379,10 +225,10 @@ class _Job:
         for number, (wide, event) in enumerate(read_video(path, detector, ocr, settings), 1):
             detail = event.detail or {}
             start, end = (round(detail[k] * 1e-9, 2) for k in ("start_mono_ns", "end_mono_ns"))
-            reading = event.reading or _NO_READING
+            reading = event.reading or NO_READING
             if self._json:
                 _print_json(
-                    {"video": path.name, "start_s": start, "end_s": end, **_reading_json(reading)}
+                    {"video": path.name, "start_s": start, "end_s": end, **reading_json(reading)}
                 )
             self._row(path, reading, f"{start} - {end} s")
             if self._draw is not None and wide is not None:
@@ -539,26 +385,8 @@ def _finals(events: Iterable[PassEvent]) -> Iterator[tuple[Image | None, PassEve
             yield event.wide_image, dataclasses.replace(event, plate_image=None, wide_image=None)
 
 
-def _reading_json(reading: PlateReading) -> dict[str, Any]:
-    return {
-        "plate": reading.text,
-        "stacked": reading.stacked,
-        "region": reading.region,
-        "confidence": round(reading.confidence, 4),
-        "sure": reading.sure,
-    }
-
-
 def _print_json(line: dict[str, Any]) -> None:
     click.echo(json.dumps(line, ensure_ascii=False))
-
-
-def _whole(box: Box, image: Image) -> tuple[int, int, int, int]:
-    """The box in whole pixels, inside the picture."""
-    height, width = image.shape[:2]
-    x0, y0 = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
-    x1, y1 = min(round(box[0] + box[2]), width), min(round(box[1] + box[3]), height)
-    return x0, y0, max(1, x1 - x0), max(1, y1 - y0)
 
 
 def _draw(image: Image, plates: Iterable[FoundPlate]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from alprd.frames import Box, Image
-from alprd.photo import load_picture
+from alprd.pictureguard import load_picture
 from alprd.pictures import overlap
 from bench.data import Crop, Photograph, Share
 from bench.ours import Ours

@@ -1,6 +1,6 @@
 """This reader: the product's own path for one picture, with a watch around its models.
 
-The path is :func:`alprd.photo.read_image`, which is ``alprd read --profile …``; nothing of it is
+The path is :func:`alprd.still.read_image`, which is ``alprd read --profile …``; nothing of it is
 written again here. A ``road`` picture is read as that command reads it: the daemon itself needs
 several frames of a pass (:func:`bench.timing.follow`).
 """
@@ -19,9 +19,9 @@ from alprd.fuse import decode
 from alprd.issuer import IssuerReader
 from alprd.models import ModelSet
 from alprd.ocr import OcrResult, PlateReader
-from alprd.photo import PhotoDetector, read_image
 from alprd.profiles import PROFILES, Profile, ReaderSettings
 from alprd.reader import load
+from alprd.still import PhotoDetector, read_image
 from bench.systems import Plate, Watch
 
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from alprd.errors import CameraError, InputError
-from alprd.photo import MOST_PIXELS, load_picture
+from alprd.pictureguard import MOST_PIXELS, load_picture
 from alprd.sources import CameraConfig
 from alprd.streams import MOST_PIXELS as MOST_STREAMED
 from alprd.streams import FFmpegSource

@@ -27,9 +27,9 @@ from alprd.detect import Detector
 from alprd.errors import ConfigError, ModelError
 from alprd.models import check_in_use, check_providers, session_options
 from alprd.ocr import PlateReader
-from alprd.photo import read_image
 from alprd.profiles import PHOTO
 from alprd.reader import load as load_models
+from alprd.still import read_image
 
 DETECTOR = "yolo-v9-t-384-license-plate-end2end"
 OCR = "cct-xs-v2-global-model"

@@ -24,11 +24,22 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset(
-        {"crypto", "config", "workers", "ledger", "process", "shred", "post", "timing", "pace", "downloads"}
+        {
+            "crypto",
+            "config",
+            "workers",
+            "ledger",
+            "process",
+            "shred",
+            "post",
+            "timing",
+            "pace",
+            "downloads",
+        }
     ),
     frozenset({"wire", "selftest", "dispositions", "verification"}),
     frozenset({"audit", "frames", "place", "journal", "models", "profiles", "rows", "deltatarget"}),
-    frozenset({"salvage", "disk", "orderbook", "packed", "recorded"}),
+    frozenset({"salvage", "disk", "orderbook", "packed", "pictureguard", "recorded"}),
     frozenset({"rescue", "damage", "rotten", "unpack"}),
     frozenset(
         {
@@ -60,19 +71,19 @@ LAYERS: tuple[frozenset[str], ...] = (
             "shift",
         }
     ),
-    frozenset(
-        {"gps", "eye", "passes", "targets", "cards", "outbound", "session", "lives"}
-    ),
+    frozenset({"gps", "eye", "passes", "targets", "cards", "outbound", "session", "lives"}),
     frozenset({"board"}),
     frozenset({"alerts"}),
     frozenset({"settling", "shiftstore"}),
-    frozenset({"capture", "reader", "permits", "orders", "custody", "lastwords", "trail"}),
-    frozenset({"sync", "photo", "collect", "selfcheck", "wipe"}),
-    frozenset({"mdt", "lanes", "retire"}),
+    frozenset(
+        {"capture", "reader", "permits", "orders", "renewal", "custody", "lastwords", "trail"}
+    ),
+    frozenset({"sync", "still", "collect", "selfcheck", "wipe"}),
+    frozenset({"mdt", "lanes", "photo", "retire"}),
     frozenset({"devices"}),
     frozenset({"doctor"}),
     frozenset({"collecting"}),
-    frozenset({"reload", "keeper", "carstatus"}),
+    frozenset({"reload", "keeper", "carreport", "carstatus"}),
     frozenset({"health", "rehearsal"}),
     frozenset({"healthserver"}),
     frozenset({"daemon"}),

@@ -18,8 +18,10 @@ from alprd.detect import Detector
 from alprd.errors import InputError, ModelError
 from alprd.frames import Detection, Image, PlateReading
 from alprd.ocr import PlateReader
-from alprd.photo import FoundPlate, join_fragments, load_picture, read_command, read_image
+from alprd.photo import read_command
+from alprd.pictureguard import load_picture
 from alprd.profiles import PHOTO
+from alprd.still import FoundPlate, join_fragments, read_image
 
 SHIPPED = all((model_files.FOLDER / name).is_file() for name in model_files.NAMES)
 
