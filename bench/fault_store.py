@@ -191,8 +191,14 @@ def _tampered(world: FaultWorld, row: Row, *, digest_too: bool) -> Row:
         alarms = world.central.rows("SELECT document FROM audit WHERE event = 'reads.quarantined'")
         if not any(name in text for (text,) in alarms):
             row.wrong.append("central raised no alarm")
-    elif outcome:
-        row.wrong.append("central took an envelope that is not the one the car sealed")
+    else:
+        if outcome:
+            row.wrong.append("central took an envelope that is not the one the car sealed")
+        if here or world.queue(f"SELECT count(*) FROM rotten WHERE id = '{name}'") != 1:  # noqa: S608
+            row.wrong.append("the car did not set the rotten read aside")
+        told = world.texts("SELECT event FROM audit WHERE event LIKE '%reads.rotten%'")
+        if not any(name in text for text in told):
+            row.wrong.append("no event tells of the rotten read")
     world.place.dock(False)
     row.reads = world.committed() - before
     row.until = time.monotonic()
