@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from alprd.dispositions import ACTIONS, CLEARED_REASONS, REASONS, RESULTS
 from alprd.errors import RefusedError
 from alprd.mdt.context import MdtContext
 from alprd.mdt.events import EventStream
+from alprd.mdt.present import CATEGORY_LABELS
 from alprd.mdt.security import (
     FORM_COOKIE,
     SESSION_COOKIE,
@@ -27,6 +29,16 @@ from alprd.roster import PURPOSES
 from alprd.settling import Settling
 
 _HERE: Final = Path(__file__).parent
+_WORDS: Final = json.dumps(
+    {
+        "results": dict(RESULTS),
+        "actions": dict(ACTIONS),
+        "reasons": dict(REASONS),
+        "cleared_reasons": dict(CLEARED_REASONS),
+        "categories": CATEGORY_LABELS,
+    }
+)
+"""Codes and labels for the page's script."""
 
 
 class Pages:
@@ -178,10 +190,7 @@ class Pages:
             person=screen.sign_on.person.name,
             unit=screen.sign_on.unit,
             purpose=PURPOSES[screen.sign_on.purpose],
-            results=RESULTS,
-            actions=ACTIONS,
-            reasons=REASONS,
-            cleared_reasons=CLEARED_REASONS,
+            words=_WORDS,
             gateway=self._context.gateway is not None,
         )
 
@@ -205,7 +214,9 @@ class Pages:
     ) -> HTMLResponse:
         # The theme comes with the page itself, so that night mode never flashes white.
         theme = "day" if request.cookies.get("alprd_theme") == "day" else "night"
-        html = self._templates.get_template(template).render(theme=theme, **values)
+        dim = request.cookies.get("alprd_dim", "0")
+        dim = dim if dim in {"1", "2"} else "0"
+        html = self._templates.get_template(template).render(theme=theme, dim=dim, **values)
         return HTMLResponse(html, status_code=status)
 
     @staticmethod

@@ -81,7 +81,7 @@ def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, objec
     match, entry = view.match, view.match.entry
     pictures = {
         name: f"/alerts/{view.id}/{name}.jpg?v={view.picture_version}"
-        for name, held in (("plate", True), ("wide", view.has_wide))
+        for name, held in (("plate", view.state != "withdrawn"), ("wide", view.has_wide))
         if held
     }
     age_h = (now - match.supplied_at).total_seconds() / 3600

@@ -103,7 +103,9 @@ def test_sign_on_alert_silence_acknowledge(page: Page, served: Car) -> None:
     shown.get_by_role("button", name="Sound again").click()
     expect(shown.locator('[data-slot="state"]')).to_have_text("NEW")
     shown.get_by_role("button", name="Acknowledge").click()
-    expect(shown.locator('[data-slot="state"]')).to_have_text("ACKNOWLEDGED")
+    expect(shown.locator('[data-slot="state"]')).to_have_text("UNRESOLVED")
+    shown.get_by_role("button", name="Misread").click()
+    expect(shown.locator('[data-slot="state"]')).to_have_text("SETTLED")
     expect(shown.get_by_role("button")).to_have_count(0)
     names = served.events()
     assert [name for name in names if name.startswith(("person", "alert.s", "alert.a", "alert.u"))][
@@ -234,7 +236,7 @@ def test_two_tabs_agree(page: Page, served: Car) -> None:
     _, alert = served.alert()
     expect(card(tab, alert)).to_be_visible()
     card(page, alert).get_by_role("button", name="Acknowledge").click()
-    expect(card(tab, alert).locator('[data-slot="state"]')).to_have_text("ACKNOWLEDGED")
+    expect(card(tab, alert).locator('[data-slot="state"]')).to_have_text("UNRESOLVED")
     assert served.events().count("alert.shown") == 1
 
 
@@ -283,7 +285,7 @@ def test_nothing_moves_while_a_finger_is_down(page: Page, served: Car) -> None:
     expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
     assert button.bounding_box() == box
     page.mouse.up()
-    expect(card(page, first).locator('[data-slot="state"]')).to_have_text("ACKNOWLEDGED")
+    expect(card(page, first).locator('[data-slot="state"]')).to_have_text("UNRESOLVED")
     expect(page.locator(".card").first).to_have_attribute("data-id", second)
     view = served.board.view(second)
     assert view is not None

@@ -45,7 +45,8 @@ function loud(card) {
 }
 
 export class Cards {
-  constructor(box, empty, template, act) {
+  constructor(box, empty, template, act, steps) {
+    this.steps = steps;
     this.box = box;
     this.empty = empty;
     this.template = template;
@@ -130,6 +131,15 @@ export class Cards {
     silence.hidden = !["new", "silenced"].includes(card.state);
     const acknowledge = element.querySelector("[data-act=acknowledge]");
     acknowledge.hidden = card.state === "acknowledged";
+    const settled = card.disposition?.settled ?? false;
+    element.classList.toggle("done", settled);
+    const misread = element.querySelector("[data-act=misread]");
+    misread.hidden = !card.cleared || card.state === "withdrawn" || settled || Boolean(card.disposition.result);
+    const category = element.querySelector("[data-act=category]");
+    category.hidden = silence.hidden || !card.cleared || card.priority === "high";
+    this.steps.show(slot("steps"), card);
+    const left = card.state === "acknowledged" && card.cleared && !settled;
+    slot("state").textContent = left ? "UNRESOLVED" : settled ? "SETTLED" : STATES[card.state];
     element.setAttribute("aria-label",
       `${STATES[card.state]} ${card.priority} ${card.category_label ?? card.text} ${[...(card.plate ?? "")].join(" ")}`);
   }
@@ -152,9 +162,10 @@ export class Cards {
     }
   }
 
-  // Open before done, high before low, newest first.
+  // Open, then unresolved, then settled; high before low, newest first.
   order() {
-    const key = ({ card }) => [card.state === "acknowledged" ? 1 : 0, RANK[card.priority], -card.alarm];
+    const done = (card) => (card.state !== "acknowledged" ? 0 : card.disposition?.settled ? 2 : 1);
+    const key = ({ card }) => [done(card), RANK[card.priority], -card.alarm];
     return [...this.cards.values()].sort((a, b) => {
       const [x, y] = [key(a), key(b)];
       return x[0] - y[0] || x[1] - y[1] || x[2] - y[2];

@@ -1,6 +1,8 @@
 // The live page: events in, acts out, and an honest word when either does not work.
 import { Cards, setCarTime } from "./cards.js";
+import { watchSignOff } from "./leave.js";
 import { Sounds } from "./sound.js";
+import { Steps } from "./steps.js";
 
 const SILENT_MS = 5000; // the car speaks every second; this long without a word is no connection
 const byId = (id) => document.getElementById(id);
@@ -20,22 +22,52 @@ function toast(text) {
   toast.timer = setTimeout(() => { box.hidden = true; }, 6000);
 }
 
-async function act(name, card) {
-  sounds.stop(card.id);
+async function post(path, fields) {
   try {
-    const answer = await fetch(`/alerts/${card.id}/${name}`, {
+    const answer = await fetch(path, {
       method: "POST",
       headers: { "X-CSRF-Token": csrf, Accept: "application/json" },
-      body: new URLSearchParams({ seen: String(card.alarm) }),
+      body: new URLSearchParams(fields),
     });
-    if (answer.status === 401) return signedOff();
-    if (!answer.ok) toast(`Not done: ${(await answer.json()).message}`);
+    if (answer.status === 401) signedOff();
+    else if (answer.ok) return answer;
+    else toast(`Not done: ${(await answer.json()).message}`);
   } catch {
     toast("Not done: no connection to the plate reader.");
   }
+  return null;
 }
 
-const cards = new Cards(byId("cards"), byId("empty"), byId("card"), act);
+// One act on a card; the answer, or null when it was not done.
+async function act(name, card, fields = {}) {
+  if (name === "category") return post("/shift/silence", { category: card.category, on: "yes" });
+  sounds.stop(card.id);
+  return post(`/alerts/${card.id}/${name}`, { ...fields, seen: String(card.alarm) });
+}
+
+const words = JSON.parse(document.querySelector("meta[name=words]").content);
+const gateway = document.querySelector("meta[name=gateway]").content === "yes";
+const steps = new Steps(words, gateway, act, toast);
+const cards = new Cards(byId("cards"), byId("empty"), byId("card"), act, steps);
+watchSignOff(csrf);
+
+function showSilenced(categories) {
+  const box = byId("silenced");
+  box.hidden = !categories.length;
+  if (box.dataset.told === String(categories)) return;
+  box.dataset.told = String(categories);
+  box.replaceChildren(...categories.map((category) => {
+    const line = document.createElement("span");
+    line.textContent = `Silenced for this shift: ${words.categories[category]} `;
+    const again = document.createElement("button");
+    again.type = "button";
+    again.className = "big";
+    again.textContent = "Sound category again";
+    again.addEventListener("click", () => post("/shift/silence", { category, on: "no" }));
+    line.append(again);
+    return line;
+  }));
+}
 
 // --- state of the car ------------------------------------------------------------------------
 
@@ -146,6 +178,9 @@ function connect() {
     stale.clear();
     byId("trouble").hidden = true;
     byId("resting").hidden = car.session_open;
+    byId("moving").hidden = !car.moving;
+    document.body.classList.toggle("moving", car.moving);
+    showSilenced(car.silenced);
     setCarTime(car.now);
     showStatus(car);
   });
