@@ -105,6 +105,11 @@ class DockSection(Closed):
     """File that holds ``1`` while the dock's network is there, such as
     ``/sys/class/net/eth0/carrier``. Without it, reachability of central alone decides."""
     interval_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    permit_over: Literal["dock", "any"] = "dock"
+    """``any``: permit, orders and time also away from the dock, over any route to central, such
+    as the car's modem (some 20 kB every quarter of an hour)."""
+    limit_kbit_s: Annotated[float, Field(ge=64, le=1_000_000)] | None = None
+    """Bandwidth limit of all that is sent and fetched; none when left out."""
 
 
 class MdtSection(Closed):

@@ -27,6 +27,7 @@ from alprd import selftest
 from alprd.alarms import AlarmBook
 from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON, Event
+from alprd.carreport import car_report
 from alprd.carstatus import StatusBook
 from alprd.clock import DisciplinedClock, PositionTrack
 from alprd.collect import Collector
@@ -45,11 +46,13 @@ from alprd.lives import Lives
 from alprd.mark import PurgeClock, TimeMark
 from alprd.mdt import locks, motion
 from alprd.mdt.app import MdtContext, ServerHandle, create_app, serve_in_thread
+from alprd.orderbook import OrderBook
 from alprd.permits import PermitBook
 from alprd.process import harden, lock_state, notify, ready, reloading, start_again
 from alprd.rehearsal import check as check
 from alprd.rehearsal import rehearse
 from alprd.reload import Reloader
+from alprd.renewal import note_enrolment
 from alprd.roster import RosterBook
 from alprd.selfcheck import SelfCheck
 from alprd.session import SessionKeeper
@@ -97,7 +100,12 @@ class Daemon:
             alarms=self.alarms,
         )
         self.disk = guard(config, self.store)
-        self.store.enrolled_as(key_id(self.trust.batch_key))
+        note_enrolment(self.store, self.trust)
+        self.orders = OrderBook(
+            self.store,
+            giver=f"{self.trust.vehicle} {key_id(self.trust.receipt_key)}",
+            now=self.clock.now,
+        )
         self.mark = PurgeClock(self.clock, TimeMark.load(self.store.get_meta(MARK_KEY)))
         self.sessions = SessionKeeper(self.store, reader=self.trust.reader, now=self.clock.now)
         alert_key = local_alert_key()
@@ -111,6 +119,7 @@ class Daemon:
             vehicle=self.trust.vehicle,
             receipt_key=self.trust.receipt_key,
             bounds=self.mark.bounds,
+            suspended=lambda: self.orders.suspended,
         )
         self.targets: TargetSet | None = None
         if self.permits.permit is not None:  # a floor of time, should the mark have been lost
@@ -179,6 +188,12 @@ class Daemon:
             on_permit=self.permits.renew,
             on_targets=self._adopt,
             on_kill=self._kill,
+            orders=self.orders,
+            health=lambda: car_report(
+                self.health.report()[1], trust=self.trust, store=self.store, targets=self.targets
+            ),
+            permit_over=config.dock.permit_over,
+            limit_kbit_s=config.dock.limit_kbit_s,
         )
         self.self_check = SelfCheck(self.devices.reader, trail=self.store, now=self.clock.now)
         self.status = StatusBook(
@@ -308,7 +323,12 @@ class Daemon:
     def _reconfigure(self, config: Config) -> None:
         """Put what can change at once in force: cameras, GPS source, dock, log level."""
         hung = self.devices.apply(config, self.supervisor)
-        self.dock.retune(carrier_file=config.dock.carrier_file, interval_s=config.dock.interval_s)
+        self.dock.retune(
+            carrier_file=config.dock.carrier_file,
+            interval_s=config.dock.interval_s,
+            permit_over=config.dock.permit_over,
+            limit_kbit_s=config.dock.limit_kbit_s,
+        )
         set_level(config.log.level)
         if hung:
             log.error("these do not end and are left behind: %s", ", ".join(hung))

@@ -8,6 +8,7 @@ claimed is released, and nothing counts as done because central said no.
 
 from __future__ import annotations
 
+import json
 import logging
 import ssl
 import time
@@ -18,8 +19,9 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from alprd.audit import Event, Trail
-from alprd.crypto import SignedDocument, sign_document, verify_document
+from alprd.crypto import SignedDocument, key_id, sign_document, verify_document
 from alprd.errors import SignatureError, SyncError
+from alprd.orderbook import OrderBook
 from alprd.records import new_id
 from alprd.store import Pending, QueuedRead
 from alprd.trust import Trust, exchange
@@ -30,6 +32,8 @@ from alprd.wire import (
     AuditReport,
     BatchHeader,
     BatchItem,
+    CarHealth,
+    OrderReceipts,
     Receipt,
     SessionReport,
     SessionRow,
@@ -44,6 +48,19 @@ LEASE_S: Final = 300.0
 AUDIT_BATCH: Final = 1_000
 _TOO_BIG_OR_BAD: Final = (400, 413, 422)
 _MOST_SKIPPED: Final = 3
+_SECONDS_A_BATCH: Final = 20
+"""With a bandwidth limit, so much is sent before the next receipt."""
+_REFUSALS: Final = {
+    "revoked": (
+        "central has revoked this car",
+        "nothing is sent or fetched any more; ask the ALPR administrator for a new code",
+    ),
+    "unknown_vehicle": (
+        "central does not know this car's certificate",
+        "the car was enrolled anew elsewhere, or central restored; enrol it with a new code",
+    ),
+}
+"""What the deputy is told, by central's code."""
 
 
 class OutboundStore(Trail, Protocol):
@@ -109,12 +126,18 @@ class UnreachableError(SyncError):
 class RefusedByCentralError(SyncError):
     """Central answered with an HTTP error; ``status`` is its code."""
 
-    def __init__(self, path: str, status: int) -> None:
-        super().__init__(
-            f"central refused {path} ({status})",
-            remedy="see central's log; the car keeps everything and tries again",
+    def __init__(self, path: str, status: int, code: str = "") -> None:
+        message, remedy = _REFUSALS.get(
+            code,
+            (
+                f"central refused {path} ({status})",
+                "see central's log; the car keeps everything and tries again",
+            ),
         )
+        super().__init__(message, remedy=remedy)
         self.status: Final = status
+        self.code: Final = code
+        """Central's own word for it, such as ``revoked``; empty when it gave none."""
 
 
 class Outbox:
@@ -123,6 +146,8 @@ class Outbox:
     def __init__(self, trust: Trust, store: OutboundStore) -> None:
         self._trust = trust
         self._store = store
+        self.limit_bytes_s: float | None = None
+        """Bandwidth limit; batches are made smaller for it."""
 
     def push_audit(self, client: httpx.Client, beat: Beat) -> None:
         """Send the trail as far as central does not hold it (R-AT-3)."""
@@ -156,14 +181,34 @@ class Outbox:
         self._store.mark_sessions_sent([row.id for row in rows if row.id in held])
 
     def _report(
-        self, client: httpx.Client, kind: Literal["audit", "sessions"], report: BaseModel
+        self,
+        client: httpx.Client,
+        kind: Literal["audit", "sessions", "orders", "health"],
+        report: BaseModel,
+        document_kind: str = "",
     ) -> Ack:
-        document = sign_document(kind, report, self._trust.batch_key)
+        document = sign_document(document_kind or kind, report, self._trust.batch_key)
         answer = ask_signed(client, "POST", f"/v1/{kind}", document.model_dump_json().encode())
         ack = verify_document(answer, "ack", self._trust.receipt_key, Ack)
         if (ack.agency, ack.vehicle, ack.kind) != (self._trust.agency, self._trust.vehicle, kind):
             raise SignatureError(f"central's acknowledgement is not for this car's {kind}")
         return ack
+
+    def push_receipts(self, client: httpx.Client, book: OrderBook) -> None:
+        """Tell central which orders are carried out (design: orders to the car)."""
+        items = book.receipts()
+        if items:
+            receipts = OrderReceipts(
+                agency=self._trust.agency,
+                vehicle=self._trust.vehicle,
+                enrolment=key_id(self._trust.batch_key),
+                items=items,
+            )
+            book.acknowledged(self._report(client, "orders", receipts, "order-receipts").ids)
+
+    def push_health(self, client: httpx.Client, report: CarHealth) -> None:
+        """Tell central how the car does."""
+        self._report(client, "health", report)
 
     def push_reads(self, client: httpx.Client, beat: Beat) -> None:
         """Send the queue, hits first, destroying each read upon its receipt (R-460.5-2).
@@ -175,7 +220,7 @@ class Outbox:
         limit, skipped = MAX_BATCH_ITEMS, 0
         while not beat.stopping:
             beat()
-            reads = self._store.claim(limit, BATCH_BYTES, LEASE_S)
+            reads = self._store.claim(limit, self._batch_bytes(), LEASE_S)
             if not reads:
                 if skipped:
                     raise SyncError(
@@ -201,6 +246,11 @@ class Outbox:
             except BaseException:
                 self._store.release([read.id for read in reads])
                 raise
+
+    def _batch_bytes(self) -> int:
+        if self.limit_bytes_s is None:
+            return BATCH_BYTES
+        return min(BATCH_BYTES, int(self.limit_bytes_s * _SECONDS_A_BATCH))
 
     def _send(self, client: httpx.Client, reads: Sequence[QueuedRead]) -> None:
         header = BatchHeader(
@@ -248,11 +298,21 @@ def ask_signed(
         raise
     place = path.partition("?")[0]
     if status != httpx.codes.OK:
-        raise RefusedByCentralError(place, status)
+        raise RefusedByCentralError(place, status, _code(data))
     try:
         return SignedDocument.model_validate_json(data)
     except ValidationError as error:
         raise SyncError(f"central's answer to {place} is not a signed document") from error
+
+
+def _code(answer: bytes) -> str:
+    """The error code in an answer of central; empty where there is none."""
+    try:
+        values = json.loads(answer)
+    except ValueError:
+        return ""
+    code = values.get("error") if isinstance(values, dict) else None
+    return code if isinstance(code, str) and code.isascii() else ""
 
 
 def _nobody_there(cause: BaseException | None) -> bool:

@@ -34,6 +34,8 @@ class PermitBook:
         receipt_key: central's signing key.
         bounds: what certain time leaves room for (:meth:`alprd.mark.PurgeClock.bounds`); a clock
             that was set back cannot stretch a permit beyond it.
+        suspended: whether an order forbids collecting, whatever the permit says
+            (:attr:`alprd.orderbook.OrderBook.suspended`).
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class PermitBook:
         vehicle: str,
         receipt_key: PublicKey,
         bounds: Callable[[], Bounds | None] = lambda: None,
+        suspended: Callable[[], bool] = bool,
     ) -> None:
+        self._suspended = suspended
         self._store = store
         self._bounds = bounds
         self._agency = agency
@@ -90,14 +94,14 @@ class PermitBook:
         Raises:
             RefusedError: ``no_permit``, ``suspended`` or ``permit_lapsed``.
         """
-        permit = self.permit
-        if permit is None:
+        permit, suspended = self.permit, self._suspended()
+        if permit is None and not suspended:
             raise RefusedError(
                 "This car has no permit to collect yet.",
                 reason="no_permit",
                 remedy="dock the car so that it can fetch one",
             )
-        if permit.suspended:
+        if suspended or permit is None or permit.suspended:
             raise RefusedError(
                 "Collection is suspended by order for all readers (Minn. Stat. § 13.824 subd. 6).",
                 reason="suspended",

@@ -3,7 +3,11 @@
 One pass (:meth:`DockSync.step`), apart from the loop that repeats it::
 
     docked? (carrier file)  → orders → signed time → trail → ended sessions → reads, hits first
-    → permit → lists, keys, roster, suppression → trail again
+    → permit → lists, keys, roster, suppression → health → trail again
+
+Away from the dock, where ``[dock] permit_over = "any"`` allows it, a small pass goes over whatever
+route reaches central, such as the car's modem: orders and their receipts, time and permit, some
+20 kB (R-13.824-6-6). No read, trail or list goes that way.
 
 What is sent is :mod:`alprd.outbound`'s. An error ends the pass at the latest at its end; the next
 comes after a capped, jittered backoff, for as long as the car is docked.
@@ -24,10 +28,12 @@ from typing import Final, Literal
 
 import httpx
 
+from alprd import renewal
 from alprd.audit import Event
 from alprd.crypto import SignedDocument, verify_document
 from alprd.errors import AlprdError, SignatureError
 from alprd.mirror import TargetsError
+from alprd.orderbook import OrderBook
 from alprd.orders import ask_orders
 from alprd.outbound import (
     Beat,
@@ -38,13 +44,19 @@ from alprd.outbound import (
     UnreachableError,
     ask_signed,
 )
+from alprd.pace import TokenBucket
 from alprd.targets import TargetClient, TargetSet
 from alprd.trust import Trust
-from alprd.wire import CentralTime
+from alprd.wire import CarHealth, CentralTime
 
 log = logging.getLogger(__name__)
 
 LISTS_EVERY_S: Final = 60.0
+HEALTH_EVERY_S: Final = 60.0
+PERMIT_EVERY_S: Final = 900.0
+"""Away from the dock; four times an hour reach a suspension well before a permit lapses."""
+FAR_TIMEOUT_S: Final = 10.0
+PermitRoute = Literal["dock", "any"]
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 60.0
 CLOCK_TOLERANCE_S: Final = 60.0
@@ -79,6 +91,10 @@ class DockSync:
         on_permit: takes the signed permit; raises if it does not accept it.
         on_targets: takes each newly activated set.
         on_kill: takes the serial of central's order to destroy everything; the pass ends then.
+        orders: carries out all other orders; without it they wait at central.
+        health: how the car does, for the office.
+        permit_over: ``any`` asks for permit and orders also away from the dock.
+        limit_kbit_s: bandwidth limit of everything sent and fetched; None: no limit.
     """
 
     def __init__(
@@ -94,6 +110,10 @@ class DockSync:
         on_permit: Callable[[SignedDocument], object] = lambda document: None,
         on_targets: Callable[[TargetSet], object] = lambda found: None,
         on_kill: Callable[[str], object] | None = None,
+        orders: OrderBook | None = None,
+        health: Callable[[], CarHealth] | None = None,
+        permit_over: PermitRoute = "dock",
+        limit_kbit_s: float | None = None,
     ) -> None:
         self._trust = trust
         self._store = store
@@ -106,6 +126,12 @@ class DockSync:
         self._on_permit = on_permit
         self._on_targets = on_targets
         self._on_kill = on_kill
+        self._orders = orders
+        self._health = health
+        self._permit_over = permit_over
+        self._limit_kbit_s = limit_kbit_s
+        self._health_due = 0.0
+        self._permit_due = 0.0
         self._bad_orders = ""
         self._lock = threading.Lock()
         self._state: DockState = "away"
@@ -116,9 +142,17 @@ class DockSync:
         self._undelivered: TargetSet | None = None
         """Active on the disk, but the trail or the daemon has not taken it yet."""
 
-    def retune(self, *, carrier_file: Path | None, interval_s: float) -> None:
+    def retune(
+        self,
+        *,
+        carrier_file: Path | None,
+        interval_s: float,
+        permit_over: PermitRoute = "dock",
+        limit_kbit_s: float | None = None,
+    ) -> None:
         """Another dock from the next look on."""
         self._carrier_file, self._interval_s = carrier_file, interval_s
+        self._permit_over, self._limit_kbit_s = permit_over, limit_kbit_s
 
     # --- the loop and its step --------------------------------------------------------------
 
@@ -135,9 +169,10 @@ class DockSync:
             self._settle("away")
             self._failures = 0
             self._lists_due = 0.0  # the next dock fetches at once
+            self._ask_from_afar()
             return self._interval_s
         try:
-            with self._trust.client() as client:
+            with self._trust.client(bucket=self._bucket(beat)) as client:
                 self._pass(client, beat)
         except UnreachableError:
             # Without a carrier file nothing but central tells whether the car is docked.
@@ -147,6 +182,9 @@ class DockSync:
                 self._settle("error", "central cannot be reached")
             return self._backoff()
         except AlprdError as error:
+            refused = isinstance(error, RefusedByCentralError) and error.code == "unknown_vehicle"
+            if refused and renewal.adopt_waiting(self._trust):
+                return FIRST_BACKOFF_S  # a renewal that a power cut left half done
             log.warning("dock: %s", error.diagnostics())
             self._settle("error", error.message)
             return self._backoff()
@@ -186,7 +224,7 @@ class DockSync:
             return False  # a network device that is down cannot be read at all
 
     def _pass(self, client: httpx.Client, beat: Beat) -> None:
-        if self._on_kill is not None and self._killed(client, self._on_kill):
+        if self._ordered(client):
             return
         agrees = self._observe_time(client)
         self._settle("busy")
@@ -197,6 +235,8 @@ class DockSync:
             lambda: self._outbox.push_reads(client, beat),
             lambda: self._pull_permit(client, agrees),
             lambda: self._pull_lists(client, beat, agrees),
+            lambda: self._push_health(client),
+            lambda: self._look_after_certificate(client, agrees),
             lambda: self._outbox.push_audit(client, beat),
         )
         for part in parts:
@@ -211,13 +251,41 @@ class DockSync:
         if first is not None:
             raise first
 
+    def _bucket(self, beat: Beat) -> TokenBucket | None:
+        limit = self._limit_kbit_s
+        self._outbox.limit_bytes_s = None if limit is None else limit * 1000 / 8
+        return None if limit is None else TokenBucket(limit * 1000 / 8, beat.sleep)
+
+    def _ask_from_afar(self) -> None:
+        """Permit and orders over any route, now and then; that it fails is no news."""
+        if self._permit_over != "any" or time.monotonic() < self._permit_due:
+            return
+        self._permit_due = time.monotonic() + PERMIT_EVERY_S
+        try:
+            with self._trust.client(FAR_TIMEOUT_S) as client:
+                if not self._ordered(client):
+                    self._pull_permit(client, self._observe_time(client))
+        except AlprdError as error:
+            log.info("permit from afar: %s", error.message)
+
+    def _push_health(self, client: httpx.Client) -> None:
+        if self._health is not None and time.monotonic() >= self._health_due:
+            self._outbox.push_health(client, self._health())
+            self._health_due = time.monotonic() + HEALTH_EVERY_S
+
+    def _look_after_certificate(self, client: httpx.Client, agrees: bool) -> None:
+        if agrees:  # a certificate lives by the clock
+            renewal.renew(self._trust, client, self._store)
+
     # --- from central -----------------------------------------------------------------------
 
-    def _killed(self, client: httpx.Client, kill: Callable[[str], object]) -> bool:
-        """Ask for orders before anything else; whether the car is to destroy itself (R-CJIS-5).
+    def _ordered(self, client: httpx.Client) -> bool:
+        """Ask for orders before anything else, and obey; whether the car destroys itself.
 
-        An answer that is not a true order changes nothing and holds up nothing.
+        An answer that is not a true order changes nothing and holds up nothing (R-CJIS-5).
         """
+        if self._on_kill is None and self._orders is None:
+            return False
         try:
             orders = ask_orders(client, self._trust)
         except SignatureError as error:
@@ -228,10 +296,18 @@ class DockSync:
             return False
         except RefusedByCentralError:
             return False
-        if orders is None or orders.kill is None:
+        if orders is None:
             return False
-        kill(orders.kill)
-        return True
+        if orders.kill is not None and self._on_kill is not None:
+            self._on_kill(orders.kill)
+            return True
+        if self._orders is not None:
+            self._orders.obey(orders.orders)
+            try:
+                self._outbox.push_receipts(client, self._orders)
+            except (RefusedByCentralError, SignatureError) as error:
+                log.error("receipts for orders: %s", error.message)  # they go again
+        return False
 
     def _observe_time(self, client: httpx.Client) -> bool:
         """Central's signed time; whether the system clock agrees with it and with GPS."""

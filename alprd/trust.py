@@ -21,6 +21,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import json
 import re
 import ssl
 import time
@@ -57,6 +58,7 @@ from alprd.errors import (
     StoreError,
     SyncError,
 )
+from alprd.pace import PacedTransport, TokenBucket
 from alprd.records import Closed, Name
 from alprd.wire import EnrolReply, EnrolRequest
 
@@ -122,22 +124,49 @@ class Trust:
             tuf_root=tuf_root,
         )
 
-    def client(self, timeout_s: float = _TIMEOUT_S) -> httpx.Client:
+    def client(
+        self, timeout_s: float = _TIMEOUT_S, bucket: TokenBucket | None = None
+    ) -> httpx.Client:
         """A client for central: mutual TLS against central's own CA and no other, no proxy.
+
+        Args:
+            bucket: limits what is sent and fetched.
 
         Raises:
             StoreError: certificate or TLS key is missing or damaged.
         """
-        trust, key = self.state_dir / "trust", self.state_dir / "keys" / "tls.key"
+        settle_pair(self.state_dir)
+        certificate = self.state_dir / "trust" / "car.pem"
+        return self.client_with(
+            certificate, self.state_dir / "keys" / "tls.key", timeout_s, bucket=bucket
+        )
+
+    def client_with(
+        self,
+        certificate: Path,
+        key: Path,
+        timeout_s: float = _TIMEOUT_S,
+        *,
+        bucket: TokenBucket | None = None,
+    ) -> httpx.Client:
+        """The same with another certificate and key: a renewed pair that is being tried.
+
+        Raises:
+            StoreError: certificate or TLS key is missing or damaged.
+        """
+        trust = self.state_dir / "trust"
         try:
             context = _context((trust / "ca.pem").read_text())
-            context.load_cert_chain(trust / "car.pem", key)
+            context.load_cert_chain(certificate, key)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise StoreError(
                 f"{trust}: TLS certificate or key cannot be used", remedy=_ENROL_AGAIN
             ) from error
+        transport: httpx.BaseTransport = httpx.HTTPTransport(verify=context, trust_env=False)
+        if bucket is not None:
+            transport = PacedTransport(transport, bucket)
         return httpx.Client(
-            base_url=self.central_url, verify=context, timeout=timeout_s, trust_env=False
+            base_url=self.central_url, transport=transport, timeout=timeout_s, trust_env=False
         )
 
 
@@ -152,6 +181,7 @@ def enrol(central_url: str, code: str, vehicle: str, state_dir: Path) -> Trust:
         SignatureError: the CA is not the one the code names, or the answer does not fit together.
         SyncError: central cannot be reached or refused.
     """
+    _refuse_half_wiped(state_dir)
     found = _CODE.fullmatch(code.strip())
     if found is None:
         raise ConfigError(
@@ -167,7 +197,7 @@ def enrol(central_url: str, code: str, vehicle: str, state_dir: Path) -> Trust:
         request = EnrolRequest(
             vehicle=vehicle,
             code=code.strip(),
-            csr=_csr(vehicle, tls_key),
+            csr=certificate_request(vehicle, tls_key),
             batch_key=base64.urlsafe_b64encode(public_bytes(batch_key)).decode(),
             wrap_key=base64.urlsafe_b64encode(public_bytes(wrap_key)).decode(),
         )
@@ -188,6 +218,26 @@ def enrol(central_url: str, code: str, vehicle: str, state_dir: Path) -> Trust:
     receipt_key = _check_reply(reply, vehicle=vehicle, ca_pem=ca_pem, tls_key=tls_key)
     _save(state_dir, url, reply, ca_pem, receipt_key, (tls_key, batch_key, wrap_key))
     return Trust.load(state_dir)
+
+
+def _refuse_half_wiped(state_dir: Path) -> None:
+    """A folder whose wipe was ordered and is not done holds what must be destroyed first.
+
+    Raises:
+        StoreError: a wipe is pending there, or its marker cannot be read.
+    """
+    try:
+        marker = json.loads((state_dir / "wiped.json").read_bytes())
+        done = isinstance(marker, dict) and marker.get("phase") == "done"
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        done = False
+    if not done:
+        raise StoreError(
+            f"{state_dir}: the wipe of the car that was here is not done",
+            remedy="finish it: start the daemon once, or run alprd retire; then enrol",
+        )
 
 
 def _fetch_pinned_ca(url: str, pin: str) -> str:
@@ -260,13 +310,42 @@ def _ask(client: httpx.Client, method: str, url: str, body: bytes | None = None)
     status, data = exchange(client, method, url, body=body)
     if status != httpx.codes.OK:
         raise SyncError(
-            f"{url}: central refused ({status})",
+            f"{url}: central refused ({status}){_why(data)}",
             remedy="ask for a new code; a code works once and not for long",
         )
     return data
 
 
-def _csr(vehicle: str, key: PrivateKey) -> str:
+def _why(data: bytes) -> str:
+    """What central says about a refusal, as far as it is one of its own short messages."""
+    try:
+        said = json.loads(data)["message"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f": {said[:200]}" if isinstance(said, str) and said.isprintable() else ""
+
+
+def settle_pair(state_dir: Path) -> None:
+    """Finish a renewal that a power cut left between its two renames (:mod:`alprd.renewal`).
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    new, key = state_dir / "trust" / "car.pem.new", state_dir / "keys" / "tls.key"
+    try:
+        if not new.exists():
+            return
+        certificate = x509.load_pem_x509_certificate(new.read_bytes())
+        if _point(certificate) == public_bytes(load_private(key)):
+            new.replace(new.with_name("car.pem"))
+    except ValueError:
+        return  # half a certificate: the renewal asks for another
+    except OSError as error:
+        raise StoreError(f"{new}: {error.strerror}", remedy="check disk and owner") from error
+
+
+def certificate_request(vehicle: str, key: PrivateKey) -> str:
+    """A signing request (PEM) in the vehicle's name."""
     request = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, vehicle)]))

@@ -23,7 +23,17 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from alprd import crypto
-from alprd.central import ca, enrolment, intake, publish, reports, repository, vehicles, wipes
+from alprd.central import (
+    ca,
+    enrolment,
+    intake,
+    orders,
+    publish,
+    reports,
+    repository,
+    vehicles,
+    wipes,
+)
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle
 from alprd.errors import (
@@ -103,7 +113,10 @@ class CarApi:
                 Route("/v1/enrol", self.enrol, methods=["POST"]),
                 Route("/v1/hello", self._car(self.hello)),
                 Route("/v1/permit", self._car(self.permit)),
-                Route("/v1/orders", self._car(self.orders, revoked=True)),
+                Route("/v1/orders", self._car(self.ordered, revoked=True), methods=["GET"]),
+                Route("/v1/orders", self._car(self.receipts), methods=["POST"]),
+                Route("/v1/renew", self._car(self.renew), methods=["POST"]),
+                Route("/v1/health", self._car(self.health), methods=["POST"]),
                 Route("/v1/wipe", self._car(self.wipe, revoked=True), methods=["POST"]),
                 Route("/v1/batches", self._car(self.batches), methods=["POST"]),
                 Route("/v1/sessions", self._car(self.sessions), methods=["POST"]),
@@ -155,10 +168,31 @@ class CarApi:
         """Signed permit."""
         return _document(await run_in_threadpool(vehicles.permit, self.central, vehicle))
 
-    async def orders(self, request: Request, vehicle: Vehicle) -> Response:
+    async def ordered(self, request: Request, vehicle: Vehicle) -> Response:
         """What this car is ordered to do."""
         nonce = request.query_params.get("nonce", "")[:128]
         return _document(await run_in_threadpool(wipes.orders_for, self.central, vehicle, nonce))
+
+    async def receipts(self, request: Request, vehicle: Vehicle) -> Response:
+        """What the car has done of its orders."""
+        document = await _signed(request)
+        return _document(
+            await run_in_threadpool(orders.accept_receipts, self.central, vehicle, document)
+        )
+
+    async def health(self, request: Request, vehicle: Vehicle) -> Response:
+        """How the car does."""
+        document = await _signed(request)
+        return _document(
+            await run_in_threadpool(orders.accept_health, self.central, vehicle, document)
+        )
+
+    async def renew(self, request: Request, vehicle: Vehicle) -> Response:
+        """A new certificate for the car's new key."""
+        document = await _signed(request)
+        return _document(
+            await run_in_threadpool(enrolment.renew, self.central, vehicle, document)
+        )
 
     async def wipe(self, request: Request, vehicle: Vehicle) -> Response:
         """The certificate of a car that wiped itself."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import re
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
@@ -16,10 +16,10 @@ from alprd.audit import Actor
 from alprd.central import ca, db
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.store import Central
-from alprd.central.vehicles import point
+from alprd.central.vehicles import Vehicle, point
 from alprd.errors import InputError, RefusedError
 from alprd.records import new_id
-from alprd.wire import EnrolReply, EnrolRequest
+from alprd.wire import EnrolReply, EnrolRequest, Renewal, RenewRequest
 
 _READER: Final = re.compile(r"^[0-9]{1,4}$")
 _NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -80,6 +80,7 @@ def enrol(central: Central, request: EnrolRequest, tuf_root: str) -> EnrolReply:
             and row.expires > now
             and row.vehicle == request.vehicle
         )
+        reason = "" if good else _why(row, request.vehicle, now)
         if good and row is not None:
             _check_reader(tx, request.vehicle, row.reader)
             certificate = ca.issue_car(
@@ -92,12 +93,13 @@ def enrol(central: Central, request: EnrolRequest, tuf_root: str) -> EnrolReply:
             event = Event.ENROLLED
         else:
             event = Event.ENROL_REFUSED
-        central.trail.record(tx, event, at=now, detail={"vehicle": request.vehicle})
+        detail: dict[str, str | int | bool] = {"vehicle": request.vehicle}
+        central.trail.record(
+            tx, event, at=now, detail=detail | ({"reason": reason} if reason else {})
+        )
     if not good or row is None:
         raise RefusedError(
-            "enrolment code is wrong, used, expired or for another vehicle",
-            reason="bad_code",
-            remedy="make a new one with alprd-central enrol-code",
+            _WHY[reason], reason=reason, remedy="make a new one with alprd-central enrol-code"
         )
     receipt = crypto.public_bytes(central.receipt_key())
     return EnrolReply(
@@ -109,6 +111,62 @@ def enrol(central: Central, request: EnrolRequest, tuf_root: str) -> EnrolReply:
         receipt_key=base64.urlsafe_b64encode(receipt).decode(),
         tuf_root=tuf_root,
     )
+
+
+_WHY: Final = {
+    "bad_code": "enrolment code is wrong",
+    "code_used": "enrolment code was used already",
+    "code_expired": "enrolment code has expired",
+    "wrong_vehicle": "enrolment code is for another vehicle",
+}
+
+
+def _why(row: Row[Any] | None, vehicle: str, now: datetime) -> str:
+    """Why a code is refused. Who has one of 128 bits may be told what is wrong with it."""
+    if row is None:
+        return "bad_code"
+    if row.used_at is not None:
+        return "code_used"
+    return "code_expired" if row.expires <= now else "wrong_vehicle"
+
+
+def renew(
+    central: Central, vehicle: Vehicle, document: crypto.SignedDocument
+) -> crypto.SignedDocument:
+    """A certificate for a car's new key; the present one holds until the new one is used.
+
+    Raises:
+        SignatureError: not signed by this car's batch key.
+        RefusedError: of another car or enrolment.
+        InputError: the signing request is not usable.
+    """
+    said = crypto.verify_document(document, "renew", vehicle.batch_key, RenewRequest)
+    enrolment = crypto.key_id(vehicle.batch_key)
+    if (said.agency, said.vehicle, said.enrolment) != (
+        central.config.agency,
+        vehicle.name,
+        enrolment,
+    ):
+        raise RefusedError("request is of another car or enrolment", reason="wrong_sender")
+    now = central.clock()
+    made = ca.issue_car(central.ca, central.keystore.private("ca"), said.csr, vehicle.name, now)
+    table = db.renewals
+    mine = table.c.enrolment == vehicle.enrolment
+    values = {"serial": ca.serial_text(made), "issued_at": now}
+    with central.database.write() as tx:
+        if tx.execute(update(table).where(mine).values(**values)).rowcount == 0:
+            tx.execute(insert(table).values(enrolment=vehicle.enrolment, **values))
+        central.trail.record(
+            tx,
+            Event.CERTIFICATE_ISSUED,
+            vehicle.actor,
+            at=now,
+            detail={"vehicle": vehicle.name},
+        )
+    reply = Renewal(
+        agency=said.agency, vehicle=vehicle.name, enrolment=enrolment, certificate=ca.pem(made)
+    )
+    return crypto.sign_document("renewal", reply, central.receipt_key())
 
 
 def _admit(

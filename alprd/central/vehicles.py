@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from cryptography import x509
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from alprd import crypto
 from alprd.audit import Actor
@@ -92,13 +92,36 @@ def by_certificate(central: Central, der: bytes | None, *, revoked: bool = False
     query = select(db.vehicles).where(db.vehicles.c.vehicle == ca.common_name(certificate))
     with central.database.read() as tx:
         row = tx.execute(query).one_or_none()
-    if row is None or row.serial != ca.serial_text(certificate):
+    if row is not None and row.serial != ca.serial_text(certificate):
+        row = _renewed(central, row, ca.serial_text(certificate))
+    if row is None:
         raise RefusedError(
             "certificate is of no enrolled car", reason="unknown_vehicle", remedy="enrol the car"
         )
     if row.revoked_at is not None and not revoked:
         raise RefusedError("car is revoked", reason="revoked", remedy="ask the administrator")
     return _vehicle(row)
+
+
+def _renewed(central: Central, row: Row[Any], serial: str) -> Row[Any] | None:
+    """The car, if this is the renewed certificate it was given; the old one ends with its use."""
+    table = db.renewals
+    waiting = (table.c.enrolment == row.enrolment) & (table.c.serial == serial)
+    with central.database.write() as tx:
+        if tx.scalar(select(table.c.serial).where(waiting)) is None:
+            return None
+        tx.execute(delete(table).where(waiting))
+        tx.execute(
+            update(db.vehicles).where(db.vehicles.c.vehicle == row.vehicle).values(serial=serial)
+        )
+        central.trail.record(
+            tx,
+            Event.CERTIFICATE_RENEWED,
+            _vehicle(row).actor,
+            at=central.clock(),
+            detail={"vehicle": row.vehicle},
+        )
+    return row
 
 
 def change(central: Central, vehicle: str, event: Event, actor: Actor) -> None:
@@ -135,6 +158,15 @@ def _killed(tx: Connection, vehicle: str) -> bool:
     return tx.scalar(query.where(db.vehicles.c.vehicle == vehicle)) is not None
 
 
+def _suspended_by_order(tx: Connection, vehicle: str) -> bool:
+    """Whether this car, or every car, is suspended by order (:mod:`alprd.central.orders`)."""
+    table = db.suspensions
+    query = select(table.c.serial).where(
+        table.c.vehicle.in_([vehicle, ""]), table.c.lifted_at.is_(None)
+    )
+    return tx.scalar(query.limit(1)) is not None
+
+
 def touch(tx: Connection, vehicle: Vehicle, now: datetime, *, dock: bool) -> None:
     """Note that a car was heard; ``dock`` when it brought or fetched data."""
     values = {"last_contact": now, "last_dock": now} if dock else {"last_contact": now}
@@ -159,7 +191,10 @@ def permit(central: Central, vehicle: Vehicle) -> crypto.SignedDocument:
                 db.vehicles.c.vehicle == vehicle.name
             )
         ).one()
+        suspended = row.suspended or _suspended_by_order(tx, vehicle.name)
         current = Permit.model_validate_json(row.permit) if row.permit else None
+        if current is not None and current.suspended != suspended:
+            current = None  # a permit never outlives what it says
         if current is None or current.expires - now < _PERMIT_FRESH:
             current = Permit(
                 agency=central.config.agency,
@@ -167,7 +202,7 @@ def permit(central: Central, vehicle: Vehicle) -> crypto.SignedDocument:
                 serial=new_id(),
                 not_before=now,
                 expires=now + PERMIT_LIFE,
-                suspended=row.suspended,
+                suspended=suspended,
             )
             tx.execute(
                 update(db.vehicles)
@@ -180,7 +215,7 @@ def permit(central: Central, vehicle: Vehicle) -> crypto.SignedDocument:
                 vehicle.actor,
                 at=now,
                 subjects=[current.serial],
-                detail={"suspended": row.suspended},
+                detail={"suspended": suspended},
             )
         touch(tx, vehicle, now, dock=False)
     return crypto.sign_document("permit", current, central.receipt_key())

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from alprd import crypto
 from alprd.audit import Actor
 from alprd.central import db
+from alprd.central import orders as vehicle_orders
 from alprd.central.audit import Event
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle, point, touch
@@ -76,6 +77,7 @@ def orders_for(central: Central, vehicle: Vehicle, nonce: str) -> crypto.SignedD
     mine = db.kill_orders.c.enrolment == vehicle.enrolment
     with central.database.write() as tx:
         row = tx.execute(select(db.kill_orders).where(mine)).one_or_none()
+        live = vehicle_orders.due(central, tx, vehicle, now) if row is None else ()
         touch(tx, vehicle, now, dock=False)
         if row is not None and row.handed_out_at is None:
             tx.execute(update(db.kill_orders).where(mine).values(handed_out_at=now))
@@ -94,6 +96,7 @@ def orders_for(central: Central, vehicle: Vehicle, nonce: str) -> crypto.SignedD
         nonce=nonce,
         kill=row.serial if row else None,
         ordered=row.ordered_at if row else None,
+        orders=live,
     )
     return crypto.sign_document("orders", orders, central.receipt_key())
 
