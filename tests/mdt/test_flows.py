@@ -1,0 +1,204 @@
+"""Flows of a shift in a real Chromium: settling, driving, hand-over, many alerts, accessibility."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from alprd.audit import Event
+from alprd.mdt.app import create_app, serve_in_thread
+from mdt.test_browser import CHROMIUM, SCREEN, browser, card, page, sign_on
+from mdt.world import Car
+
+__all__ = ["browser", "page"]
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium: install it with apt-get install chromium"
+)
+OUT = Path(__file__).resolve().parents[2] / "test-output" / "mdt"
+
+
+def shot(page: Page, name: str) -> None:
+    """Keep a picture of the page as test output."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=OUT / f"{name}.png")
+
+
+@pytest.mark.policy("R-460.4-f", "R-13.824-7-5")
+def test_an_alert_is_settled_step_by_step(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, alert = served.alert()
+    shown = card(page, alert)
+    expect(shown.get_by_text("1 · Do plate and state agree")).to_be_visible()
+    expect(shown.get_by_role("button", name="Vehicle stopped")).to_have_count(0)
+    shot(page, "night-new")
+    shown.get_by_role("button", name="Yes").click()
+    shown.get_by_label("Result").select_option("not_practicable")
+    shown.get_by_role("button", name="Record result").click()
+    expect(page.get_by_text("Say why the verification was not practicable.")).to_be_visible()
+    shown.get_by_label("Result").select_option("confirmed")
+    shown.get_by_label("Reference").fill("NIC/W12345")
+    shot(page, "night-verify")
+    shown.get_by_role("button", name="Record result").click()
+    shown.get_by_role("button", name="Vehicle stopped").click()
+    expect(shown.get_by_text("Confirmed · Vehicle stopped")).to_be_visible()
+    expect(shown.locator('[data-slot="state"]')).to_have_text("SETTLED")
+    told = [name for name in served.events() if name.startswith("alert.")]
+    assert told[-3:] == [Event.ALERT_COMPARED, Event.ALERT_VERIFIED, Event.ALERT_ACTION_TAKEN]
+
+
+def test_a_cleared_plate_says_until_when_and_is_taken_back(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, alert = served.alert()
+    shown = card(page, alert)
+    shown.get_by_role("button", name="Yes").click()
+    shown.get_by_label("Result").select_option("cleared")
+    shown.get_by_label("Why cleared").select_option("entry_recalled")
+    shown.get_by_label("Reference").fill("DISP 12")
+    shown.get_by_role("button", name="Record result").click()
+    expect(shown.get_by_text("no alarm for this plate until")).to_be_visible()
+    assert served.alert()[1] == ""
+    shown.get_by_role("button", name="Alarm again").click()
+    expect(shown.get_by_role("button", name="Alarm again")).to_have_count(0)
+    assert served.alert()[1] == alert
+
+
+def test_while_the_car_moves_nothing_asks_for_reading_or_typing(
+    page: Page, served: Car, car: Car
+) -> None:
+    moving = [False]
+    assert served.server is not None
+    port = served.server.port
+    served.server.stop()
+    context = dataclasses.replace(served.context, moving=lambda: moving[0])
+    served.server = serve_in_thread(create_app(context), "127.0.0.1", port)
+    sign_on(page)
+    _, alert = served.alert()
+    shown = card(page, alert)
+    shown.get_by_role("button", name="Yes").click()
+    expect(shown.get_by_label("Reference")).to_be_visible()
+    shown.get_by_label("Reference").fill("HALF")
+    moving[0] = True
+    expect(page.get_by_text("DRIVING:")).to_be_visible()
+    expect(shown.get_by_label("Reference")).to_be_hidden()
+    names = {one.inner_text() for one in shown.get_by_role("button").all()}
+    assert names <= {"Silence", "Acknowledge", "Misread"}
+    csrf = page.locator("meta[name=csrf]").get_attribute("content")
+    answer = page.request.post(
+        f"/alerts/{alert}/verify",
+        form={"result": "not_confirmed"},
+        headers={"X-CSRF-Token": csrf or ""},
+    )
+    assert (answer.status, answer.json()["error"]) == (409, "driving")
+    shot(page, "night-driving")
+    moving[0] = False
+    expect(shown.get_by_label("Reference")).to_have_value("HALF")  # it waited and is resumed
+
+
+def test_unresolved_alerts_are_handed_over_with_a_note(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, alert = served.alert()
+    expect(card(page, alert)).to_be_visible()
+    page.get_by_role("button", name="Sign off").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("1 alert(s) are unresolved")
+    shot(page, "night-hand-over")
+    dialog.get_by_label("Note for the next person").fill("left at the depot")
+    dialog.get_by_role("button", name="Hand over and sign off").click()
+    expect(page).to_have_url(re.compile("/sign-on$"))
+    sign_on(page, "dep.two")
+    expect(card(page, alert).get_by_text("Handed over: left at the depot")).to_be_visible()
+    ended = [event for event in served.store.audit_events() if event.event == Event.SHIFT_ENDED]
+    assert ended[0].detail["handed_over"] == 1
+
+
+def test_a_category_is_silenced_for_the_shift_but_not_high(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, alert = served.alert("AAA111", priority="medium")
+    card(page, alert).get_by_role("button", name="Silence category").click()
+    expect(page.get_by_text("Silenced for this shift: Stolen vehicle")).to_be_visible()
+    page.evaluate("delete document.body.dataset.lastSound")
+    _, quiet = served.alert("BBB222", priority="medium")
+    expect(card(page, quiet).locator('[data-slot="state"]')).to_have_text("SILENCED")
+    _, high = served.alert("CCC333")
+    expect(card(page, high).locator('[data-slot="state"]')).to_have_text("NEW")
+    expect(card(page, high).get_by_role("button", name="Silence category")).to_be_hidden()
+    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
+    page.get_by_role("button", name="Sound category again").click()
+    expect(page.get_by_text("Silenced for this shift")).to_be_hidden()
+
+
+def test_a_copied_plate_is_recorded_and_the_clipboard_emptied(page: Page, served: Car) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.clock.install()
+    sign_on(page)
+    _, alert = served.alert()
+    shown = card(page, alert)
+    shown.get_by_role("button", name="Yes").click()
+    shown.get_by_role("button", name="Copy plate").click()
+    expect(page.get_by_text("Plate copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "ZQX417"
+    page.clock.fast_forward(31_000)
+    page.wait_for_timeout(100)
+    assert page.evaluate("navigator.clipboard.readText()") == ""
+    assert served.events().count(Event.ALERT_PLATE_COPIED) == 1
+
+
+def test_fifty_alerts_in_a_minute_are_all_there(page: Page, served: Car) -> None:
+    sign_on(page)
+    for number in range(50):
+        served.alert(f"AB{number:04}", priority="high" if number % 10 == 9 else "medium")
+    expect(page.locator(".card")).to_have_count(50, timeout=15_000)
+    expect(page.locator(".card").first).to_have_attribute("data-priority", "high")
+    order = page.locator(".card").evaluate_all("all => all.map(one => one.dataset.priority)")
+    assert order == ["high"] * 5 + ["medium"] * 45
+    assert served.events().count(Event.ALERT_SHOWN) == 50
+
+
+@pytest.fixture
+def axe() -> Iterator[str]:
+    package = pytest.importorskip("axe_playwright_python")
+    yield (Path(package.__file__).parent / "axe.min.js").read_text()
+
+
+def test_axe_finds_nothing_serious(page: Page, served: Car, axe: str, browser: Browser) -> None:
+    found: list[str] = []
+
+    def look(name: str) -> None:
+        shot(page, name)
+        page.evaluate(axe)
+        result = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa']})")
+        for one in result["violations"]:
+            if one["impact"] in ("serious", "critical"):
+                nodes = [node["html"][:160] for node in one["nodes"]]
+                found.append(f"{name}: {one['id']}: {json.dumps(nodes)}")
+
+    page.goto("/sign-on")
+    look("night-sign-on")
+    sign_on(page)
+    served.alert("ABD452", priority="medium", region=None, category="owner_suspended_revoked")
+    _, first = served.alert("ZOX417", listed="ZQX417")
+    of, gone = served.alert("GONE12", priority="low")
+    served.board.withdraw(of, "The plate was read again and does not match.")
+    _, done = served.alert("DONE12", priority="low")
+    card(page, done).get_by_role("button", name="Misread").click()
+    card(page, first).get_by_role("button", name="Yes").click()
+    expect(card(page, first).get_by_label("Reference")).to_be_visible()
+    expect(card(page, gone)).to_be_visible()
+    look("night-cards")
+    page.get_by_role("button", name="Day / night").click()
+    look("day-cards")
+    page.set_viewport_size(ViewportSize(width=390, height=844))
+    look("day-phone")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for target in page.locator("button:visible, select:visible, input:visible").all():
+        box = target.bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) >= 48, target.inner_text()
+    page.set_viewport_size(SCREEN)
+    assert found == []
