@@ -38,6 +38,7 @@ from alprd.errors import StoreError
 from alprd.frames import PlateReading
 from alprd.hotlist import Match
 from alprd.shift import Shift
+from alprd.suppress import CRIMINAL, SuppressionSet
 
 __all__ = ["Act", "AlertBoard", "Journal", "Kept", "Subscription"]
 
@@ -168,6 +169,32 @@ class AlertBoard(Board):
                 Event.ALERT_WITHDRAWN, DAEMON, session=sighting.session or None, subjects=(card.id,)
             )
 
+    def reconsider(self, suppression: SuppressionSet) -> None:
+        """New suppressions are in force: what they cover ends, or leaves nothing (R-460.5-b2, -b3).
+
+        A card of a category that alerts all the same stays, and is no longer kept on the disk.
+        """
+        with self._acts:
+            shift = self._shift
+            for alert_id, one in shift.cleared.items():
+                if suppression.covers_text(one.text):
+                    shift = shift.unclear(alert_id)
+            self._keep_shift(shift)
+        with self._changing():
+            for card in list(self._deck.cards.values()):
+                if card.corrected_from and suppression.covers_text(card.corrected_from):
+                    card.corrected_from = ""
+                    self._deck.touch(card)
+                covered = any(suppression.covers(one.reading) for one in card.sightings)
+                if not covered:
+                    continue
+                if card.state == "withdrawn" or card.current.match.entry.category not in CRIMINAL:
+                    self._deck.end(card)
+                    continue
+                for one in card.sightings:
+                    one.suppressed = True
+                self._deck.touch(card)
+
     # --- the person's side ---------------------------------------------------------------
 
     def silence(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
@@ -285,7 +312,7 @@ class AlertBoard(Board):
                 return None
             now = card.current
             held = now.plate if which == "plate" else now.wide
-            if held is None:
+            if not held:
                 return None
             jpeg = bytes(held)
         self._trail.record(

@@ -311,6 +311,11 @@ class Deck:
             card.picture_version += 1
             card.state = "new"
         else:
+            # Its pictures go, whatever the cause: a covered plate's must (R-460.5-b2), and a
+            # difference between withdrawn cards would tell which those are (R-460.5-b4).
+            sighting.wipe()
+            sighting.plate, sighting.wide = bytearray(), None
+            card.picture_version += 1
             card.state = "withdrawn"
             card.reason = reason
         self.touch(card, loud=True)

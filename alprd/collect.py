@@ -129,10 +129,10 @@ class Collector:
             if reading is not None and decision.keep:
                 self._commit(event, reading, matches, targets)
             else:
-                self._sessions.count_pass(
-                    reading.text if reading else None,
-                    (m.entry.category for m in matches if reading and reading.sure),
-                )
+                # Counted like a pass that gave no text, but for the alert that was shown: a text
+                # of its own in the figures would be missing from the queue (R-460.5-b4).
+                shown = decision.alerts if reading is not None and reading.sure else ()
+                self._sessions.count_pass(None, (m.entry.category for m in shown))
             self._covered.discard(event.pass_id)
         elif covered:
             self._covered.add(event.pass_id)

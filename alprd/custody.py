@@ -226,6 +226,23 @@ class HeldAlerts:
                 shown += self._show(name, targets, now, actor)
         return shown
 
+    def reconsider(self, targets: TargetSet, now: datetime) -> None:
+        """New lists and suppressions are in force: what alerts no longer ends (R-460.5-b2).
+
+        Raises:
+            AuditError: not recorded; it stays held, and is compared again when it is shown.
+        """
+        with self._lock:
+            for name in list(self._sealed):
+                held, reading = self._open(name)
+                covered = held.suppressed or targets.suppression.covers(reading)
+                if not decide(covered, targets.matcher.match(reading, now)).alerts:
+                    self._end((name,), "no-longer-matches")
+                elif covered and self._lasting:
+                    size = len(self._sealed[name].data)
+                    void = self._seal(name, bytes(size - len(self._seal(name, b""))))
+                    self._keep(name, void, self._sealed[name].expires)
+
     def expire(self, now: datetime) -> int:
         """Destroy hits whose read is past its life; how many."""
         with self._lock:

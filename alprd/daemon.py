@@ -125,7 +125,7 @@ class Daemon:
         if self.permits.permit is not None:  # a floor of time, should the mark have been lost
             self.mark.at_least(self.permits.permit.not_before)
         lives = Lives(self.store, self.clock, self.mark)
-        held = HeldAlerts(
+        self._held = held = HeldAlerts(
             self.store, self.board, folder=config.state_dir / "held", key=alert_key
         )
         self.collector = Collector(
@@ -357,6 +357,9 @@ class Daemon:
         """Put a verified set in force, all of it at once."""
         self.roster.load(targets.roster)
         self.targets = targets
+        self.board.reconsider(targets.suppression)
+        with told_only("held hits"):
+            self._held.reconsider(targets, self.clock.now()[0])
         self.store.set_zone(targets.policy.timezone)
         self.sessions.note_databases(targets.matcher.databases())
 

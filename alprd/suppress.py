@@ -94,6 +94,10 @@ class SuppressionSet:
             for folded in _folds(variant)
         )
 
+    def covers_text(self, text: str) -> bool:
+        """Whether a plate text by itself may be a protected plate's."""
+        return plate_digest(self._key, text) in self._digests
+
     def __repr__(self) -> str:
         return "SuppressionSet(…)"
 
