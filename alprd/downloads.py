@@ -99,6 +99,7 @@ class CentralFetcher(FetcherInterface):
         deadline = time.monotonic() + self._longest_s
         # Identity: the length limits of TUF are those of the file, not of a packed form.
         headers = {"accept-encoding": "identity"}
+        at = came = start
         if start:
             headers["range"] = f"bytes={start}-"
         try:
@@ -114,11 +115,12 @@ class CentralFetcher(FetcherInterface):
                 for chunk in reply.iter_raw(_CHUNK):
                     if time.monotonic() > deadline:
                         raise tuf_errors.SlowRetrievalError(f"{url}: over {self._longest_s:.0f} s")
+                    came += len(chunk)
                     yield at, chunk
                     at += len(chunk)
-        except httpx.RemoteProtocolError as error:
-            raise TargetsError(f"{url}: {error}", reason="truncated") from error
         except httpx.HTTPError as error:
+            if came > start or isinstance(error, httpx.RemoteProtocolError):
+                raise TargetsError(f"{url}: {error}", reason="truncated") from error
             raise tuf_errors.DownloadError(f"{url}: {error}") from error
 
 

@@ -87,6 +87,11 @@ class TargetClient:
         """Parsed lists by SHA-256 of their target, so an unchanged list is not parsed again."""
         self._opened = False
 
+    @property
+    def rebuilt(self) -> tuple[str, ...]:
+        """Targets that the last download made out of deltas."""
+        return self._mirror.rebuilt
+
     def refresh(
         self, client: httpx.Client, *, clock_agrees: bool, pace: Pace = lambda size: None
     ) -> TargetSet | None:
