@@ -1,21 +1,27 @@
-"""Loading and matching hotlists: packed lists against real gzip bytes, no mocks."""
+"""Loading and matching hotlists: real packed, encrypted and gzip'd lists, no mocks."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from listworld import KEY, NAME, packed, sealed
+from listworld import entry as plain_entry
 
-from alprd.errors import InputError, RefusedError
+from alprd import loadedlist
+from alprd.crypto import encrypt_target
+from alprd.errors import EnvelopeError, InputError, RefusedError, StoreError
 from alprd.frames import Character, PlateReading
-from alprd.hotlist import LoadedList, Matcher, load_hotlist, variants
+from alprd.hotlist import LoadedList, Matcher, load_hotlist, load_hotlist_file, variants
 from alprd.records import fold
 from alprd.wire import Policy
 
@@ -266,3 +272,135 @@ def test_a_damaged_byte_is_refused_or_changes_nothing(at: int, value: int) -> No
         assert "ABC" not in error.diagnostics()
     else:
         assert [e.plate for e in loaded.find("A8C123")] == ["ABC123"]
+
+
+# --- lists on the disk ----------------------------------------------------------------------------
+
+MANY = packed(plain_entry(number) for number in range(5_000))
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
+    """A list too big to be kept in RAM, and its digest."""
+    monkeypatch.setattr(loadedlist, "RESIDENT", 10_000)
+    data, digest = sealed(MANY)
+    path = tmp_path / digest
+    path.write_bytes(data)
+    return path, digest
+
+
+def numbered(number: int) -> PlateReading:
+    return reading(plain_entry(number).plate)
+
+
+def rot(path: Path) -> None:
+    """Every chunk suffers on the disk, in the file that is open."""
+    data = bytearray(path.read_bytes())
+    for at in range(100, len(data), 1_000):
+        data[at] ^= 255
+    with path.open("r+b") as file:
+        file.write(data)
+
+
+def test_a_list_is_matched_from_its_encrypted_file(on_disk: tuple[Path, str]) -> None:
+    path, digest = on_disk
+    book = Matcher([load_hotlist_file(path, name=NAME, key=KEY, sha256=digest)], policy())
+    assert book.lists()[0].entries == 5_000
+    for number in range(0, 5_000, 97):
+        (match,) = book.match(numbered(number), NOW)
+        assert match.entry == plain_entry(number)
+    assert book.match(numbered(5_000), NOW) == ()
+
+
+def test_a_snapshot_stays_whole_when_its_file_is_replaced_or_removed(
+    on_disk: tuple[Path, str],
+) -> None:
+    path, digest = on_disk
+    book = Matcher([load_hotlist_file(path, name=NAME, key=KEY, sha256=digest)], policy())
+    other = path.with_name("other")
+    other.write_bytes(sealed(packed([plain_entry(1)]))[0])
+    other.replace(path)
+    assert len(book.match(numbered(4_000), NOW)) == 1
+    path.unlink()
+    assert len(book.match(numbered(3_000), NOW)) == 1
+    assert not book.lists()[0].damaged
+
+
+@pytest.mark.policy("R-460.4.1-b", "R-460.4.1-b4")
+def test_a_list_that_rots_on_the_disk_is_told_and_takes_no_other_list_with_it(
+    on_disk: tuple[Path, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path, digest = on_disk
+    big = load_hotlist_file(path, name=NAME, key=KEY, sha256=digest)
+    plate = plain_entry(2_500).plate
+    local = load_hotlist(target([entry(plate, text="from the local list")], list_id="local"))
+    book = Matcher([big, local], policy())
+    assert len(book.match(reading(plate), NOW)) == 2
+    assert book.match(numbered(0), NOW)  # of another chunk: the last one read is kept
+    rot(path)
+    with caplog.at_level(logging.ERROR):
+        found = [book.match(numbered(number), NOW) for number in range(1, 5_000, 300)]
+        (match,) = book.match(reading(plate), NOW)
+    assert match.list_id == "local"
+    assert not all(found)
+    assert {item.list_id: item.damaged for item in book.lists()} == {"lpdf": True, "local": False}
+    assert len(caplog.records) == 1  # not one for each plate on the road
+    assert plate not in caplog.text
+
+
+def test_a_list_kept_in_ram_does_not_mind_its_disk(tmp_path: Path) -> None:
+    data, digest = sealed(MANY)
+    path = tmp_path / "list"
+    path.write_bytes(data)
+    book = Matcher([load_hotlist_file(path, name=NAME, key=KEY, sha256=digest)], policy())
+    rot(path)
+    assert len(book.match(numbered(2_500), NOW)) == 1
+
+
+@pytest.mark.policy("R-460.4.1-b")
+@pytest.mark.parametrize("resident", [10_000, 32_000_000])
+def test_only_the_signed_file_under_its_key_and_name_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resident: int
+) -> None:
+    monkeypatch.setattr(loadedlist, "RESIDENT", resident)
+    data, digest = sealed(MANY)
+    path = tmp_path / "list"
+    path.write_bytes(data)
+    handles = len(list(Path("/proc/self/fd").iterdir()))
+    for changes in (
+        {"sha256": "0" * 64},
+        {"key": bytes(32)},
+        {"name": "hotlist-other.bin"},
+    ):
+        asked: dict[str, Any] = {"name": NAME, "key": KEY, "sha256": digest, **changes}
+        with pytest.raises(EnvelopeError):
+            load_hotlist_file(path, **asked)
+    rot(path)
+    with pytest.raises(EnvelopeError):
+        load_hotlist_file(path, name=NAME, key=KEY)
+    with pytest.raises(StoreError):
+        load_hotlist_file(tmp_path / "none", name=NAME, key=KEY)
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles
+
+
+def test_a_small_target_of_version_1_is_loaded_too(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(encrypt_target(target([entry("ABC123")]), name=NAME, key=KEY))
+    assert len(load_hotlist_file(path, name=NAME, key=KEY)) == 1
+
+
+def test_a_snapshot_lets_go_of_its_file(on_disk: tuple[Path, str]) -> None:
+    path, digest = on_disk
+    handles = len(list(Path("/proc/self/fd").iterdir()))
+    book = [load_hotlist_file(path, name=NAME, key=KEY, sha256=digest)]
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles + 1
+    book.clear()
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles
+
+
+def test_a_packed_list_and_its_lines_are_the_same_list() -> None:
+    items = [plain_entry(number) for number in range(300)]
+    lines = load_hotlist(target([item.model_dump(mode="json") for item in items]))
+    whole = load_hotlist(packed(items))
+    for item in items:
+        assert list(whole.find(fold(item.plate))) == list(lines.find(fold(item.plate))) == [item]
