@@ -176,8 +176,8 @@ class AlertBoard(Board):
         """
         with self._acts:
             shift = self._shift
-            for alert_id, one in shift.cleared.items():
-                if suppression.covers_text(one.text):
+            for alert_id, cleared in shift.cleared.items():
+                if suppression.covers_text(cleared.text):
                     shift = shift.unclear(alert_id)
             self._keep_shift(shift)
         with self._changing():

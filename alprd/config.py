@@ -119,6 +119,32 @@ class MdtSection(Closed):
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
     run_file: Path | None = None
     """Where the bound address is written, as JSON (port 0 lets the system choose)."""
+    tls_cert: Path | None = None
+    """PEM of the page's certificate and its chain, for a separate laptop."""
+    tls_key: Path | None = None
+    hosts: tuple[str, ...] = ()
+    """Names besides the address by which the page may be asked for (Host header)."""
+
+    @model_validator(mode="after")
+    def _pair(self) -> MdtSection:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
+        return self
+
+
+class VerificationSection(Closed):
+    """``[verification]``: the agency's query gateway; off without ``url`` (R-460.4-f2)."""
+
+    url: str = ""
+    ca_file: Path | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=30)] = 8.0
+
+    @field_validator("url")
+    @classmethod
+    def _safe(cls, url: str) -> str:
+        if url and not re.match(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]", url):
+            raise ValueError("give an https:// address, or http:// of this computer alone")
+        return url
 
 
 class ModelSection(Closed):
@@ -258,6 +284,7 @@ class Config(Closed):
     gps: GpsSection
     dock: DockSection = DockSection()
     mdt: MdtSection = MdtSection()
+    verification: VerificationSection = Field(default_factory=VerificationSection)
     detector: DetectorSection = DetectorSection()
     ocr: OcrSection = OcrSection()
     reader: ReaderSection = ReaderSection()

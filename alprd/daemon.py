@@ -62,6 +62,7 @@ from alprd.sync import DockSync
 from alprd.targets import TargetSet
 from alprd.totp import StepBook
 from alprd.trust import Trust
+from alprd.verification import from_config
 from alprd.wipe import kill, refuse_wiped
 from alprd.workers import Supervisor, Worker, told_only
 
@@ -250,7 +251,11 @@ class Daemon:
         # The page first: an address that cannot be used must end the start before any thread
         # of a device runs.
         page = serve_in_thread(
-            create_app(self._mdt_context()), self._config.mdt.host, self._config.mdt.port
+            create_app(self._mdt_context()),
+            self._config.mdt.host,
+            self._config.mdt.port,
+            certificate=self._config.mdt.tls_cert,
+            key=self._config.mdt.tls_key,
         )
         if self._config.mdt.run_file is not None:
             told = {"host": self._config.mdt.host, "port": page.port, "pid": os.getpid()}
@@ -376,6 +381,8 @@ class Daemon:
             misread=self.sessions.count_misread,
             moving=motion.Motion(self.positions.at),
             locks=locks.LockBook(self.store, self.clock.now),
+            gateway=from_config(self._config.verification),
+            hosts=self._config.mdt.hosts,
         )
 
 

@@ -20,6 +20,7 @@ from typing import Annotated, Final, Literal, Protocol
 import httpx
 from pydantic import Field, ValidationError
 
+from alprd.config import VerificationSection
 from alprd.errors import AlprdError
 from alprd.records import Closed
 
@@ -82,6 +83,13 @@ class HttpGateway:
             raise _no(type(error).__name__) from None
         except ValidationError:
             raise _no("not the agreed answer") from None
+
+
+def from_config(section: VerificationSection) -> HttpGateway | None:
+    """The gateway that the car's configuration names, if any."""
+    if not section.url:
+        return None
+    return HttpGateway(section.url, ca_file=section.ca_file, timeout_s=section.timeout_s)
 
 
 def _no(why: str) -> GatewayError:
