@@ -2,7 +2,8 @@
 
 Counting rule: every pass of a plate before a camera counts once in ``plates_read``, also one that
 gave no text, is below the floor, or is not kept for any other reason, so that no difference
-between figures betrays suppression (R-460.5-b4, T-1). A pass whose text was already counted less
+between figures betrays suppression (R-460.5-b4, T-1); a covered pass counts like one without
+text, so that ``distinct_plates`` holds kept texts only. A pass whose text was already counted less
 than :data:`SAME_PASS_S` ago, by any camera, is the same pass. ``distinct_plates`` is the size of
 a set of digests under a key that lives in RAM and dies with the session (R-460.5.1-b1). A match
 counts once a pass and category, also when only a later look at the pass brings it (R-460.5.1-c1).
