@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, ValidationError
 
 from alprd.central.engine import server_url
+from alprd.central.namedtime import pattern_of
 from alprd.crypto import canonical, sha256_hex
 from alprd.errors import ConfigError
 from alprd.records import Closed, Name, Utc
@@ -56,6 +57,12 @@ def _server_url(value: str) -> str:
     return value
 
 
+def _time_in_name(value: str) -> str:
+    if value:
+        pattern_of(value)
+    return value
+
+
 class StorageSettings(Closed):
     """Where the two databases are; empty: SQLite files in the home folder."""
 
@@ -82,6 +89,34 @@ class AdditionalSettings(Closed):
     exigency_hours: Annotated[int, Field(ge=1, le=24)] = 24
 
 
+class DropList(Closed):
+    """Which dropped files are a list, and what the importer is told about it."""
+
+    files: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    """Patterns of file names, such as ``lpdf-*.csv.gz``."""
+    source: str
+    layout: str = ""
+    """Empty: recognised by the first lines."""
+    mapping: str = ""
+    """A mapping file, from the home folder on."""
+    code: str = ""
+    """What the entries are, where the file has no code of its own."""
+    time_in_name: Annotated[str, AfterValidator(_time_in_name)] = ""
+    """How the name tells when the supplier made it, in local time; empty: the time of change."""
+
+
+class DropSettings(Closed):
+    """The folder whose files are imported by the server itself."""
+
+    folder: str = ""
+    """Its path, or one from the home folder on; empty: there is none."""
+    settle_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    """A file that did not change for so long is whole."""
+    keep_days: Annotated[int, Field(ge=0, le=30)] = 7
+    """Imported files and their reports are removed after this."""
+    lists: dict[Name, DropList] = Field(default_factory=dict)
+
+
 class CentralConfig(Closed):
     """Everything that ``central.toml`` may say; an unknown name is an error."""
 
@@ -97,6 +132,7 @@ class CentralConfig(Closed):
     storage: StorageSettings = StorageSettings()
     lists: ListSettings = ListSettings()
     additional: AdditionalSettings = AdditionalSettings()
+    drop: DropSettings = DropSettings()
 
     def zone(self) -> ZoneInfo:
         """The agency's local time, used on every public page."""
@@ -157,6 +193,7 @@ def render(config: CentralConfig) -> str:
         f"{_quoted(name)} = [{', '.join(_quoted(plate) for plate in plates)}]\n"
         for name, plates in config.lists.test_plates.items()
     )
+    drop_lists = "".join(_drop_list(*item) for item in config.drop.lists.items())
     return f"""\
 # Settings of alprd-central. Restart `alprd-central serve` after a change, then run
 # `alprd-central publish` so that the cars learn of it.
@@ -195,6 +232,11 @@ default_days = {config.additional.default_days}
 longest_days = {config.additional.longest_days}  # 1 to 30 (R-460.4.1-b2)
 exigency_hours = {config.additional.exigency_hours}  # 1 to 24 (R-460.4.1-c)
 
+[drop]                                       # docs/drop-folder.md
+folder = {_quoted(config.drop.folder)}  # files put there are imported; empty: none
+settle_s = {config.drop.settle_s}  # seconds without a change until a file is whole
+keep_days = {config.drop.keep_days}  # of imported files and their reports
+{drop_lists}
 [storage]
 # Empty: SQLite files in this folder. Else postgresql://USER@HOST:5432/NAME, without a password
 # (name a password file in PGPASSFILE). The keystore's server must be in no backup and archive no
@@ -202,6 +244,13 @@ exigency_hours = {config.additional.exigency_hours}  # 1 to 24 (R-460.4.1-c)
 database = {_quoted(config.storage.database)}
 keystore = {_quoted(config.storage.keystore)}
 """
+
+
+def _drop_list(list_id: str, wanted: DropList) -> str:
+    values = wanted.model_dump(exclude_defaults=True) | {"files": None}
+    lines = [f"{name} = {_quoted(value)}\n" for name, value in values.items() if value is not None]
+    files = ", ".join(_quoted(pattern) for pattern in wanted.files)
+    return f"\n[drop.lists.{_quoted(list_id)}]\nfiles = [{files}]\n{''.join(lines)}"
 
 
 def default_policy(version: str, adopted_by: str, now: datetime | None = None) -> PolicySettings:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from alprd.central import app, carapi, publish, retention
+from alprd.central import app, carapi, dropwatch, publish, retention
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.config import CentralConfig
 from alprd.central.store import Central, renew_server_certificate
@@ -144,6 +144,7 @@ async def serve(
             asyncio.create_task(car.serve(sockets=[car_socket])),
             asyncio.create_task(pages.serve(sockets=[page_socket])),
             asyncio.create_task(_housekeeping(central, stopping)),
+            asyncio.create_task(dropwatch.watch(central, stopping)),
         ]
         try:
             while not (car.started and pages.started) and not any(t.done() for t in tasks):
