@@ -79,6 +79,11 @@ class Collecting:
         """Who is signed on and why, also while nothing is collected."""
         self._refused = ""
         self._off_at = -CUSTODY_AFTER_S
+        self._paused: tuple[Actor, str] | None = None
+        self.incident = ""
+        """Number of the incident that is canvassed, else empty (R-460.4-c)."""
+        self.post_declared = False
+        """Whether the person declared this place a stationary post (R-460.5.1-d)."""
         self.actor: Actor | None = None
         """Who is collecting; None while nobody is."""
 
@@ -98,7 +103,8 @@ class Collecting:
         """The operator signed off: collecting ends."""
         log.info("signed off: %s", reason)
         with self._control:
-            self._duty = None
+            self._duty = self._paused = None
+            self.incident, self.post_declared = "", False
             self._off_at = time.monotonic()
             self.stop("signed_off", self.actor or DAEMON)
 
@@ -109,7 +115,7 @@ class Collecting:
         custodian. A refusal is recorded once, until the reason changes.
         """
         with self._control:
-            if self._sessions.is_open:
+            if self._sessions.is_open or self._paused is not None:
                 return
             try:
                 actor, purpose = self._duty or self._custodian()
@@ -123,6 +129,68 @@ class Collecting:
             self._refused, duty = "", self._duty
             self._open(actor, purpose)
             self._duty = duty
+
+    def pause(self) -> None:
+        """The person on duty rests from collecting; nothing resumes it but themselves.
+
+        Raises:
+            RefusedError: ``not_collecting``.
+        """
+        with self._control:
+            duty = self._on_duty()
+            self._store.record(Event.COLLECTION_PAUSED, duty[0])
+            self.stop("paused", duty[0])
+            self._paused = duty
+
+    def resume(self) -> None:
+        """Collect again after a pause; without one nothing happens.
+
+        Raises:
+            RefusedError: a rule forbids it by now; recorded.
+        """
+        with self._control:
+            if self._paused is None:
+                return
+            duty = self._paused
+            self.begin(*duty)
+            self._paused = None
+            self._store.record(Event.COLLECTION_RESUMED, duty[0])
+
+    def canvass(self, incident: str) -> None:
+        """Begin a session of its own for an incident; empty: end it, patrol goes on (R-460.4-c).
+
+        Its reads live no longer than any other (R-460.5-5).
+
+        Raises:
+            RefusedError: ``not_collecting``.
+        """
+        with self._control:
+            actor, purpose = self._on_duty()
+            event = Event.CANVASS_BEGUN if incident else Event.CANVASS_ENDED
+            self.begin(actor, purpose)
+            row = self._sessions.row()
+            number = incident or self.incident
+            self._store.record(
+                event, actor, session=row.id if row else None, detail={"incident": number}
+            )
+            self.incident = incident
+
+    def declare_post(self) -> None:
+        """The person declares this place a stationary post (R-460.5.1-d).
+
+        Raises:
+            RefusedError: ``not_collecting``.
+        """
+        with self._control:
+            actor, _ = self._on_duty()
+            row = self._sessions.row()
+            self._store.record(Event.POST_DECLARED, actor, session=row.id if row else None)
+            self.post_declared = True
+
+    def _on_duty(self) -> tuple[Actor, str]:
+        if self._duty is None or not self._sessions.is_open:
+            raise RefusedError("Nothing is being collected.", reason="not_collecting")
+        return self._duty
 
     def _custodian(self) -> tuple[Actor, str]:
         targets = self._targets()

@@ -210,7 +210,7 @@ class Daemon:
                 *filter(None, (self.self_check.alarm, self.reloader.alarm)),
                 *(alarm.text for alarm in self.alarms.now()),
             ),
-            post=lambda: self.keeper.post.beyond,
+            post=lambda: self.keeper.post.beyond and not self.collecting.post_declared,
         )
         self.supervisor = Supervisor([])
         self.hung: list[str] = []
@@ -383,6 +383,7 @@ class Daemon:
             locks=locks.LockBook(self.store, self.clock.now),
             gateway=from_config(self._config.verification),
             hosts=self._config.mdt.hosts,
+            duty=self.collecting,
         )
 
 

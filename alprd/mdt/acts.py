@@ -7,7 +7,9 @@ silenced and acknowledged, but not verified: its plate is none of theirs (R-460.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,11 +20,14 @@ from alprd.board import Act
 from alprd.cards import AlertView
 from alprd.errors import InputError, RefusedError
 from alprd.mdt.context import MdtContext
+from alprd.mdt.duty import Duty
 from alprd.mdt.present import is_cleared
 from alprd.mdt.security import error_json
 from alprd.mdt.signons import Screen, SignOns
 from alprd.settling import Settling
 from alprd.verification import GatewayError
+
+_INCIDENT: Final = re.compile(r"(?=.*[0-9])[A-Z0-9][A-Z0-9-]{3,19}")
 
 
 class Acts:
@@ -145,6 +150,38 @@ class Acts:
             )
         except RefusedError as error:
             return error_json(400, error.reason, error.message, error.remedy)
+        return Response(status_code=204)
+
+    async def pause(self, request: Request) -> Response:
+        """Rest from collecting."""
+        return await self._with_duty(lambda duty: duty.pause())
+
+    async def resume(self, request: Request) -> Response:
+        """Collect again."""
+        return await self._with_duty(lambda duty: duty.resume())
+
+    async def canvass(self, request: Request) -> Response:
+        """Begin or end a canvass of an incident (R-460.4-c)."""
+        incident = (await _field(request, "incident")).strip().upper()
+        if incident and not _INCIDENT.fullmatch(incident):
+            message = (
+                "An incident number has 4 to 20 letters, digits and dashes, a digit among them."
+            )
+            return error_json(400, "bad_field", message)
+        return await self._with_duty(lambda duty: duty.canvass(incident))
+
+    async def declare_post(self, request: Request) -> Response:
+        """This place is a stationary post (R-460.5.1-d)."""
+        return await self._with_duty(lambda duty: duty.declare_post())
+
+    async def _with_duty(self, do: Callable[[Duty], None]) -> Response:
+        duty = self._context.duty
+        if duty is None:
+            return error_json(404, "no_duty", "This page cannot change what is collected.")
+        try:
+            await run_in_threadpool(do, duty)
+        except RefusedError as error:
+            return error_json(409, error.reason, error.message, error.remedy)
         return Response(status_code=204)
 
     async def _act(

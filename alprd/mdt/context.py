@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from alprd.alerts import AlertBoard
 from alprd.audit import Trail
+from alprd.mdt.duty import Duty
 from alprd.mdt.locks import LockBook
 from alprd.mdt.signons import IDLE_S, SHIFT_S, Clock, Collection
 from alprd.mdt.status import CarStatus
@@ -40,5 +41,6 @@ class MdtContext:
     misread: Callable[[], None] = _nothing
     moving: Callable[[], bool] = bool
     gateway: Gateway | None = None
+    duty: Duty | None = None
     locks: LockBook | None = None
     hosts: tuple[str, ...] = ()

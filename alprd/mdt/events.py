@@ -29,6 +29,7 @@ from starlette.responses import StreamingResponse
 from alprd.alerts import AlertBoard
 from alprd.cards import Change
 from alprd.errors import AuditError
+from alprd.mdt.duty import Duty
 from alprd.mdt.present import card_json, is_cleared
 from alprd.mdt.signons import Clock, Screen, SignOns
 from alprd.mdt.status import CarStatus
@@ -48,6 +49,7 @@ class EventStream:
     Args:
         token: the client's session cookie, checked again before anything is sent.
         stopping: set when the server stops, so that the stream ends by itself.
+        duty: tells which incident is canvassed.
         moving: whether the car moves now; the page then asks nobody to read or type.
     """
 
@@ -61,7 +63,9 @@ class EventStream:
         token: str,
         stopping: threading.Event,
         moving: Callable[[], bool] = bool,
+        duty: Duty | None = None,
     ) -> None:
+        self._duty = duty
         self._moving = moving
         self._board = board
         self._signons = signons
@@ -143,7 +147,13 @@ class EventStream:
         told = self._status().as_json(self._clock()[0])
         silenced = list(self._board.shift.categories)
         return ": beat\n" + _event(
-            "status", told | {"moving": self._moving(), "silenced": silenced}
+            "status",
+            told
+            | {
+                "moving": self._moving(),
+                "silenced": silenced,
+                "incident": self._duty.incident if self._duty else "",
+            },
         )
 
 

@@ -64,6 +64,24 @@ ENTRIES: Final = (
         events=(Event.CATEGORY_SILENCED, Event.CATEGORY_UNSILENCED),
         fields=(("category", ()), ("on", ("yes", "no"))),
     ),
+    Entry(
+        "POST", "/collection/pause", "pause", "rest from collecting",
+        events=(Event.COLLECTION_PAUSED,),
+    ),
+    Entry(
+        "POST", "/collection/resume", "resume", "collect again",
+        events=(Event.COLLECTION_RESUMED,),
+    ),
+    Entry(
+        "POST", "/collection/canvass", "canvass",
+        "a session of its own for an incident; without a number: end it",
+        events=(Event.CANVASS_BEGUN, Event.CANVASS_ENDED), fields=(("incident", ()),),
+        moving=False,
+    ),
+    Entry(
+        "POST", "/collection/post", "declare_post", "declare this place a stationary post",
+        events=(Event.POST_DECLARED,), moving=False,
+    ),
     Entry("GET", "/events", "events", "live cards and status", events=(Event.ALERT_SHOWN,)),
     Entry("GET", _A + "plate.jpg", "plate_picture", "the plate", events=(Event.PICTURE_VIEWED,)),
     Entry("GET", _A + "wide.jpg", "wide_picture", "the car", events=(Event.PICTURE_VIEWED,)),

@@ -202,6 +202,7 @@ class Pages:
             status=self._context.status,
             clock=self._context.clock,
             moving=self._context.moving,
+            duty=self._context.duty,
             token=request.cookies.get(SESSION_COOKIE, ""),
             stopping=request.app.state.stopping,
         )

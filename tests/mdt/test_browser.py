@@ -223,7 +223,8 @@ def test_trouble_with_the_car_itself_is_said(page: Page, served: Car) -> None:
     served.status = replace(
         served.status, alarms=("disk nearly full",), post=True, cameras=(camera,)
     )
-    expect(alarms).to_contain_text("disk nearly full · This car has collected at one place")
+    expect(alarms).to_contain_text("disk nearly full")
+    expect(page.get_by_role("button", name="Declare a post")).to_be_visible()
     expect(page.locator('[data-chip="front"]')).to_have_attribute("title", camera.text)
     served.status = replace(served.status, alarms=(), post=False)
     expect(alarms).to_be_hidden()

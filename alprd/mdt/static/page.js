@@ -1,5 +1,6 @@
 // The live page: events in, acts out, and an honest word when either does not work.
 import { Cards, setCarTime } from "./cards.js";
+import { Duty } from "./duty.js";
 import { watchSignOff } from "./leave.js";
 import { Sounds } from "./sound.js";
 import { Steps } from "./steps.js";
@@ -50,6 +51,7 @@ const gateway = document.querySelector("meta[name=gateway]").content === "yes";
 const steps = new Steps(words, gateway, act, toast);
 const cards = new Cards(byId("cards"), byId("empty"), byId("card"), act, steps);
 watchSignOff(csrf);
+const duty = new Duty(post);
 
 function showSilenced(categories) {
   const box = byId("silenced");
@@ -100,7 +102,6 @@ function cameraChip(one) {
 
 function showTroubles(car) {
   const words = [...car.alarms];
-  if (car.post) words.push("This car has collected at one place for hours: have it declared a stationary post.");
   byId("alarms").hidden = !words.length;
   const said = words.join(" · ");
   // Set only when it changes: a screen reader would say it every second.
@@ -181,6 +182,7 @@ function connect() {
     byId("moving").hidden = !car.moving;
     document.body.classList.toggle("moving", car.moving);
     showSilenced(car.silenced);
+    duty.show(car);
     setCarTime(car.now);
     showStatus(car);
   });
