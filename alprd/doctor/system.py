@@ -18,7 +18,7 @@ from alprd.doctor.car import Car
 from alprd.doctor.report import Sheet
 
 UNIT: Final = "alprd.service"
-MODULES: Final = ("av", "cv2", "onnxruntime", "cryptography", "numpy", "serial")
+MODULES: Final = ("av", "cv2", "onnxruntime", "cryptography", "numpy", "serial", "yaml")
 """What is built on libraries of the system, or brings its own."""
 HOT: Final = (85.0, 97.0)
 """Degrees Celsius from which a processor is told, and from which it is failed."""
