@@ -27,17 +27,16 @@ match by accident), R-460.5-b3, -b4, R-13.824-7-5, R-AT-1, -3, -4.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from alprd.audit import DAEMON, Actor, Event
-from alprd.board import Act, Board, Detail, Journal, Kept, Subscription
-from alprd.cards import AlertView, Card, Note, Picture, Sighting, State
-from alprd.errors import StoreError
+from alprd.board import Act, Journal, Kept, Subscription
+from alprd.cards import AlertView, Note, Picture, Sighting, State
 from alprd.frames import PlateReading
 from alprd.hotlist import Match
-from alprd.shift import Shift
+from alprd.shiftboard import ShiftBoard
 from alprd.suppress import CRIMINAL, SuppressionSet
 
 __all__ = ["Act", "AlertBoard", "Journal", "Kept", "Subscription"]
@@ -45,7 +44,7 @@ __all__ = ["Act", "AlertBoard", "Journal", "Kept", "Subscription"]
 log = logging.getLogger(__name__)
 
 
-class AlertBoard(Board):
+class AlertBoard(ShiftBoard):
     """Cards by id, bounded, thread-safe; see the module for states and rules.
 
     Args:
@@ -239,27 +238,6 @@ class AlertBoard(Board):
 
         self.act(alert_id, actor, change, seen=seen)
 
-    @property
-    def shift(self) -> Shift:
-        """What holds for the shift."""
-        return self._shift
-
-    def change_shift(
-        self, change: Callable[[Shift], Shift], event: Event, actor: Actor, detail: Detail
-    ) -> None:
-        """Change what holds for the shift, with its event in one transaction.
-
-        Raises:
-            RefusedError: of ``change``; nothing is done then.
-            AuditError: not recorded, so not done.
-        """
-        with self._acts:
-            made = change(self._shift)
-            with self._saving, self._journal.transaction():
-                self._trail.record(event, actor, detail=detail)
-                self._journal.save_shift(made)
-            self._shift = made
-
     def mark_shown(self, view: AlertView, actor: Actor, *, cleared: bool) -> bool:
         """Record that a person is being shown a card, once per person and loud change.
 
@@ -324,52 +302,9 @@ class AlertBoard(Board):
         )
         return jpeg
 
-    def snapshot(self) -> list[AlertView]:
-        """All cards in the order of the screen."""
-        with self._lock:
-            return [card.view() for card in sorted(self._deck.cards.values(), key=Card.rank)]
-
     # --- time and shift ------------------------------------------------------------
 
     def expire(self) -> None:
         """End the cards whose time is over; the page's clock calls it every few seconds."""
         with self._changing():
             self._deck.expire()
-
-    def begin_shift(self, person: str) -> None:
-        """A person signed on: what another silenced or cleared holds no longer."""
-        with self._acts:
-            self._keep_shift(self._shift.of(person))
-
-    def unresolved(self) -> list[AlertView]:
-        """Cards that nobody has settled; a withdrawn one needs no settling."""
-        return [
-            view
-            for view in self.snapshot()
-            if view.state != "withdrawn" and not view.disposition.settled
-        ]
-
-    def end_shift(self) -> None:
-        """At sign-off: settled cards end; open ones wait for the next person."""
-        with self._changing():
-            for card in list(self._deck.cards.values()):
-                if card.state == "acknowledged" and card.disposition.settled:
-                    self._deck.end(card)
-        self._summarise()
-        with self._acts:
-            self._keep_shift(Shift())
-
-    def _summarise(self) -> None:
-        told = self._shift.summary(len(self.unresolved()))
-        try:
-            if told:
-                self._trail.record(Event.SHIFT_ENDED, DAEMON, detail=told)
-        except StoreError as error:
-            log.error("the summary of the shift cannot be recorded: %s", error.message)
-
-    def restore(self, kept: Sequence[Kept], shift: Shift) -> None:
-        """Take up what an earlier start of the daemon left, before anything is raised."""
-        with self._lock:
-            self._shift = shift
-            for one in sorted(kept, key=lambda item: item.view.alarm):
-                self._deck.put_back(one.view, one.plate, one.wide, one.age_s)

@@ -199,16 +199,6 @@ class Board:
         if keep:
             self._keep(changed)
 
-    def _keep_shift(self, shift: Shift) -> None:
-        if shift == self._shift:
-            return
-        self._shift = shift  # ends in any case: sounding again needs no record
-        try:
-            with self._saving, self._journal.transaction():
-                self._journal.save_shift(shift)
-        except StoreError as error:
-            log.error("the shift cannot be kept: %s", error.message)
-
     def _keep(self, alert_ids: Collection[str]) -> None:
         """Write cards as they now are; the alert itself never waits for it or fails by it."""
         for alert_id in alert_ids if not isinstance(self._journal, _RamOnly) else ():

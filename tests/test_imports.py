@@ -73,6 +73,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"gps", "eye", "passes", "targets", "cards", "outbound", "session", "lives"}),
     frozenset({"board"}),
+    frozenset({"shiftboard"}),
     frozenset({"alerts"}),
     frozenset({"settling", "shiftstore"}),
     frozenset(
