@@ -259,7 +259,8 @@ lists = Table(
     Column("supplied_at", UtcTime, nullable=False),
     Column("imported_at", UtcTime, nullable=False),
     Column("entries", Integer, nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
+    # Name of the sealed file in <home>/lists; its key is in the keystore.
+    Column("file", String(32), nullable=False),
 )
 
 categories = Table(

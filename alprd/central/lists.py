@@ -1,40 +1,46 @@
-"""Import of hotlists.
+"""Import of hotlists: a supplier's file becomes a packed, sealed list (R-460.4.1-b).
 
-Own CSV format of a hotlist, UTF-8 with this header line::
+The file is read as a stream (:mod:`alprd.central.hotfiles`), its entries are sorted in bounded
+memory, and the list is kept in the form that cars get, encrypted under a key of its own::
 
-    plate,state,type,category,source,entered,text
+    supplier's file → records → category map → sorted entries → <home>/lists/<file>
+                        └ rejected lines: number and reason      (key in the keystore)
 
-``category`` is a public-log column or another code of :mod:`alprd.central.categories`; ``state``
-a USPS code or empty; ``type`` passenger, truck, trailer, motorcycle or empty; ``entered`` an ISO
-date or time or empty; ``text`` what the alert says. A line that cannot be used is reported by
-number and reason, never by its plate. The format is described in ``docs/hotlist-format.md``.
+What looks wrong is held before it takes the place of the list in use (:mod:`alprd.central.gate`).
+The formats are described in ``docs/hotlist-format.md``.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
+import hmac
 import io
+import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd.audit import Actor
 from alprd.central import additional, categories, db, gate
 from alprd.central.audit import Event
-from alprd.central.categories import CategoryMap, canonical_code
-from alprd.central.keys import mac, seal, unseal
+from alprd.central.categories import CategoryMap
+from alprd.central.hotfiles import containers, layouts, reading
+from alprd.central.hotfiles.reading import Record
+from alprd.central.hotfiles.spool import Spool
+from alprd.central.keys import mac
 from alprd.central.store import Central
-from alprd.errors import InputError, RefusedError
-from alprd.records import PLATE_TYPES, STATES, Category, normalise
+from alprd.errors import InputError, RefusedError, StoreError
+from alprd.packed import pack
+from alprd.records import Category, new_id
+from alprd.rows import row_of
+from alprd.targetfile import BytesSource, Source, TargetReader, TargetWriter
 from alprd.wire import Hotlist, HotlistEntry
 
 PRIORITY: Final[dict[Category, Literal["high", "medium", "low"]]] = {
@@ -44,14 +50,18 @@ PRIORITY: Final[dict[Category, Literal["high", "medium", "low"]]] = {
     "other_lpdf": "medium",
     "owner_suspended_revoked": "low",
 }
-LAYOUT: Final = "own"
-"""Name of this format in the category map."""
 COLUMNS: Final = ("plate", "state", "type", "category", "source", "entered", "text")
-_JUNK: Final = frozenset({"TEST", "NONE", "NULL", "UNKNOWN", "NOPLATE", "XXX", "XXXX"})
-_MAX_TEXT: Final = 200
+FOLDER: Final = "lists"
+KEPT: Final = 1000
+"""Rejected lines that a report holds; all of them go into the report file."""
 _MAX_REASONS: Final = 10
 _LIST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """``alprd.records.Name``; it becomes part of a file name."""
+_TICK: Final = 20_000
+"""Lines between two calls of the progress."""
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of the file that are read and its length."""
 
 
 @dataclass(slots=True)
@@ -60,16 +70,41 @@ class ImportReport:
 
     list_id: str
     version: str = ""
+    layout: str = ""
     entries: int = 0
     counts: dict[Category, int] = field(default_factory=dict)
     rejected: list[tuple[int, str]] = field(default_factory=list)
+    """The first :data:`KEPT` lines."""
+    rejected_total: int = 0
     held: str = ""
     """Id under which it waits for a person, when it looked wrong; the old list stays in use."""
     findings: tuple[gate.Finding, ...] = ()
 
+    def reject(self, line: int, reason: str) -> None:
+        """Note a line that cannot be used."""
+        self.rejected_total += 1
+        if len(self.rejected) < KEPT:
+            self.rejected.append((line, reason))
 
-class _UnmappedError(ValueError):
-    """The entry's code has no row in the category map; ``args[0]`` is the code."""
+
+@dataclass(frozen=True, slots=True)
+class ListSource:
+    """A list in use: what it depends on, and its packed form."""
+
+    depends: bytes
+    plain: Source
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has come out of the file so far."""
+
+    report: ImportReport
+    columns: CategoryMap
+    key: bytes
+    wanted: frozenset[str]
+    seen: set[str] = field(default_factory=set)
+    unmapped: Counter[str] = field(default_factory=Counter)
 
 
 def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -100,60 +135,29 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
         raise InputError(f"list {path}: line {reader.line_num}: {error}") from error
 
 
-def _entry(fields: dict[str, str], key: bytes, columns: CategoryMap) -> HotlistEntry:
-    """One usable entry.
+def _entry(record: Record, layout: str, state: _Reading) -> HotlistEntry | None:
+    """The entry of a record; ``None`` when its code has no column yet, which is counted.
 
-    Raises:
-        ValueError: the reason why the line is rejected.
+    An entry is one of plate, state, type and column: never of the plate alone.
     """
-    plate = normalise(fields["plate"])
-    if len(plate) < 2 or set(plate) == {"0"} or plate in _JUNK:
-        raise ValueError("no real plate")
-    if len(plate) > 10:
-        raise ValueError("plate is longer than 10 characters")
-    state = fields["state"].strip().upper() or None
-    if state is not None and state not in STATES:
-        raise ValueError("unknown state")
-    plate_type = fields["type"].strip().lower() or None
-    if plate_type is not None and plate_type not in PLATE_TYPES:
-        raise ValueError("unknown plate type")
-    code = canonical_code(fields["category"])
-    if not code:
-        raise ValueError("category is no column of the public log")
-    entered = fields["entered"].strip()
-    if entered:
-        try:
-            datetime.fromisoformat(entered)
-        except ValueError:
-            raise ValueError("entered is not an ISO date") from None
-    mapping = columns.column(LAYOUT, code)
+    mapping = state.columns.column(layout, record.code)
     if mapping is None:
-        raise _UnmappedError(code)
-    identity = "|".join((plate, state or "", plate_type or "", mapping.column))
-    try:
-        return HotlistEntry.model_validate(
-            {
-                "id": mac(key, identity.encode()).hex()[:16],
-                "plate": plate,
-                "state": state,
-                "plate_type": plate_type,
-                "category": mapping.column,
-                "priority": mapping.priority,
-                "restricted": mapping.restricted,
-                "text": " ".join(fields["text"].split())[:_MAX_TEXT],
-            }
-        )
-    except ValidationError:
-        raise ValueError("plate has characters that no plate has") from None
-
-
-def _reasons(rejected: list[tuple[int, str]]) -> str:
-    """Why no line could be used; enough lines to see the pattern, for a list may have millions."""
-    if not rejected:
-        return ": no line follows the header"
-    lines = [f"\n  line {line}: {reason}" for line, reason in rejected[:_MAX_REASONS]]
-    more = len(rejected) - len(lines)
-    return "".join([*lines, f"\n  and {more} more lines" if more else ""])
+        state.unmapped[categories.canonical_code(record.code)[:64]] += 1
+        return None
+    identity = "|".join(
+        (record.plate, record.state or "", record.plate_type or "", mapping.column)
+    ).encode()
+    return HotlistEntry.model_construct(  # every field was checked where the line was read
+        id=hmac.digest(state.key, identity, "sha256").hex()[:16],
+        plate=record.plate,
+        state=record.state,
+        plate_type=record.plate_type,
+        category=mapping.column,
+        priority=mapping.priority,
+        restricted=mapping.restricted,
+        text=record.text,
+        expires=record.expires,
+    )
 
 
 def import_hotlist(
@@ -165,6 +169,12 @@ def import_hotlist(
     supplied_at: datetime,
     actor: Actor,
     accepted: Collection[str] = (),
+    layout: str = "",
+    mapping: str = "",
+    code: str = "",
+    state: str = "",
+    rejected_to: Path | None = None,
+    progress: Progress | None = None,
 ) -> ImportReport:
     """Take a list in; it reaches the cars with the next publication (R-460.4.1-b).
 
@@ -173,11 +183,91 @@ def import_hotlist(
 
     Args:
         accepted: codes of findings that a person has accepted for this file.
+        layout: a name of :data:`alprd.central.hotfiles.layouts.LAYOUTS`; empty: recognised.
+        mapping: text of a mapping file, for a layout that is not shipped.
+        code: what the entries are, where the layout does not say it.
+        state: issuing state, where the layout does not say it.
+        rejected_to: a CSV file for every rejected line, its number and reason.
 
     Raises:
         InputError: the file as a whole cannot be used, or no line of it.
         RefusedError: from the future, or under the name of the additional entries.
+        StoreError: the disk refuses; the list in use stays.
     """
+    _check(central, list_id, source, supplied_at)
+    now = central.clock()
+    with central.database.read() as tx:
+        columns = categories.load(tx)
+    found = _Reading(
+        ImportReport(list_id),
+        columns,
+        central.keystore.purpose_key("list entries"),
+        gate.test_plates(central, list_id),
+    )
+    report = found.report
+    shape = layouts.parse_mapping(mapping) if mapping else None
+    if layout and shape is None:
+        shape = layouts.by_name(layout)
+    folder = central.home / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file_id = new_id()
+    with Spool(folder) as spool:
+        _read(path, shape, code, state, found, spool, rejected_to, progress)
+        header, key = _write(folder / file_id, spool, found, list_id, source, supplied_at)
+    try:
+        candidate = gate.Candidate(
+            list_id=list_id,
+            source=source,
+            layout=report.layout,
+            supplied_at=supplied_at,
+            entries=header.entries + found.unmapped.total(),
+            rejected=report.rejected_total,
+            counts=header.counts,
+            unmapped=dict(found.unmapped),
+            seen_test_plates=frozenset(found.seen),
+        )
+        report.version, report.entries, report.counts = (
+            header.version,
+            header.entries,
+            dict(header.counts),
+        )
+        central.keystore.put_secret(_secret(file_id), key)
+        with central.database.write() as tx:
+            report.findings = gate.judge(central, tx, candidate)
+            if any(f.code not in accepted or not f.acceptable for f in report.findings):
+                again = {
+                    "list_id": list_id,
+                    "source": source,
+                    "supplied_at": supplied_at.isoformat(),
+                    "layout": "" if mapping else report.layout,
+                    "mapping": mapping,
+                    "code": code,
+                    "state": state,
+                }
+                report.held = gate.hold(
+                    central,
+                    tx,
+                    candidate,
+                    report.findings,
+                    path=path,
+                    again=again,
+                    actor=actor,
+                    rejected=report.rejected,
+                )
+            else:
+                _activate(central, tx, header, file_id, report, actor, now)
+        if not report.held:
+            file_id = ""  # in use: it stays
+    finally:
+        if file_id:
+            (folder / file_id).unlink(missing_ok=True)
+            central.keystore.forget_secret(_secret(file_id))
+    _sweep(central)
+    return report
+
+
+def _check(central: Central, list_id: str, source: str, supplied_at: datetime) -> None:
+    """Whether a list of this name and time may be imported at all."""
     if additional.LIST_ID in (list_id, source):
         raise RefusedError(
             f"{additional.LIST_ID!r} is the list of the approved additional entries",
@@ -200,107 +290,201 @@ def import_hotlist(
             "zone (local time is not UTC: 2026-01-31T10:00:00-06:00); if the time is right, set "
             "this server's clock",
         )
-    key = central.keystore.purpose_key("list entries")
-    report = ImportReport(list_id)
-    entries: dict[str, tuple[int, HotlistEntry]] = {}
-    wanted, seen, unmapped = gate.test_plates(central, list_id), set[str](), Counter[str]()
-    with central.database.read() as tx:
-        columns = categories.load(tx)
-    for line, fields in rows(path, COLUMNS):
-        seen |= wanted & {normalise(fields["plate"])}
+
+
+def _read(
+    path: Path,
+    shape: layouts.Layout | None,
+    code: str,
+    state: str,
+    found: _Reading,
+    spool: Spool,
+    rejected_to: Path | None,
+    progress: Progress | None,
+) -> None:
+    """Every line of the file into the spool or among the rejected."""
+    report = found.report
+    with _rejections(rejected_to) as note, containers.opened(path) as (stream, raw):
+        total = os.fstat(raw.fileno()).st_size
+        layout, records = reading.read(
+            containers.lines(stream, path), path, shape, code=code, state=state
+        )
+        report.layout = layout.name
+        for number, record in enumerate(records):
+            found.seen |= found.wanted & {record.plate}
+            if isinstance(record, Record):
+                entry = _entry(record, layout.name, found)
+                if entry is not None:
+                    spool.add(row_of(entry), record.line)
+            else:
+                report.reject(record.line, record.reason)
+                note(record.line, record.reason)
+            if progress is not None and number % _TICK == 0:
+                progress(raw.tell(), total)
+        if progress is not None:
+            progress(total, total)
+
+
+class _rejections:  # noqa: N801 - a context manager, named as one
+    """Writes every rejected line into a CSV file, if one is wanted."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: io.TextIOWrapper | None = None
+
+    def __enter__(self) -> Callable[[int, str], None]:
+        if self._path is None:
+            return lambda line, reason: None
         try:
-            entry = _entry(fields, key, columns)
-            if entry.id in entries:
-                raise ValueError(f"the same as line {entries[entry.id][0]}")
-        except _UnmappedError as error:
-            unmapped[str(error)] += 1
-        except ValueError as error:
-            report.rejected.append((line, str(error)))
-        else:
-            entries[entry.id] = (line, entry)
-    if not entries and not unmapped:
+            self._file = open(self._path, "w", encoding="utf-8", newline="", opener=_private)
+        except OSError as error:
+            raise InputError(f"report {self._path}: {error.strerror}") from error
+        writer = csv.writer(self._file)
+        writer.writerow(("line", "reason"))
+        return lambda line, reason: writer.writerow((line, reason))
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _write(
+    path: Path,
+    spool: Spool,
+    found: _Reading,
+    list_id: str,
+    source: str,
+    supplied_at: datetime,
+) -> tuple[Hotlist, bytes]:
+    """Write the sorted entries to the disk, encrypted under a key of their own."""
+    report, key = found.report, os.urandom(32)
+    digest = hmac.new(found.key, digestmod="sha256")
+
+    def sorted_rows() -> Iterator[bytes]:
+        for row in spool.merged(KEPT):
+            digest.update(row)
+            yield row
+
+    def header(entries: int, counts: dict[Category, int]) -> Hotlist:
+        return Hotlist(
+            list_id=list_id,
+            source=source,
+            version=f"{supplied_at:%Y%m%dT%H%M%SZ}.{digest.hexdigest()[:6]}",
+            supplied_at=supplied_at,
+            entries=entries,
+            counts=counts,
+        )
+
+    try:
+        with open(path, "xb", opener=_private) as file:
+            with TargetWriter(file, name=_stored_name(list_id), key=key) as writer:
+                made = pack(header, sorted_rows(), writer)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StoreError(f"{path}: {error.strerror}", remedy="check free disk space") from error
+    for line, first in sorted(spool.repeated):
+        report.reject(line, f"the same as line {first}")
+    report.rejected_total += spool.repeats - len(spool.repeated)
+    report.rejected.sort()
+    if not made.entries and not found.unmapped:
+        path.unlink(missing_ok=True)
         raise InputError(
-            f"list {path} holds no usable entry{_reasons(report.rejected)}",
-            remedy="write it as docs/hotlist-format.md says",
+            f"the list holds no usable entry{_reasons(report)}",
+            remedy="see docs/hotlist-format.md, or name another --layout",
         )
-    counts = Counter(entry.category for _, entry in entries.values())
-    lines = [entry.model_dump_json().encode() for _, entry in entries.values()]
-    tag = mac(key, b"\n".join(sorted(lines))).hex()[:6]
-    header = Hotlist(
-        list_id=list_id,
-        source=source,
-        version=f"{supplied_at:%Y%m%dT%H%M%SZ}.{tag}",
-        supplied_at=supplied_at,
-        entries=len(entries),
-        counts=dict(counts),
-    )
-    plain = gzip.compress(b"\n".join([header.model_dump_json().encode(), *lines]), mtime=0)
+    return made, key
+
+
+def _activate(
+    central: Central,
+    tx: Connection,
+    header: Hotlist,
+    file_id: str,
+    report: ImportReport,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Put the new list in the place of the old one."""
     values = {
-        "source": source,
+        "source": header.source,
         "version": header.version,
-        "supplied_at": supplied_at,
+        "supplied_at": header.supplied_at,
         "imported_at": now,
-        "entries": len(entries),
-        "sealed": seal(central.keystore.purpose_key("lists"), plain, _aad(list_id)),
+        "entries": header.entries,
+        "file": file_id,
     }
-    candidate = gate.Candidate(
-        list_id=list_id,
-        source=source,
-        layout=LAYOUT,
-        supplied_at=supplied_at,
-        entries=len(entries) + unmapped.total(),
-        rejected=len(report.rejected),
-        counts=dict(counts),
-        unmapped=dict(unmapped),
-        seen_test_plates=frozenset(seen),
+    tx.execute(
+        upsert(db.lists)
+        .values(list_id=header.list_id, **values)
+        .on_conflict_do_update(index_elements=["list_id"], set_=values)
     )
-    report.version, report.entries, report.counts = header.version, len(entries), dict(counts)
-    with central.database.write() as tx:
-        report.findings = gate.judge(central, tx, candidate)
-        if any(f.code not in accepted or not f.acceptable for f in report.findings):
-            again = {"list_id": list_id, "source": source, "supplied_at": supplied_at.isoformat()}
-            report.held = gate.hold(
-                central,
-                tx,
-                candidate,
-                report.findings,
-                path=path,
-                again=again,
-                actor=actor,
-                rejected=report.rejected,
-            )
-            return report
-        tx.execute(
-            upsert(db.lists)
-            .values(list_id=list_id, **values)
-            .on_conflict_do_update(index_elements=["list_id"], set_=values)
-        )
-        central.trail.record(
-            tx,
-            Event.LIST_IMPORTED,
-            actor,
-            at=now,
-            subjects=[list_id],
-            detail={
-                "version": header.version,
-                "entries": len(entries),
-                "rejected": len(report.rejected),
-            },
-        )
-    return report
+    central.trail.record(
+        tx,
+        Event.LIST_IMPORTED,
+        actor,
+        at=now,
+        subjects=[header.list_id],
+        detail={
+            "version": header.version,
+            "layout": report.layout,
+            "entries": header.entries,
+            "rejected": report.rejected_total,
+        },
+    )
 
 
-def hotlists(central: Central, tx: Connection) -> dict[str, bytes]:
-    """The plain content of every list in use, by list id: what the cars receive."""
-    key = central.keystore.purpose_key("lists")
-    rows = tx.execute(select(db.lists).order_by(db.lists.c.list_id))
-    found = {row.list_id: unseal(key, row.sealed, _aad(row.list_id)) for row in rows}
+def _sweep(central: Central) -> None:
+    """Remove the files of lists that are no longer in use, and their keys first."""
+    with central.database.write() as tx:  # keeps out another import that has just written its file
+        used = set(tx.scalars(select(db.lists.c.file)))
+        for path in (central.home / FOLDER).iterdir():
+            if path.name not in used:
+                central.keystore.forget_secret(_secret(path.name))
+                path.unlink(missing_ok=True)
+
+
+def hotlists(central: Central, tx: Connection) -> dict[str, ListSource]:
+    """Every list in use, by list id: what the cars receive, in its packed form.
+
+    Raises:
+        StoreError: the file of a list or its key is gone.
+        EnvelopeError: it was altered.
+    """
+    found: dict[str, ListSource] = {}
+    for row in tx.execute(select(db.lists).order_by(db.lists.c.list_id)):
+        reader = TargetReader(
+            central.home / FOLDER / row.file,
+            name=_stored_name(row.list_id),
+            key=central.keystore.secret(_secret(row.file)),
+        )
+        found[row.list_id] = ListSource(f"{row.version} {row.file}".encode(), reader)
     own = additional.hotlist(central, tx)
     if own is not None:  # the approved additional entries, a list of their own (R-460.4.1-b2)
-        parts = [part.model_dump_json().encode() for part in (own[0], *own[1])]
-        found[additional.LIST_ID] = gzip.compress(b"\n".join(parts), mtime=0)
+        out = io.BytesIO()
+        pack(own[0], sorted(row_of(entry) for entry in own[1]), out)
+        plain = out.getvalue()
+        found[additional.LIST_ID] = ListSource(mac(b"additional", plain), BytesSource(plain))
     return found
 
 
-def _aad(name: str) -> bytes:
-    return f"list {name}".encode()
+def _reasons(report: ImportReport) -> str:
+    """Why no line could be used; enough lines to see the pattern, for a list may have millions."""
+    if not report.rejected:
+        return ": no line follows the header"
+    lines = [f"\n  line {line}: {reason}" for line, reason in report.rejected[:_MAX_REASONS]]
+    more = report.rejected_total - len(lines)
+    return "".join([*lines, f"\n  and {more} more lines" if more else ""])
+
+
+def _stored_name(list_id: str) -> str:
+    return f"stored {list_id}"
+
+
+def _secret(file_id: str) -> str:
+    return f"list:{file_id}"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

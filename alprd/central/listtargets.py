@@ -12,14 +12,10 @@ a delta is made from them; the table ``list_versions`` names them.
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import zlib
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, delete, insert, select
 
 from alprd import crypto
@@ -28,30 +24,27 @@ from alprd.central.store import Central
 from alprd.delta import make_delta
 from alprd.deltatarget import MOST, delta_target, pad
 from alprd.errors import EnvelopeError, InputError, StoreError
-from alprd.packed import MAGIC, pack
-from alprd.records import Category
-from alprd.rows import row_of
-from alprd.targetfile import TargetReader, TargetWriter
-from alprd.wire import Hotlist, HotlistEntry
+from alprd.targetfile import Source, TargetReader, TargetWriter
 
 BASES: Final = 5
 """Versions before the newest from which a car can come by a delta: a working week."""
+_PIECE: Final = 1 << 20
 _WORTH: Final = 2
 """A delta is published when it has at most this fraction (1/n) of the whole list's size."""
 
 
-def write_list(central: Central, tx: Connection, name: str, plain: bytes) -> tuple[str, int]:
+def write_list(central: Central, tx: Connection, name: str, plain: Source) -> tuple[str, int]:
     """Encrypt a list under a new key, put it among the targets, and note the version.
 
     Args:
         name: of the target.
-        plain: the stored list, packed or as gzip of JSON lines.
+        plain: the packed list.
 
     Returns:
         SHA-256 (hex) and length of the file.
 
     Raises:
-        InputError: the stored list is damaged.
+        EnvelopeError: the stored list is damaged.
         StoreError: the disk refuses.
     """
     folder, key = central.home / "tuf" / "targets", os.urandom(32)
@@ -59,12 +52,8 @@ def write_list(central: Central, tx: Connection, name: str, plain: bytes) -> tup
     try:
         with open(growing, "wb", opener=_private) as file:
             with TargetWriter(file, name=name, key=key) as writer:
-                if plain.startswith(MAGIC):
-                    with memoryview(plain) as view:
-                        for at in range(0, len(plain), 1 << 20):
-                            writer.write(bytes(view[at : at + (1 << 20)]))
-                else:
-                    _pack_lines(name, plain, writer)
+                for at in range(0, plain.size, _PIECE):
+                    writer.write(plain.read_at(at, min(_PIECE, plain.size - at)))
             file.flush()
             os.fsync(file.fileno())
         central.keystore.put_secret(f"content:{writer.sha256}", key)
@@ -141,22 +130,6 @@ def forget_old(tx: Connection, names: set[str]) -> set[str]:
 def _reader(central: Central, name: str, sha256: str) -> TargetReader:
     path: Path = central.home / "tuf" / "targets" / f"{sha256}.{name}"
     return TargetReader(path, name=name, key=central.keystore.secret(f"content:{sha256}"))
-
-
-def _pack_lines(name: str, plain: bytes, writer: TargetWriter) -> None:
-    try:
-        with gzip.open(io.BytesIO(plain)) as lines:
-            header = Hotlist.model_validate_json(next(lines))
-            rows = sorted({row_of(HotlistEntry.model_validate_json(line)) for line in lines})
-    except (OSError, EOFError, StopIteration, zlib.error, ValidationError):
-        raise InputError(
-            f"the stored list of {name} is damaged", remedy="import it again"
-        ) from None
-
-    def counted(entries: int, counts: dict[Category, int]) -> Hotlist:
-        return header.model_copy(update={"entries": entries, "counts": counts})
-
-    pack(counted, rows, writer)
 
 
 def _private(path: str, flags: int) -> int:

@@ -141,9 +141,9 @@ def _make_targets(central: Central, tx: Connection) -> list[str]:
         _note_target(central, tx, name, mark, sha256, len(data))
         return sha256
 
-    def settle_list(name: str, plain: bytes) -> str:
+    def settle_list(name: str, stored: lists.ListSource) -> str:
         """The same for a list, which is written as a stream, and its deltas."""
-        mark = mac(mac_key, name.encode() + b"\0" + plain).hex()
+        mark = mac(mac_key, name.encode() + b"\0" + stored.depends).hex()
         row = known.pop(name, None)
         deltas = [one for one in known if is_delta_of(one, name)]
         if row is not None and row.source_mac == mark:
@@ -153,7 +153,7 @@ def _make_targets(central: Central, tx: Connection) -> list[str]:
                     content_keys[one] = central.keystore.secret(f"content:{known.pop(one).sha256}")
                 return sha256
         changed.append(name)
-        sha256, length = listtargets.write_list(central, tx, name, plain)
+        sha256, length = listtargets.write_list(central, tx, name, stored.plain)
         _note_target(central, tx, name, mark, sha256, length)
         for one, data in listtargets.make_deltas(central, tx, name, sha256, length).items():
             known.pop(one, None)
@@ -165,9 +165,9 @@ def _make_targets(central: Central, tx: Connection) -> list[str]:
     policy = central.config.device_policy()
     for name, record in ((INTAKE_KEYS, keys), (POLICY, policy)):
         settle(name, _clear(crypto.canonical(record)))
-    for list_id, plain in lists.hotlists(central, tx).items():
+    for list_id, stored in lists.hotlists(central, tx).items():
         name = f"{HOTLIST_PREFIX}{list_id}.bin"
-        content_keys[name] = central.keystore.secret(f"content:{settle_list(name, plain)}")
+        content_keys[name] = central.keystore.secret(f"content:{settle_list(name, stored)}")
     for name, source in _plain_sources(central, tx).items():
         sha256 = settle(name, _encrypted(central, name, source))
         content_keys[name] = central.keystore.secret(f"content:{sha256}")

@@ -78,7 +78,7 @@ def test_every_reason_and_value_is_documented(home: Path, tmp_path: Path) -> Non
         "NRT042,QQ,,stolen,LPDF,,",
         "NRT042,MN,boat,stolen,LPDF,,",
         "NRT042,MN,,,LPDF,,",
-        "NRT042,MN,,stolen,LPDF,11/20/2026,",
+        "NRT042,MN,,stolen,LPDF,yesterday,",
         "n r t 0 4 2,mn,Passenger,STOLEN,LPDF,,",
     ]
     report = take_in(home, tmp_path / "foul.csv", HOTLIST + "\n".join(foul) + "\n")
