@@ -36,6 +36,7 @@ class Event(StrEnum):
     STOPPED = "central.stopped"
     PERSON_ADDED = "person.added"
     PERSON_CHANGED = "person.changed"
+    PERSON_RETIRED = "person.retired"
     SIGNED_ON = "person.signed-on"
     SIGN_ON_REFUSED = "person.sign-on-refused"
     SIGNED_OFF = "person.signed-off"

@@ -19,6 +19,7 @@ from alprd.central import (
     cli_admin,
     cli_lists,
     cli_orders,
+    cli_people,
     cli_tuf,
     config,
     enrolment,
@@ -322,7 +323,15 @@ def audit_verify(home: Path, as_json: bool) -> None:
 
 
 vehicles_group.add_command(cli_admin.vehicles_kill)
+vehicles_group.add_command(cli_admin.vehicles_list)
 vehicles_group.add_command(cli_admin.vehicles_retire)
+for _command in (
+    cli_people.change,
+    cli_people.retire,
+    cli_people.reset_totp,
+    cli_people.listing,
+):
+    cli_admin.people_group.add_command(_command)
 main.add_command(cli_admin.people_group)
 main.add_command(cli_orders.orders_group)
 main.add_command(cli_admin.lists_group)

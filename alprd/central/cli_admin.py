@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 import click
 
-from alprd.central import lists, people, protected, publish, wipes
+from alprd.central import lists, people, protected, publish, vehicles, wipes
 from alprd.central.clikit import BY, HOME, JSON, errors, instant, password_line, show
 from alprd.central.store import Central
 from alprd.wire import Clearance
@@ -135,6 +135,26 @@ def suppression_import(home: Path, file: Path, replace: bool, by: str, as_json: 
         actor = people.named_actor(central, by)
         report = protected.import_suppression(central, file, actor=actor, replace=replace)
     report_import(as_json, report)
+
+
+@click.command("list")
+@HOME
+@JSON
+@errors
+def vehicles_list(home: Path, as_json: bool) -> None:
+    """Every car with its last contact and the health it last reported."""
+    with Central(home) as central:
+        found = vehicles.listing(central)
+    lines = [f"{row['vehicle']:<16} {row['state']:<10} {_doing(row)}" for row in found]
+    show(as_json, {"vehicles": found}, "\n".join(lines) or "no cars")
+
+
+def _doing(row: dict[str, Any]) -> str:
+    health = row["health"]
+    if health is None:
+        return "has reported no health yet"
+    told = [*health["problems"], *health["warnings"]]
+    return f"{row['health_at']:%Y-%m-%d %H:%M}Z {'; '.join(told) or 'all is well'}"
 
 
 @click.command("kill")

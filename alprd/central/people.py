@@ -12,11 +12,11 @@ from functools import cache
 from typing import Final
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import ValidationError
 from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from alprd import verifiers
 from alprd.audit import Actor
 from alprd.central import db
 from alprd.central.audit import Event
@@ -164,10 +164,7 @@ def _decoy() -> str:
 
 
 def _verify(verifier: str, password: str) -> bool:
-    try:
-        return _HASHER.verify(verifier, password)
-    except (VerificationError, InvalidHashError):
-        return False
+    return verifiers.fits(verifier, password)
 
 
 def require(person: Person, roles: frozenset[str], now: datetime) -> None:

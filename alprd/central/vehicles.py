@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -171,6 +172,32 @@ def touch(tx: Connection, vehicle: Vehicle, now: datetime, *, dock: bool) -> Non
     """Note that a car was heard; ``dock`` when it brought or fetched data."""
     values = {"last_contact": now, "last_dock": now} if dock else {"last_contact": now}
     tx.execute(update(db.vehicles).where(db.vehicles.c.vehicle == vehicle.name).values(**values))
+
+
+def listing(central: Central) -> list[dict[str, Any]]:
+    """Every car by name: state, last contact, and the health it last reported (no plates)."""
+    health = db.car_health
+    query = select(db.vehicles, health.c.received_at, health.c.document).outerjoin(
+        health, health.c.vehicle == db.vehicles.c.vehicle
+    )
+    found = []
+    with central.database.read() as tx:
+        for row in tx.execute(query.order_by(db.vehicles.c.vehicle)):
+            stopped = row.suspended or _suspended_by_order(tx, row.vehicle)
+            state = "revoked" if row.revoked_at else "suspended" if stopped else "enrolled"
+            found.append(
+                {
+                    "vehicle": row.vehicle,
+                    "reader": row.reader,
+                    "state": state,
+                    "enrolled_at": row.enrolled_at,
+                    "last_contact": row.last_contact,
+                    "last_dock": row.last_dock,
+                    "health_at": row.received_at,
+                    "health": json.loads(row.document) if row.document else None,
+                }
+            )
+    return found
 
 
 def hello(central: Central, vehicle: Vehicle, nonce: str) -> crypto.SignedDocument:

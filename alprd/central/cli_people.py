@@ -1,0 +1,113 @@
+"""``alprd-central people``: change, retire, reset-totp, list (adding is in :mod:`cli_admin`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from alprd.central import accounts, people, publish
+from alprd.central.clikit import BY, HOME, JSON, errors, instant, password_line, show
+from alprd.central.store import Central
+from alprd.verifiers import SCHEMES, Scheme
+from alprd.wire import Clearance
+
+_ID = click.option("--id", "person_id", required=True)
+
+
+@click.command("change")
+@HOME
+@_ID
+@click.option("--name")
+@click.option("--role", "roles", multiple=True, type=click.Choice(people.ROLES))
+@click.option("--training-expires", default="", help="ISO date.")
+@click.option("--authorised-until", default="", help="ISO date.")
+@click.option(
+    "--clearance", "clearances", multiple=True, type=click.Choice(list(get_args(Clearance)))
+)
+@click.option("--no-clearance", is_flag=True, help="Take every clearance away.")
+@click.option("--password-stdin", is_flag=True, help="New password: first line of stdin.")
+@click.option("--verifier", default="argon2id", type=click.Choice(SCHEMES), show_default=True)
+@BY
+@JSON
+@errors
+def change(
+    home: Path,
+    person_id: str,
+    name: str | None,
+    roles: tuple[str, ...],
+    training_expires: str,
+    authorised_until: str,
+    clearances: tuple[Clearance, ...],
+    no_clearance: bool,
+    password_stdin: bool,
+    verifier: Scheme,
+    by: str,
+    as_json: bool,
+) -> None:
+    """Change what is given of a person; the rest stays. Cars have it at their next contact."""
+    with Central(home) as central:
+        person = accounts.change(
+            central,
+            person_id,
+            by=people.named_actor(central, by),
+            name=name,
+            roles=roles or None,
+            training_expires=instant(training_expires, "--training-expires")
+            if training_expires
+            else None,
+            authorised_until=instant(authorised_until, "--authorised-until")
+            if authorised_until
+            else None,
+            clearances=() if no_clearance else clearances or None,
+            password=password_line() if password_stdin else None,
+            scheme=verifier,
+        )
+        publish.publish(central)
+    show(as_json, {"id": person.id, "roles": list(person.roles)}, f"{person.id}: changed")
+
+
+@click.command("retire")
+@HOME
+@_ID
+@BY
+@JSON
+@errors
+def retire(home: Path, person_id: str, by: str, as_json: bool) -> None:
+    """Take a person out of central and out of the cars' roster."""
+    with Central(home) as central:
+        accounts.retire(central, person_id, people.named_actor(central, by))
+        publish.publish(central)
+    show(as_json, {"id": person_id, "retired": True}, f"{person_id}: retired")
+
+
+@click.command("reset-totp")
+@HOME
+@_ID
+@click.option("--off", is_flag=True, help="Ask for no code any more.")
+@BY
+@JSON
+@errors
+def reset_totp(home: Path, person_id: str, off: bool, by: str, as_json: bool) -> None:
+    """Make a new second factor, shown once: put it into the person's phone at once."""
+    with Central(home) as central:
+        address = accounts.reset_totp(central, person_id, people.named_actor(central, by), off=off)
+        publish.publish(central)
+    show(as_json, {"id": person_id, "uri": address}, address or f"{person_id}: no code is asked")
+
+
+@click.command("list")
+@HOME
+@JSON
+@errors
+def listing(home: Path, as_json: bool) -> None:
+    """Who is known, with roles and dates; no verifier and no secret."""
+    with Central(home) as central:
+        found = accounts.listing(central)
+    lines = [
+        f"{row['id']:<16} {','.join(row['roles']):<28} training {row['training_expires']:%Y-%m-%d}"
+        f" authorised {row['authorised_until']:%Y-%m-%d} code {'yes' if row['totp'] else 'no'}"
+        for row in found
+    ]
+    show(as_json, {"people": found}, "\n".join(lines) or "nobody")
