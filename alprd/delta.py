@@ -36,7 +36,7 @@ from pydantic import ValidationError
 
 from alprd.errors import InputError
 from alprd.packed import Block, Packer, Sink, header_of
-from alprd.rows import MAX_ROW
+from alprd.rows import MAX_ROW, entry_of
 from alprd.targetfile import Source
 from alprd.unpack import block_rows, blocks
 from alprd.wire import Hotlist
@@ -126,6 +126,8 @@ def apply_delta(old: Source, delta: bytes, out: Sink) -> Hotlist:
     key = 0
     while not edits.ended():
         keep, leave_out, add = (edits.number(1 << 40) for _ in range(3))
+        if not leave_out and not add:  # millions of these would pack into a few bytes
+            raise InputError("delta has an edit that changes nothing", remedy=_REMEDY)
         rest.keep(keep, packer)
         rest.leave_out(leave_out)
         for _ in range(add):
@@ -133,8 +135,7 @@ def apply_delta(old: Source, delta: bytes, out: Sink) -> Hotlist:
             if key >> 64:
                 raise InputError("delta adds a key that no plate has", remedy=_REMEDY)
             row = key.to_bytes(8, "big") + edits.take(edits.number(MAX_ROW))
-            if len(row) < 11 or row[8] > 1:
-                raise InputError("delta adds a row that is none", remedy=_REMEDY)
+            entry_of(row)  # refuses what does not fit the closed schema
             packer.add(row)
     rest.keep(None, packer)
     packer.finish(header)

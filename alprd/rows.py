@@ -158,6 +158,14 @@ def entry_of(row: bytes) -> HotlistEntry:
 
 
 def category_of(row: bytes) -> int:
-    """Place in CATEGORIES of a row's category, without reading all of it."""
-    fields = json.loads(row[17:] if row[8] == 0 else row[9:])
-    return int(fields[2 + row[8]][1])
+    """Place in CATEGORIES of a row's category, without reading all of it.
+
+    Raises:
+        InputError: not a row.
+    """
+    try:
+        fields = json.loads(row[17:] if row[8] == 0 else row[9:])
+        return CATEGORIES.index(CATEGORIES[int(fields[2 + row[8]][1])])
+    except (ValueError, LookupError, TypeError):
+        # The causes quote the entry, which holds a plate: they must not travel into logs.
+        raise InputError("a row of a hotlist has no category", remedy=_REMEDY) from None

@@ -15,12 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fuzz.harness import Result, Target, fuzz, work
+from fuzz.hotfile import IMPORTERS, Importer
 
-TARGETS: Final = ("nmea", "envelope", "config", "image")
+TARGETS: Final = ("nmea", "envelope", "config", "image", "hotlist", "hotfile", "container")
 
 
 def load(name: str) -> Target:
     """The module of a target: one of ours, or of that name (for tests)."""
+    if name in IMPORTERS:
+        return Importer(name.removeprefix("hotfile-"))
     return cast(Target, importlib.import_module(f"fuzz.{name}" if name in TARGETS else name))
 
 
@@ -38,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the counts as JSON")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run one saved input again")
     given = parser.parse_args(words)
-    names = [n for n in given.targets if n != "all"] or list(TARGETS)
-    unknown = [name for name in names if name not in TARGETS]
+    names = [n for n in given.targets if n != "all"] or [*TARGETS, *IMPORTERS]
+    unknown = [name for name in names if name not in (*TARGETS, *IMPORTERS)]
     if unknown or given.inputs < 1 or (given.replay and len(names) != 1):
         parser.error(f"no target {unknown[0]}" if unknown else "give --inputs > 0, one target")
     if given.replay:
@@ -54,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(names: list[str], inputs: int, seed: int, out: Path) -> list[Result]:
     results = []
-    columns = (TextColumn("{task.description:<9}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
         for name in names:
