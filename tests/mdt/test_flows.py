@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from alprd.alerts import AlertBoard
 from alprd.audit import Event
 from alprd.mdt.app import create_app, serve_in_thread
+from alprd.shiftstore import ShiftStore
 from mdt.test_browser import CHROMIUM, SCREEN, browser, card, page, sign_on
 from mdt.world import Car
 
@@ -115,6 +118,34 @@ def test_unresolved_alerts_are_handed_over_with_a_note(page: Page, served: Car) 
     expect(card(page, alert).get_by_text("Handed over: left at the depot")).to_be_visible()
     ended = [event for event in served.store.audit_events() if event.event == Event.SHIFT_ENDED]
     assert ended[0].detail["handed_over"] == 1
+
+
+def test_alerts_are_there_again_after_a_restart_of_the_daemon(page: Page, served: Car) -> None:
+    """The board is a new one, filled from the sealed rows; the person signs on again."""
+    key = (os.urandom(32), True)
+    assert served.server is not None
+    port = served.server.port
+    journal = ShiftStore(served.store, key)
+
+    def start() -> None:
+        assert served.server is not None
+        served.server.stop()
+        served.board = AlertBoard(served.store, journal=journal)
+        journal.restore(served.board)
+        context = dataclasses.replace(served.context, board=served.board)
+        served.server = serve_in_thread(create_app(context), "127.0.0.1", port)
+
+    start()
+    sign_on(page)
+    _, alert = served.alert()
+    card(page, alert).get_by_role("button", name="Yes").click()
+    expect(card(page, alert).get_by_label("Reference")).to_be_visible()
+    start()
+    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=10_000)
+    sign_on(page)
+    expect(card(page, alert).get_by_text("2 · Verification")).to_be_visible()
+    picture = card(page, alert).locator('[data-slot="plate"]')
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
 
 
 def test_a_category_is_silenced_for_the_shift_but_not_high(page: Page, served: Car) -> None:
