@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import delete, insert, select, update
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import FormData, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alprd.central import db, people, publiclog, status
 from alprd.central.audit import Event
+from alprd.central.pages_lists import ListPages
 from alprd.central.store import Central
 from alprd.errors import AlprdError, RefusedError
 from alprd.wire import Person
@@ -158,6 +159,14 @@ class Pages:
                 tx, Event.SIGNED_OFF, people.actor(session.person), at=self.central.clock()
             )
 
+    def current(self, request: Request) -> SignedOn | None:
+        """The live session of a request."""
+        return self._current(request)
+
+    def from_session(self, form: FormData, session: SignedOn) -> bool:
+        """Whether a form was rendered for this session."""
+        return _same(str(form.get("csrf", "")), session.csrf)
+
     # --- pages ------------------------------------------------------------------------------
 
     async def home(self, request: Request) -> Response:
@@ -257,6 +266,7 @@ def create_app(central: Central) -> Starlette:
             Route("/sign-off", pages.sign_off, methods=["POST"]),
             Route("/public/log", pages.public_log),
             Route("/public/log.csv", pages.public_log_csv),
+            *ListPages(pages).routes(),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
         middleware=[

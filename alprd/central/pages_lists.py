@@ -1,0 +1,385 @@
+"""Pages of the hotlists: lists and held imports, the category map, additional entries.
+
+Server-rendered like the others; every form carries the session's token, every act is done by the
+signed-on person and refused or recorded by the function it calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from alprd.central import acceptance, additional, categories, db, gate, lists, people
+from alprd.central.cli_lists import entry_values, held_values, row_values
+from alprd.central.entry import EXIGENCY_ROLES, PURPOSES, Entry
+from alprd.central.requestform import build_request
+from alprd.errors import AlprdError, InputError, RefusedError
+from alprd.wire import Person
+
+if TYPE_CHECKING:
+    from alprd.central.app import Pages, SignedOn
+
+SEE_ROLES: Final = acceptance.LIST_ROLES | {"auditor"}
+WORDS: Final = {
+    "size": "size",
+    "older": "older than the list in use",
+    "expired": "past its life",
+    "test_plates": "test plates missing",
+    "unmapped": "codes not mapped",
+}
+WARRANT: Final = (
+    ("warrant_court", "Court", "text"),
+    ("warrant_number", "Number", "text"),
+    ("warrant_issued", "Issued", "datetime-local"),
+    ("warrant_expires", "Expires", "datetime-local"),
+    ("warrant_scope", "Scope", "text"),
+)
+EXIGENCY: Final = (
+    ("exigency_facts", "Facts", "text"),
+    ("exigency_at", "Time", "datetime-local"),
+    ("exigency_approver", "Found by (user id)", "text"),
+)
+_TIMES: Final = ("warrant_issued", "warrant_expires", "exigency_at")
+_MAX_FIELD: Final = 4000
+
+Handler = Callable[[Request, "SignedOn"], Any]
+
+
+class ListPages:
+    """The handlers; ``pages`` gives sessions, templates and the store."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._central = pages.central
+
+    def routes(self) -> list[Route]:
+        """Every route, for the application."""
+        guard = self._signed_on
+        return [
+            Route("/lists", guard(self.lists), methods=["GET"]),
+            Route("/lists/upload", guard(self.upload), methods=["POST"]),
+            Route("/lists/held/{held}", guard(self.held), methods=["GET"]),
+            Route("/lists/held/{held}", guard(self.decide), methods=["POST"]),
+            Route("/categories", guard(self.categories), methods=["GET"]),
+            Route("/categories", guard(self.map_code), methods=["POST"]),
+            Route("/additional", guard(self.additional), methods=["GET"]),
+            Route("/additional", guard(self.ask), methods=["POST"]),
+            Route("/additional/{entry}", guard(self.act), methods=["POST"]),
+        ]
+
+    def _signed_on(self, handler: Handler) -> Callable[[Request], Any]:
+        """Deny by default: no session, no page; a form from elsewhere does nothing."""
+
+        async def guarded(request: Request) -> Response:
+            session = await run_in_threadpool(self._pages.current, request)
+            if session is None:
+                return RedirectResponse("/sign-on", 303)
+            if request.method == "POST":
+                form = await request.form(max_files=1, max_fields=40)
+                if not self._pages.from_session(form, session):
+                    await request.close()
+                    return PlainTextResponse("The form was not from this session.", 403)
+            try:
+                answer: Response = await handler(request, session)
+            except RefusedError as error:
+                return PlainTextResponse(f"Not allowed: {error.message}.", 403)
+            except InputError as error:
+                return PlainTextResponse(f"Not found: {error.message}.", 404)
+            finally:
+                await request.close()  # the file that was sent
+            return answer
+
+        return guarded
+
+    # --- lists ------------------------------------------------------------------------------
+
+    async def lists(self, request: Request, session: SignedOn) -> Response:
+        """Lists in use with age and counts, imports that wait, and the form for a file."""
+        return await run_in_threadpool(self._lists, session, "", "", 200)
+
+    def _lists(self, session: SignedOn, error: str, done: str, code: int) -> Response:
+        central, now = self._central, self._central.clock()
+        people.require(session.person, SEE_ROLES, now)
+        policy = central.config.policy
+        with central.database.read() as tx:
+            table = db.lists
+            chosen = (
+                table.c.list_id,
+                table.c.source,
+                table.c.version,
+                table.c.supplied_at,
+                table.c.entries,
+            )
+            used = [
+                {
+                    **row._asdict(),
+                    "supplied_at": row.supplied_at.isoformat(),
+                    "age_h": gate.age_hours(row.supplied_at, now),
+                }
+                for row in tx.execute(select(*chosen).order_by(table.c.list_id))
+            ]
+            waiting = [gate.report(central, tx, row.id) for row in gate.waiting(tx)]
+        return self._pages.render(
+            "lists.html",
+            code,
+            session=session,
+            error=error,
+            done=done,
+            lists=used,
+            held=[held_values(central, row, held) for row, held in waiting],
+            words=WORDS,
+            warn_h=policy.list_warn_hours,
+            stop_h=policy.list_stop_hours,
+            sources=[name for name in policy.sources if name != additional.SOURCE],
+            zone=central.config.timezone,
+            may_change=_has(session.person, acceptance.LIST_ROLES),
+        )
+
+    async def upload(self, request: Request, session: SignedOn) -> Response:
+        """Take a file in; what looks wrong is shown at once."""
+        form = await request.form()
+        return await run_in_threadpool(self._upload, form, session)
+
+    def _upload(self, form: FormData, session: SignedOn) -> Response:
+        file = form.get("file")
+        try:
+            people.require(session.person, acceptance.LIST_ROLES, self._central.clock())
+            if not isinstance(file, UploadFile) or not file.filename:
+                raise InputError("no file was sent")
+            # On disk it has no name, so that no crash leaves it behind.
+            folder = self._central.home / gate.FOLDER
+            folder.mkdir(mode=0o700, exist_ok=True)
+            with os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b") as plain:
+                while chunk := file.file.read(1 << 20):
+                    plain.write(chunk)
+                plain.flush()
+                report = lists.import_hotlist(
+                    self._central,
+                    Path(f"/proc/self/fd/{plain.fileno()}"),
+                    list_id=_text(form, "list_id"),
+                    source=_text(form, "source"),
+                    supplied_at=self._instant(_text(form, "supplied"), "Supplied at"),
+                    actor=people.actor(session.person),
+                )
+        except AlprdError as error:
+            return self._lists(session, _sentence(error), "", 400)
+        if report.held:
+            return RedirectResponse(f"/lists/held/{report.held}", 303)
+        done = f"{report.list_id}: {report.entries} entries in use; cars get them as they dock."
+        return self._lists(session, "", done, 200)
+
+    async def held(self, request: Request, session: SignedOn) -> Response:
+        """A held import with its report and the form of the decision."""
+        return await run_in_threadpool(self._held, session, request.path_params["held"], "", 200)
+
+    def _held(self, session: SignedOn, held_id: str, error: str, code: int) -> Response:
+        central = self._central
+        people.require(session.person, SEE_ROLES, central.clock())
+        with central.database.read() as tx:
+            row, held = gate.report(central, tx, held_id)
+        return self._pages.render(
+            "held.html",
+            code,
+            session=session,
+            error=error,
+            item=held_values(central, row, held),
+            open=row.state in gate.OPEN,
+            words=WORDS,
+            may_change=_has(session.person, acceptance.LIST_ROLES),
+        )
+
+    async def decide(self, request: Request, session: SignedOn) -> Response:
+        """Accept or refuse a held import."""
+        form, held_id = await request.form(), request.path_params["held"]
+        return await run_in_threadpool(self._decide, form, session, held_id)
+
+    def _decide(self, form: FormData, session: SignedOn, held_id: str) -> Response:
+        reason = _text(form, "reason")
+        try:
+            if _text(form, "decision") == "accept":
+                report = acceptance.accept(self._central, session.person, held_id, reason)
+                if report.held:
+                    return RedirectResponse(f"/lists/held/{report.held}", 303)
+            else:
+                acceptance.refuse(self._central, session.person, held_id, reason)
+        except AlprdError as error:
+            return self._held(session, held_id, _sentence(error), 400)
+        return RedirectResponse("/lists", 303)
+
+    # --- categories -------------------------------------------------------------------------
+
+    async def categories(self, request: Request, session: SignedOn) -> Response:
+        """The category map, and the form of one row."""
+        source, code = (request.query_params.get(name, "")[:64] for name in ("source", "code"))
+        return await run_in_threadpool(self._categories, session, source, code, "", 200)
+
+    def _categories(
+        self, session: SignedOn, source: str, code: str, error: str, status: int
+    ) -> Response:
+        people.require(session.person, SEE_ROLES, self._central.clock())
+        with self._central.database.read() as tx:
+            own = [row_values(row) for row in categories.agency_rows(tx)]
+        shipped = [row_values(row) for row in categories.shipped()]
+        return self._pages.render(
+            "categories.html",
+            status,
+            session=session,
+            error=error,
+            source=source,
+            code=code,
+            groups=[("Set by this agency", own), ("Shipped", shipped)],
+            columns=categories.COLUMNS,
+            priorities=categories.PRIORITIES,
+            may_change=_has(session.person, categories.MAP_ROLES),
+        )
+
+    async def map_code(self, request: Request, session: SignedOn) -> Response:
+        """Set one row of the map."""
+        form = await request.form()
+        return await run_in_threadpool(self._map_code, form, session)
+
+    def _map_code(self, form: FormData, session: SignedOn) -> Response:
+        source, code = _text(form, "source"), _text(form, "code")
+        try:
+            column = next((c for c in categories.COLUMNS if c == _text(form, "column")), None)
+            priority = next(
+                (p for p in categories.PRIORITIES if p == _text(form, "priority")), None
+            )
+            if column is None or priority is None:
+                raise InputError("column or priority is missing")
+            mapping = categories.Mapping(column, priority, _text(form, "restricted") == "yes")
+            categories.set_row(self._central, session.person, source, code, mapping)
+        except AlprdError as error:
+            return self._categories(session, source, code, _sentence(error), 400)
+        return RedirectResponse("/categories", 303)
+
+    # --- additional entries -----------------------------------------------------------------
+
+    async def additional(self, request: Request, session: SignedOn) -> Response:
+        """The register as far as the person may see it, and the form of a request."""
+        return await run_in_threadpool(self._additional, session, {}, "", 200)
+
+    def _additional(
+        self, session: SignedOn, given: dict[str, str], error: str, code: int
+    ) -> Response:
+        central, person = self._central, session.person
+        now = central.clock()
+        found = [
+            entry_values(entry, now) | {"acts": _acts(entry, person, now)}
+            for entry in additional.register(central, person)
+        ]
+        settings = central.config.additional
+        return self._pages.render(
+            "additional.html",
+            code,
+            session=session,
+            error=error,
+            entries=found,
+            whole=_has(person, additional.REGISTER_ROLES),
+            may_ask=_has(person, additional.REQUEST_ROLES),
+            given=defaultdict(str, given or {"state": "MN"}),
+            purposes=PURPOSES,
+            warrant=WARRANT,
+            exigency=EXIGENCY,
+            default_days=settings.default_days,
+            longest_days=settings.longest_days,
+            zone=central.config.timezone,
+        )
+
+    async def ask(self, request: Request, session: SignedOn) -> Response:
+        """Enter a request."""
+        form = await request.form()
+        return await run_in_threadpool(self._ask, form, session)
+
+    def _ask(self, form: FormData, session: SignedOn) -> Response:
+        given = {name: _text(form, name) for name in form if name != "csrf"}
+        try:
+            if not given.get("days", "").isdecimal():
+                raise InputError("days: not a number")
+            fields = dict(given)
+            starts = self._central.clock()
+            fields["starts"] = starts.isoformat()
+            fields["ends"] = (starts + timedelta(days=int(given["days"][:4]))).isoformat()
+            for name in _TIMES:
+                if fields.get(name):
+                    fields[name] = self._instant(fields[name], name.replace("_", " ")).isoformat()
+            additional.ask(self._central, session.person, build_request(self._central, fields))
+        except AlprdError as error:
+            return self._additional(session, given, _sentence(error), 400)
+        return RedirectResponse("/additional", 303)
+
+    async def act(self, request: Request, session: SignedOn) -> Response:
+        """Approve, refuse, revoke or review an entry."""
+        form, entry_id = await request.form(), request.path_params["entry"]
+        return await run_in_threadpool(self._act, form, session, entry_id)
+
+    def _act(self, form: FormData, session: SignedOn, entry_id: str) -> Response:
+        acts = {
+            "approve": additional.approve,
+            "refuse": additional.refuse,
+            "revoke": additional.revoke,
+            "review": additional.review,
+        }
+        try:
+            act = acts.get(_text(form, "act"))
+            if act is None:
+                raise InputError("no such act")
+            act(self._central, session.person, entry_id, _text(form, "reason"))
+        except AlprdError as error:
+            return self._additional(session, {}, _sentence(error), 400)
+        return RedirectResponse("/additional", 303)
+
+    def _instant(self, text: str, name: str) -> datetime:
+        """A time of a form, in the agency's zone, as UTC.
+
+        Raises:
+            InputError: not a time.
+        """
+        try:
+            value = datetime.fromisoformat(text)
+        except ValueError:
+            raise InputError(f"{name}: not a time") from None
+        if value.tzinfo is None:
+            value = value.replace(tzinfo=self._central.config.zone())
+        return value.astimezone(UTC)
+
+
+def _acts(entry: Entry, person: Person, now: datetime) -> list[str]:
+    """What the person may do with an entry now."""
+    stands, own = entry.stands(now), entry.requested_by == person.id
+    acts = []
+    if stands == "requested" and _has(person, additional.APPROVE_ROLES):
+        acts += ["refuse"] if own else ["approve", "refuse"]
+    if stands in {"requested", "approved", "in force"} and (
+        own or _has(person, additional.APPROVE_ROLES)
+    ):
+        acts.append("revoke")
+    if entry.review_due(now) and not own and _has(person, EXIGENCY_ROLES):
+        acts.append("review")
+    return acts
+
+
+def _has(person: Person, roles: frozenset[str]) -> bool:
+    return bool(roles & set(person.roles))
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name, "")
+    return value.strip()[:_MAX_FIELD] if isinstance(value, str) else ""
+
+
+def _sentence(error: AlprdError) -> str:
+    """A refusal for a page."""
+    remedy = f" ({error.remedy})" if error.remedy else ""
+    return f"Not done: {error.message}{remedy}."
