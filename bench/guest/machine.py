@@ -183,17 +183,18 @@ class Machine:
         self._close()
 
     def power_down(self, seconds: float = 60) -> None:
-        """An orderly stop.
+        """An orderly stop within ``seconds``, times :func:`patience`.
 
         Raises:
             GuestError: it takes longer.
         """
-        self.run("systemctl --no-block reboot")  # with -no-reboot qemu ends instead
+        with contextlib.suppress(GuestError, OSError):  # it may be off before it has answered
+            self.run("systemctl --no-block reboot", seconds=seconds * patience())
         try:
-            self.process.wait(seconds)
+            self.process.wait(seconds * patience())  # with -no-reboot qemu ends instead
         except subprocess.TimeoutExpired:
             self.cut()
-            raise GuestError(f"the guest did not stop in {seconds:.0f} s") from None
+            raise GuestError(f"the guest did not stop in {seconds * patience():.0f} s") from None
         self._close()
 
     def _close(self) -> None:
