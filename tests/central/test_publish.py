@@ -210,7 +210,7 @@ def test_list_without_a_usable_line_says_why(server: Server, tmp_path: Path) -> 
     path.write_text(f"{head}\nBAD001,QQ,,stolen,LPDF,,\n" + "BAD003,MN,,,LPDF,,\n" * 12)
     done = run(server.home, *base, "--supplied-at", "2026-11-01", check=False)
     assert done.returncode == 1
-    assert "\n  line 2: unknown state\n  line 3: category is no column" in done.stderr
+    assert "\n  line 2: unknown state\n  line 3: no category or code" in done.stderr
     assert "line 11: " in done.stderr
     assert "line 12: " not in done.stderr
     assert "and 3 more lines" in done.stderr
