@@ -29,21 +29,21 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import httpx
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
 from alprd.crypto import write_secret
 from alprd.downloads import CentralFetcher, Downloads, Pace, fits, fsync, verify
 from alprd.refusals import Reason, TargetsError, translated
+from alprd.signedset import METADATA, verify_set
 from alprd.trust import Trust
 
 __all__ = ["CentralFetcher", "Mirror", "Reason", "SetFile", "TargetsError"]
 
-_METADATA: Final = ("timestamp.json", "snapshot.json", "targets.json")
 _CONFIG: Final = UpdaterConfig(max_delegations=1)
 
 
@@ -137,7 +137,7 @@ class Mirror:
         none. The active set is synced; what it holds was verified and is never to be undercut.
         """
         active = self._home / "active"
-        for name in _METADATA:
+        for name in METADATA:
             if not (active / name).exists():
                 continue
             known = (active / name).read_bytes()
@@ -170,7 +170,7 @@ class Mirror:
             new = Path(tempfile.mkdtemp(prefix="new-", dir=sets))
             try:
                 for folder, files in (
-                    (new, [metadata / name for name in _METADATA]),
+                    (new, [metadata / name for name in METADATA]),
                     (new / "roots", list((metadata / "root_history").glob("*.root.json"))),
                 ):
                     folder.mkdir(exist_ok=True)
@@ -178,7 +178,7 @@ class Mirror:
                         shutil.copyfile(file, folder / file.name)
                         fsync(folder / file.name)
                 (new / "files").mkdir()
-                self._fill(_verify_set(self._trust.tuf_root, new).targets, new / "files")
+                self._fill(verify_set(self._trust.tuf_root, new).targets, new / "files")
                 for folder in (new / "files", new / "roots", new):
                     fsync(folder)
             except BaseException:
@@ -277,7 +277,7 @@ class Mirror:
             TargetsError: altered, incomplete, or of different publications.
         """
         with translated(folder):
-            targets = _verify_set(self._trust.tuf_root, folder)
+            targets = verify_set(self._trust.tuf_root, folder)
             files = {
                 name: _set_file(name, targets.targets, folder / "files")
                 for name in self._needed(targets.targets)
@@ -308,50 +308,6 @@ class Mirror:
     def discard(new: Path) -> None:
         """Remove a set that is not to become active."""
         shutil.rmtree(new, ignore_errors=True)
-
-
-# --- pure helpers -------------------------------------------------------------------------------
-
-_S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
-
-
-def _verify_set(first_root: bytes, folder: Path) -> Targets:
-    """Signatures of a stored set, first root → … → targets, as TUF's client workflow has them.
-
-    Versions and hashes must fit together; expiry is left out on purpose (see the module).
-    """
-    root = _signed(None, Root, first_root)
-    while (path := folder / "roots" / f"{root.version + 1}.root.json").exists():
-        data = path.read_bytes()
-        following = _signed(root, Root, data)
-        if following.version != root.version + 1:
-            raise tuf_errors.BadVersionNumberError(f"{path.name} has another version inside")
-        root = _signed(following, Root, data)
-    timestamp_data, snapshot_data, targets_data = (
-        (folder / name).read_bytes() for name in _METADATA
-    )
-    timestamp = _signed(root, Timestamp, timestamp_data)
-    timestamp.snapshot_meta.verify_length_and_hashes(snapshot_data)
-    snapshot = _signed(root, Snapshot, snapshot_data)
-    meta = snapshot.meta["targets.json"]
-    meta.verify_length_and_hashes(targets_data)
-    targets = _signed(root, Targets, targets_data)
-    if (snapshot.version, targets.version) != (timestamp.snapshot_meta.version, meta.version):
-        raise tuf_errors.BadVersionNumberError("stored metadata is of different publications")
-    return targets
-
-
-def _signed(root: Root | None, kind: type[_S], data: bytes) -> _S:
-    """Metadata of a kind, after checking who signed it; the first root vouches for itself."""
-    metadata = Metadata[_S].from_bytes(data)
-    signed = metadata.signed
-    if not isinstance(signed, kind):
-        raise tuf_errors.RepositoryError(f"metadata is not of type {kind.type}")
-    by = root or signed
-    if not isinstance(by, Root):
-        raise tuf_errors.RepositoryError("metadata without a root")
-    by.verify_delegate(kind.type, metadata.signed_bytes, metadata.signatures)
-    return signed
 
 
 def file_name(info: TargetFile) -> str:

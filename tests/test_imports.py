@@ -35,6 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "timing",
             "pace",
             "downloads",
+            "signedset",
         }
     ),
     frozenset({"wire", "selftest", "dispositions", "verification"}),
