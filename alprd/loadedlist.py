@@ -92,7 +92,7 @@ class LoadedList:
             sizes = section.counts.sum(axis=1, dtype=np.uint32)
             firsts.append(sizes.cumsum(dtype=np.uint32) - sizes + np.uint32(row))
             offsets.append(section.offsets)
-            lengths.append(section.lengths)
+            lengths.append(section.lengths.copy())  # a view would hold the section's bytes
             row += len(section.keys)
         none = [np.empty(0, dtype=np.uint32)]
         self._firsts: Final = np.concatenate(firsts or none)
