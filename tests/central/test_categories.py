@@ -96,7 +96,7 @@ def test_no_code_has_two_shipped_rows() -> None:
 def test_columns_of_the_own_format_keep_their_documented_priority() -> None:
     known = CategoryMap()
     for column in categories.COLUMNS:
-        mapping = known.column(lists.LAYOUT, column)
+        mapping = known.column("own", column)
         assert mapping == Mapping(column, lists.PRIORITY[column])
 
 
