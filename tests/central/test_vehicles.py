@@ -182,7 +182,7 @@ def test_enrolment_code_is_single_use_and_bound(server: Server, car: Car) -> Non
 
         wrong = "A" * 26 + "." + pin
         assert post(request_for(wrong, "car-5")).json()["error"] == "bad_code"
-        assert post(request_for(code, "car-6")).json()["error"] == "bad_code"
+        assert post(request_for(code, "car-6")).json()["error"] == "wrong_vehicle"
         assert post(request_for(code, "car-5", name="car-6")).status_code == 400
         assert post(request_for(code, "car-5", curve=ec.SECP384R1())).status_code == 400
         good = request_for(code, "car-5")
@@ -190,7 +190,7 @@ def test_enrolment_code_is_single_use_and_bound(server: Server, car: Car) -> Non
         assert post(foul).status_code == 400
         assert client.post("/v1/enrol", content=b"{}").status_code == 400
         assert post(good).status_code == 200
-        assert post(good).json()["error"] == "bad_code"
+        assert post(good).json()["error"] == "code_used"
     assert code.encode() not in (server.home / "central.db").read_bytes()
     taken = run(
         server.home, "enrol-code", "--vehicle", f"car-{new_id()[:4]}", "--reader", "5", check=False
