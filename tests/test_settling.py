@@ -97,7 +97,7 @@ def test_no_step_can_be_taken_before_the_one_it_rests_on(desk: Desk, trail: Stor
     ],
 )
 def test_a_result_needs_what_belongs_to_it(
-    desk: Desk, trail: Store, fields: dict[str, str]
+    desk: Desk, trail: Store, fields: dict[str, Any]
 ) -> None:
     card = put(desk.board, "p1")
     desk.settling.look(card, PERSON, agrees=True)
