@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ Stream = BufferedReader | gzip.GzipFile | zipfile.ZipExtFile
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
 _EMPTY_ZIP: Final = b"PK\x05\x06"
+_BROKEN: Final = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile)
 _IGNORED: Final = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 
 
@@ -54,8 +56,13 @@ def opened(path: Path) -> Iterator[tuple[Stream, BinaryIO]]:
             raise InputError(
                 f"list {path}: {error.strerror or 'cannot be read'}", remedy="check the path"
             ) from error
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError) as error:
             raise _damaged(path, "archive") from error
+        except NotImplementedError as error:
+            raise InputError(
+                f"list {path}: the zip's version or compression is not known",
+                remedy="unpack it, and import the list itself",
+            ) from error
 
 
 def _damaged(path: Path, kind: str) -> InputError:
@@ -83,13 +90,7 @@ def _member(path: Path, raw: BinaryIO, stack: ExitStack) -> zipfile.ZipExtFile:
             remedy="unpack it with the supplier's password in a private folder, import the list "
             "from there and shred it",
         )
-    try:
-        return cast(zipfile.ZipExtFile, archive.open(members[0]))
-    except NotImplementedError as error:
-        raise InputError(
-            f"list {path}: the zip's compression is not known",
-            remedy="unpack it, and import the list itself",
-        ) from error
+    return cast(zipfile.ZipExtFile, archive.open(members[0]))
 
 
 def lines(stream: Stream, path: Path) -> Iterator[tuple[int, str]]:
@@ -100,7 +101,7 @@ def lines(stream: Stream, path: Path) -> Iterator[tuple[int, str]]:
     """
     try:
         mark = stream.peek(4)[:4]
-    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
+    except _BROKEN as error:
         raise _damaged(path, "archive") from error
     if mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         yield from _utf16(stream, path)
@@ -122,7 +123,7 @@ def lines(stream: Stream, path: Path) -> Iterator[tuple[int, str]]:
                 line = b""
             _check(total, path)
             yield number, _text(line.rstrip(b"\r\n\x1a"))
-    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
+    except _BROKEN as error:
         raise _damaged(path, "archive") from error
 
 
