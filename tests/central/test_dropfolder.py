@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -215,9 +214,7 @@ def test_the_server_watches_the_folder(tmp_path: Path) -> None:
         wait_until(lambda: list(done.glob("*-lpdf-x.csv")), 30)
         put(home, "lpdf-late.csv", GOOD)
         wait_until(lambda: list((home / "drop" / TAKING).iterdir()), 30)
-        server.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
-        assert server.process.wait(20) == 0  # type: ignore[union-attr]
-        server.process = None
+        assert server.stop() == 0
     finally:
         if server.process is not None:
             server.stop()
