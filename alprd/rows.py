@@ -101,10 +101,11 @@ def row_of(entry: HotlistEntry) -> bytes:
         InputError: too long, or text that no alert can show (lone surrogates).
     """
     folded = fold(entry.plate)
+    priority = _PRIORITY_CODES[entry.priority]
     codes = (
         _TYPE_CODES[entry.plate_type]
         + _CATEGORY_CODES[entry.category]
-        + _PRIORITY_CODES[entry.priority]
+        + (priority.upper() if entry.restricted else priority)  # from a restricted file: a capital
     )
     fields: list[str | None] = [entry.state, _mark(entry.plate, folded), codes, entry.text]
     if entry.expires is not None:
@@ -144,7 +145,8 @@ def entry_of(row: bytes) -> HotlistEntry:
                 "state": state,
                 "plate_type": _TYPES[plate_type],
                 "category": CATEGORIES[int(category)],
-                "priority": _PRIORITIES[priority],
+                "priority": _PRIORITIES[priority.lower()],
+                "restricted": priority.isupper(),
                 "text": text,
                 "expires": datetime.fromisoformat(expires.pop()) if expires else None,
             }

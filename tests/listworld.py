@@ -68,6 +68,7 @@ entries = st.builds(
     plate_type=st.sampled_from((None, "truck", "trailer", "motorcycle", "passenger")),
     category=st.sampled_from(CATEGORIES),
     priority=st.sampled_from(("high", "medium", "low")),
+    restricted=st.booleans(),
     text=texts,
     expires=st.one_of(st.none(), st.datetimes(timezones=st.just(UTC))),
 )
