@@ -110,7 +110,7 @@ bench-faults: $(VENV)/.test ## every fault of a car, its recovery and its losses
 
 .PHONY: fuzz
 INPUTS ?= 200000
-fuzz: $(VENV)/.test ## NMEA, envelopes, configuration, pictures (INPUTS=200000 each, SEED=1, FUZZ_ARGS=…)
+fuzz: $(VENV)/.test ## NMEA, envelopes, configuration, pictures, lists, every importer (INPUTS=200000 each, SEED=1, FUZZ_ARGS=…)
 	$(BIN)/python -m fuzz --inputs $(INPUTS) --seed $(SEED) $(FUZZ_ARGS)
 
 .PHONY: bench-soak
