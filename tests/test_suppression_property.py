@@ -102,7 +102,7 @@ class World:
         self.board = AlertBoard(self.store, journal=self.journal)
         self.held = HeldAlerts(self.store, self.board, folder=folder / "held", key=(LOCAL, True))
         self.base = _targets(self.clock)
-        self.targets = self.base
+        self.targets: TargetSet = self.base
         self.protected: frozenset[str] = frozenset()
         self.listed: frozenset[str] = frozenset(CATEGORY)
         self.log = Lines()
@@ -125,7 +125,7 @@ class World:
         self.protected, self.listed = protected, listed
         loaded = [load_hotlist(_list(sorted(listed), self.clock.now()[0]))] if listed else []
         digests = [plate_digest(SUPPRESSION_KEY, plate).hex() for plate in protected]
-        self.targets: TargetSet = replace(
+        self.targets = replace(
             self.base,
             matcher=Matcher(loaded, self.base.policy),
             suppression=SuppressionSet(digests, SUPPRESSION_KEY),
