@@ -63,7 +63,7 @@ CLOCK_TOLERANCE_S: Final = 60.0
 _SLOWEST_HELLO_S: Final = 10.0
 """A signed time that took longer says too little about now."""
 
-_NOT_LISTS: Final = ("unreachable", "truncated", "clock")
+_NOT_LISTS: Final = ("unreachable", "truncated", "slow", "clock")
 """Reasons that tell of the way or the car and not of what is published."""
 
 DockState = Literal["away", "busy", "done", "error"]
@@ -332,7 +332,7 @@ class DockSync:
             return
         beat()
         try:
-            found = self.targets.refresh(client, clock_agrees=agrees)
+            found = self.targets.refresh(client, clock_agrees=agrees, pace=lambda size: beat())
         except TargetsError as error:
             if error.reason not in _NOT_LISTS and error.message != self._refused:
                 self._store.record(Event.LIST_REFUSED, detail={"reason": error.reason})

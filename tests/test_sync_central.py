@@ -182,5 +182,5 @@ def test_a_suspended_and_a_revoked_car_learn_it_and_lose_nothing(
     car.commit(2)
     dock.step()
     assert car.store.pending().reads == 2
-    assert "central refused /v1/hello (403)" in dock.status().text
+    assert "central has revoked this car" in dock.status().text
     car.store.close()
