@@ -17,6 +17,7 @@ import hmac
 import io
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -57,9 +58,15 @@ KEPT: Final = 1000
 _MAX_REASONS: Final = 10
 _LIST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """``alprd.records.Name``; it becomes part of a file name."""
+_MOST_CODES: Final = 10_000
+"""Unmapped codes that are counted apart."""
+_LEFT_S: Final = 86_400
+"""A file without a list that is older than this was left by a crash."""
 _TICK: Final = 20_000
 """Lines between two calls of the progress."""
 
+Note = Callable[[int, str], object]
+"""Called with the number of a rejected line and the reason."""
 Progress = Callable[[int, int], None]
 """Called with the bytes of the file that are read and its length."""
 
@@ -138,15 +145,17 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
 def _entry(record: Record, layout: str, state: _Reading) -> HotlistEntry | None:
     """The entry of a record; ``None`` when its code has no column yet, which is counted.
 
-    An entry is one of plate, state, type and column: never of the plate alone.
+    An entry is one of plate, state, type and code: never of the plate alone.
     """
     mapping = state.columns.column(layout, record.code)
+    code = categories.canonical_code(record.code)
     if mapping is None:
-        state.unmapped[categories.canonical_code(record.code)[:64]] += 1
+        code = code[:64]
+        # Shifted columns put something else into every line: memory stays bounded.
+        known = code in state.unmapped or len(state.unmapped) < _MOST_CODES
+        state.unmapped[code if known else "OTHER CODES"] += 1
         return None
-    identity = "|".join(
-        (record.plate, record.state or "", record.plate_type or "", mapping.column)
-    ).encode()
+    identity = "|".join((record.plate, record.state or "", record.plate_type or "", code)).encode()
     return HotlistEntry.model_construct(  # every field was checked where the line was read
         id=hmac.digest(state.key, identity, "sha256").hex()[:16],
         plate=record.plate,
@@ -211,9 +220,9 @@ def import_hotlist(
     folder = central.home / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     file_id = new_id()
-    with Spool(folder) as spool:
-        _read(path, shape, code, state, found, spool, rejected_to, progress)
-        header, key = _write(folder / file_id, spool, found, list_id, source, supplied_at)
+    with Spool(folder) as spool, _rejections(rejected_to) as note:
+        _read(path, shape, code, state, found, spool, note, progress)
+        header, key = _write(folder / file_id, spool, found, note, list_id, source, supplied_at)
     try:
         candidate = gate.Candidate(
             list_id=list_id,
@@ -255,13 +264,12 @@ def import_hotlist(
                     rejected=report.rejected,
                 )
             else:
-                _activate(central, tx, header, file_id, report, actor, now)
+                replaced = _activate(central, tx, header, file_id, report, actor, now)
         if not report.held:
-            file_id = ""  # in use: it stays
+            file_id = replaced  # the new one stays
     finally:
         if file_id:
-            (folder / file_id).unlink(missing_ok=True)
-            central.keystore.forget_secret(_secret(file_id))
+            _forget(central, file_id)
     _sweep(central)
     return report
 
@@ -299,12 +307,12 @@ def _read(
     state: str,
     found: _Reading,
     spool: Spool,
-    rejected_to: Path | None,
+    note: Note,
     progress: Progress | None,
 ) -> None:
     """Every line of the file into the spool or among the rejected."""
     report = found.report
-    with _rejections(rejected_to) as note, containers.opened(path) as (stream, raw):
+    with containers.opened(path) as (stream, raw):
         total = os.fstat(raw.fileno()).st_size
         layout, records = reading.read(
             containers.lines(stream, path), path, shape, code=code, state=state
@@ -332,7 +340,7 @@ class _rejections:  # noqa: N801 - a context manager, named as one
         self._path = path
         self._file: io.TextIOWrapper | None = None
 
-    def __enter__(self) -> Callable[[int, str], None]:
+    def __enter__(self) -> Note:
         if self._path is None:
             return lambda line, reason: None
         try:
@@ -352,6 +360,7 @@ def _write(
     path: Path,
     spool: Spool,
     found: _Reading,
+    note: Note,
     list_id: str,
     source: str,
     supplied_at: datetime,
@@ -360,8 +369,13 @@ def _write(
     report, key = found.report, os.urandom(32)
     digest = hmac.new(found.key, digestmod="sha256")
 
+    def repeated(line: int, first: int) -> None:
+        reason = f"the same as line {first}"
+        report.reject(line, reason)
+        note(line, reason)
+
     def sorted_rows() -> Iterator[bytes]:
-        for row in spool.merged(KEPT):
+        for row in spool.merged(repeated):
             digest.update(row)
             yield row
 
@@ -384,9 +398,6 @@ def _write(
     except OSError as error:
         path.unlink(missing_ok=True)
         raise StoreError(f"{path}: {error.strerror}", remedy="check free disk space") from error
-    for line, first in sorted(spool.repeated):
-        report.reject(line, f"the same as line {first}")
-    report.rejected_total += spool.repeats - len(spool.repeated)
     report.rejected.sort()
     if not made.entries and not found.unmapped:
         path.unlink(missing_ok=True)
@@ -405,8 +416,10 @@ def _activate(
     report: ImportReport,
     actor: Actor,
     now: datetime,
-) -> None:
-    """Put the new list in the place of the old one."""
+) -> str:
+    """Put the new list in the place of the old one; the old one's file, or nothing."""
+    place = db.lists.c.list_id == header.list_id
+    replaced = tx.scalar(select(db.lists.c.file).where(place))
     values = {
         "source": header.source,
         "version": header.version,
@@ -433,16 +446,24 @@ def _activate(
             "rejected": report.rejected_total,
         },
     )
+    return replaced or ""
 
 
 def _sweep(central: Central) -> None:
-    """Remove the files of lists that are no longer in use, and their keys first."""
-    with central.database.write() as tx:  # keeps out another import that has just written its file
+    """Remove the files that no list uses, and their keys first.
+
+    A young one may be that of an import which runs beside this one.
+    """
+    with central.database.read() as tx:
         used = set(tx.scalars(select(db.lists.c.file)))
-        for path in (central.home / FOLDER).iterdir():
-            if path.name not in used:
-                central.keystore.forget_secret(_secret(path.name))
-                path.unlink(missing_ok=True)
+    for path in (central.home / FOLDER).iterdir():
+        if path.name not in used and time.time() - path.stat().st_mtime > _LEFT_S:
+            _forget(central, path.name)
+
+
+def _forget(central: Central, file_id: str) -> None:
+    central.keystore.forget_secret(_secret(file_id))
+    (central.home / FOLDER / file_id).unlink(missing_ok=True)
 
 
 def hotlists(central: Central, tx: Connection) -> dict[str, ListSource]:

@@ -12,7 +12,7 @@ import heapq
 import hmac
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final
@@ -43,9 +43,6 @@ class Spool:
         self._key = os.urandom(32)
         self._rows: list[tuple[bytes, int]] = []
         self._runs: list[BinaryIO] = []
-        self.repeated: list[tuple[int, int]] = []
-        """(line, line of the same entry) of what was left out, the first ``keep`` of them."""
-        self.repeats = 0
 
     def __enter__(self) -> Spool:
         return self
@@ -87,20 +84,19 @@ class Spool:
         """A key for one run: a key seals one plaintext only."""
         return hmac.digest(self._key, name.encode(), "sha256")
 
-    def merged(self, keep: int = 1000) -> Iterator[bytes]:
+    def merged(self, repeated: Callable[[int, int], None]) -> Iterator[bytes]:
         """Every entry once, in order; call it once, after the last :meth:`add`.
 
         Args:
-            keep: so many repeats are kept in :attr:`repeated`.
+            repeated: called with the line of an entry that is left out, and the line of the same
+                entry that stays.
         """
         self._rows.sort(key=_order)
         runs = [self._read(number) for number in range(len(self._runs))]
         last, first_line = b"", 0
         for row, line in heapq.merge(*runs, self._rows, key=_order):
             if row[:IDENTITY] == last:
-                self.repeats += 1
-                if len(self.repeated) < keep:
-                    self.repeated.append((line, first_line))
+                repeated(line, first_line)
                 continue
             last, first_line = row[:IDENTITY], line
             yield row
