@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import click
+from rich.console import Console
+from rich.progress import Progress
 
 from alprd.central import lists, people, protected, publish, vehicles, wipes
 from alprd.central.clikit import BY, HOME, JSON, errors, instant, password_line, show
+from alprd.central.hotfiles.layouts import LAYOUTS, mapping_text
 from alprd.central.store import Central
+from alprd.errors import InputError
 from alprd.wire import Clearance
 
 
@@ -77,10 +81,15 @@ def report_import(as_json: bool, report: lists.ImportReport) -> None:
         "version": report.version,
         "entries": report.entries,
         "counts": report.counts,
+        "layout": report.layout,
         "rejected": [{"line": line, "reason": reason} for line, reason in report.rejected],
+        "rejected_total": max(report.rejected_total, len(report.rejected)),
     }
-    lines = [f"{report.list_id}: {report.entries} entries, {len(report.rejected)} lines rejected"]
+    total = values["rejected_total"]
+    lines = [f"{report.list_id}: {report.entries} entries, {total} lines rejected"]
     lines += [f"  line {line}: {reason}" for line, reason in report.rejected]
+    if total > len(report.rejected):
+        lines += [f"  and {total - len(report.rejected)} more; --rejected FILE takes all of them"]
     if report.held:
         values["held"] = report.held
         values["findings"] = [{"code": f.code, "text": f.text} for f in report.findings]
@@ -98,21 +107,49 @@ def report_import(as_json: bool, report: lists.ImportReport) -> None:
 @click.option("--list", "list_id", required=True)
 @click.option("--source", required=True)
 @click.option("--supplied-at", required=True, help="ISO time at which the supplier made it.")
+@click.option(
+    "--layout", type=click.Choice(sorted(LAYOUTS)), help="Default: recognised by the first lines."
+)
+@click.option("--mapping", type=click.Path(path_type=Path), help="TOML file, for other layouts.")
+@click.option("--code", default="", help="What the entries are, for files without a code.")
+@click.option("--state", default="", help="Their issuing state, for files without one.")
+@click.option("--rejected", type=click.Path(path_type=Path), help="CSV file: line,reason.")
 @BY
 @JSON
 @errors
 def lists_import(
-    home: Path, file: Path, list_id: str, source: str, supplied_at: str, by: str, as_json: bool
+    home: Path,
+    file: Path,
+    list_id: str,
+    source: str,
+    supplied_at: str,
+    layout: str | None,
+    mapping: Path | None,
+    code: str,
+    state: str,
+    rejected: Path | None,
+    by: str,
+    as_json: bool,
 ) -> None:
-    """Take in a hotlist (plate,state,type,category,source,entered,text)."""
-    with Central(home) as central:
+    """Take in a hotlist in one of the layouts of docs/hotlist-format.md."""
+    if layout and mapping:
+        raise InputError("--layout and --mapping exclude each other")
+    when = instant(supplied_at, "--supplied-at")
+    with Central(home) as central, Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
         report = lists.import_hotlist(
             central,
             file,
             list_id=list_id,
             source=source,
-            supplied_at=instant(supplied_at, "--supplied-at"),
+            supplied_at=when,
             actor=people.named_actor(central, by),
+            layout=layout or "",
+            mapping=mapping_text(mapping) if mapping else "",
+            code=code,
+            state=state,
+            rejected_to=rejected,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     report_import(as_json, report)
 

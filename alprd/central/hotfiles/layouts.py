@@ -182,10 +182,21 @@ def load_mapping(path: Path) -> Layout:
     Raises:
         InputError: names the file and the key.
     """
+    return parse_mapping(mapping_text(path), str(path))
+
+
+def mapping_text(path: Path) -> str:
+    """The text of a mapping file.
+
+    Raises:
+        InputError: it cannot be read or is not UTF-8.
+    """
     try:
-        return parse_mapping(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"mapping {path}: {error}", remedy="check the path") from error
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"mapping {path}: {error.strerror}", remedy="check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"mapping {path} is not UTF-8", remedy="save it as UTF-8") from error
 
 
 def parse_mapping(text: str, place: str = "mapping") -> Layout:
