@@ -101,6 +101,8 @@ class DropList(Closed):
     """A mapping file, from the home folder on."""
     code: str = ""
     """What the entries are, where the file has no code of its own."""
+    state: str = ""
+    """Their issuing state, where the file does not say it."""
     time_in_name: Annotated[str, AfterValidator(_time_in_name)] = ""
     """How the name tells when the supplier made it, in local time; empty: the time of change."""
 

@@ -17,7 +17,6 @@ never the plate). The time at which the supplier made the list is in the file's 
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import logging
@@ -44,6 +43,7 @@ FOLDERS: Final[tuple[Result, ...]] = ("done", "held", "refused")
 TAKING: Final = ".taking"
 """A file that is being imported; after a crash it goes back to where it was dropped."""
 BY: Final = "drop-folder"
+_REJECTED: Final = ".rejected.csv"
 _UNFINISHED: Final = (".part", ".partial", ".filepart", ".tmp", ".temp", ".new", ".crdownload", "~")
 _HELD: Final = 3
 """Exit code of ``lists import`` for a list that waits for a person."""
@@ -200,7 +200,12 @@ class DropFolder:
         }
         told = moved.with_name(moved.name + ".report.json")
         _write(told, json.dumps(report, indent=1).encode() + b"\n")
-        _write_rejected(moved.with_name(moved.name + ".rejected.csv"), answer.get("rejected", []))
+        rejected = self.folder / _REJECTED
+        if rejected.exists():
+            if answer.get("rejected_total", 1):
+                rejected.rename(moved.with_name(moved.name + ".rejected.csv"))
+            else:
+                rejected.unlink()
         taken.rename(moved)  # last: what lies in a result folder has its report
         # Never the file's name: a supplier may put anything into it.
         log.warning("drop folder: list %s: %s", list_id or "unknown", result)
@@ -224,9 +229,13 @@ class DropFolder:
         command = [
             "lists", "import", str(path), "--home", str(self._home), "--list", list_id,
             "--source", wanted.source, "--supplied-at", supplied_at.isoformat(), "--by", BY,
-            "--json",
+            "--rejected", str(self.folder / _REJECTED), "--json",
         ]  # fmt: skip
-        for option, value in (("--layout", wanted.layout), ("--code", wanted.code)):
+        for option, value in (
+            ("--layout", wanted.layout),
+            ("--code", wanted.code),
+            ("--state", wanted.state),
+        ):
             command += [option, value] if value else []
         if wanted.mapping:
             command += ["--mapping", str(self._home / wanted.mapping)]
@@ -325,13 +334,3 @@ def _write(path: Path, data: bytes) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
-
-
-def _write_rejected(path: Path, rejected: list[dict[str, Any]]) -> None:
-    if not rejected:
-        return
-    _write(path, b"")
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("line", "reason"))
-        writer.writerows((line["line"], line["reason"]) for line in rejected)
