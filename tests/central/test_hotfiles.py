@@ -198,7 +198,7 @@ def _encrypted() -> bytes:
     ("content", "words"),
     [
         (_encrypted(), "encrypted"),
-        (_zip(b"x", **{"more.csv": b"y"}), "holds 2 files"),
+        (_zip(b"x", zipfile.ZIP_STORED, **{"more.csv": b"y"}), "holds 2 files"),
         (_zip(VIGILANT.encode())[:60], "damaged or cut short"),
         (gzip.compress(VIGILANT.encode())[:-6], "damaged or cut short"),
         (gzip.compress(b"\x1f\x8b" * 50), "not recognised"),
