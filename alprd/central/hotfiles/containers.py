@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -47,7 +48,17 @@ def opened(path: Path) -> Iterator[tuple[Stream, BinaryIO]]:
             if head.startswith(_GZIP):
                 yield stack.enter_context(gzip.GzipFile(fileobj=raw)), raw
             elif head in (_ZIP, _EMPTY_ZIP):
-                yield stack.enter_context(_member(path, raw, stack)), raw
+                try:
+                    member = stack.enter_context(_member(path, raw, stack))
+                except NotImplementedError as error:
+                    raise InputError(
+                        f"list {path}: the zip's version or compression is not known",
+                        remedy="unpack it, and import the list itself",
+                    ) from error
+                except (ValueError, IndexError, RuntimeError, struct.error) as error:
+                    # What zipfile raises for a damaged directory, besides its own error.
+                    raise _damaged(path, "archive") from error
+                yield member, raw
             else:
                 yield raw, raw
         except OSError as error:
@@ -58,11 +69,6 @@ def opened(path: Path) -> Iterator[tuple[Stream, BinaryIO]]:
             ) from error
         except (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError) as error:
             raise _damaged(path, "archive") from error
-        except NotImplementedError as error:
-            raise InputError(
-                f"list {path}: the zip's version or compression is not known",
-                remedy="unpack it, and import the list itself",
-            ) from error
 
 
 def _damaged(path: Path, kind: str) -> InputError:
