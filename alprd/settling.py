@@ -98,7 +98,9 @@ class Settling:
             done = self._step(view, found, Event.ALERT_VERIFIED, detail)
             if result != "cleared" or done.shift is None:
                 return done
-            shift = done.shift.clear(view.id, view.reading, view.match, reason, self._now())
+            shift = done.shift.clear(
+                view.id, view.reading, view.match, reason, self._now(), suppressed=view.suppressed
+            )
             until = shift.cleared[view.id].expires
             return Act(done.event, done.state, found, detail, shift, until)
 

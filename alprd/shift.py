@@ -37,6 +37,8 @@ class Cleared(Closed):
     entry: str
     reason: str
     expires: Utc
+    suppressed: bool = False
+    """Of a protected plate (R-460.5-b3): never written down, so a restart forgets it."""
 
     def fits(self, reading: PlateReading, match: Match) -> bool:
         """Whether this very plate is meant: nothing may differ."""
@@ -84,9 +86,16 @@ class Shift(Closed):
         return match.entry.priority != "high" and match.entry.category in self.categories
 
     def clear(
-        self, alert_id: str, reading: PlateReading, match: Match, reason: str, now: datetime
+        self,
+        alert_id: str,
+        reading: PlateReading,
+        match: Match,
+        reason: str,
+        now: datetime,
+        *,
+        suppressed: bool = False,
     ) -> Shift:
-        """Let this plate not alarm again."""
+        """Let this plate not alarm again; ``suppressed``: it is protected."""
         made = Cleared(
             text=reading.text,
             stacked=reading.stacked,
@@ -95,12 +104,18 @@ class Shift(Closed):
             entry=match.entry.id,
             reason=reason,
             expires=(now + LONGEST).replace(microsecond=0),
+            suppressed=suppressed,
         )
         return self.model_copy(update={"cleared": self.cleared | {alert_id: made}})
 
     def unclear(self, alert_id: str) -> Shift:
         """Let it alarm again."""
         left = {key: one for key, one in self.cleared.items() if key != alert_id}
+        return self.model_copy(update={"cleared": left})
+
+    def writable(self) -> Shift:
+        """The shift without what must not reach the disk, even sealed (R-460.5-b3)."""
+        left = {key: one for key, one in self.cleared.items() if not one.suppressed}
         return self.model_copy(update={"cleared": left})
 
     def covers(self, reading: PlateReading, match: Match, now: datetime) -> bool:

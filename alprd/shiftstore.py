@@ -90,9 +90,9 @@ class ShiftStore:
                 tx.execute("DELETE FROM shift WHERE id = ?", (alert_id,))
 
     def save_shift(self, shift: Shift) -> None:
-        """Keep the shift as it is now; cleared plates stand in it."""
+        """Keep the shift as it is now; cleared plates stand in it, but for protected ones."""
         if self._lasting:
-            self._put(_SHIFT, shift.model_dump_json().encode())
+            self._put(_SHIFT, shift.writable().model_dump_json().encode())
 
     def restore(self, board: AlertBoard) -> int:
         """Put back what an earlier start left; how many cards. What does not open is destroyed."""

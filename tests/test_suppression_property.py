@@ -35,6 +35,7 @@ from alprd.lives import Lives
 from alprd.mark import PurgeClock
 from alprd.records import fold
 from alprd.session import SessionKeeper
+from alprd.settling import Settling
 from alprd.shiftstore import ShiftStore
 from alprd.store import Store
 from alprd.suppress import CRIMINAL, SuppressionSet, plate_digest
@@ -223,6 +224,30 @@ def test_no_order_of_edits_and_passes_lets_a_protected_plate_out(
                 assert world.bare() == []
                 for text, category in world.screen():
                     assert not world.covered(text) or category in CRIMINAL
+        finally:
+            world.close()
+
+
+@pytest.mark.policy("R-460.5-b3", "R-460.5-b4")
+def test_clearing_the_alert_of_a_protected_plate_writes_nothing_of_it() -> None:
+    """R-460.5-b3: it does not alarm again while the daemon runs; the disk never learns of it."""
+    with tempfile.TemporaryDirectory() as name:
+        world = World(Path(name))
+        try:
+            world.edit(frozenset({"STL417"}), frozenset(CATEGORY))
+            world.board.begin_shift(PERSON.id)
+            settling = Settling(world.board, on_misread=lambda: None)
+            for plate in ("STL417", "WNT238"):
+                world.drive_by(("final", reading(plate)))
+            for card in world.board.snapshot():
+                settling.look(card.id, PERSON, agrees=True)
+                settling.verify(
+                    card.id, PERSON, result="cleared", reason="owner_identified", reference="LEDS 1"
+                )
+            assert {one.text for one in world.board.shift.cleared.values()} == {"STL417", "WNT238"}
+            kept = {item.text for item in world.local()}
+            assert kept == {"WNT238"}
+            assert world.bare() == []
         finally:
             world.close()
 
