@@ -132,6 +132,14 @@ def test_every_layout_is_read(
             read(content, tmp_path, code="STOLEN")
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", ":", "\t"])
+def test_genetec_may_use_any_delimiter(delimiter: str, tmp_path: Path) -> None:
+    fields = ("Category", "PlateState", "PlateNumber"), ("Stolen vehicle", "MN", "HPJ456")
+    content = "".join(delimiter.join(line) + "\n" for line in fields)
+    (found,) = read(content, tmp_path)
+    assert facts(found) == ("HPJ456", "MN", None, "Stolen vehicle")
+
+
 def test_a_layout_without_a_code_asks_for_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not say what its entries are"):
         read("HPJ456  CA1920261120\n", tmp_path, "california")

@@ -44,6 +44,8 @@ class Layout:
     """What the alert says, in this order, joined by spaces; empty: all that is no other field."""
     code_first_letter: bool = False
     """The code is the first letter of its field (``V123…``: record type and number)."""
+    any_delimiter: bool = False
+    """The product that writes it lets people choose: the header tells which it is."""
 
     @property
     def by_name(self) -> bool:
@@ -114,12 +116,12 @@ LAYOUTS: Final[Mapping[str, Layout]] = MappingProxyType(
                 "genetec",
                 {"plate": "PLATENUMBER", "state": "PLATESTATE", "code": "CATEGORY",
                  "entered": "EFFECTIVEDATE", "expires": "EXPIRYDATE"},
-                delimiter=";",
+                delimiter=";", any_delimiter=True,
             ),
             _layout(
                 "vigilant",
                 {"plate": "HOT PLATE", "state": "STATE", "code": "ALERT"},
-                delimiter=",",
+                delimiter=",", any_delimiter=True,
             ),
             # The reason stands in free words, so --code says what the list is.
             _layout(

@@ -15,7 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
-from alprd.central.hotfiles.layouts import Layout, Place, recognise
+from alprd.central.hotfiles.layouts import DELIMITERS, Layout, Place, recognise
 from alprd.errors import InputError
 from alprd.records import PLATE_TYPES, STATES, PlateType, normalise
 
@@ -112,7 +112,7 @@ class _Reader:
         self._layout = layout
         self._path = path
         self._names: dict[str, int] = {}
-        self._used: frozenset[int] = frozenset()
+        self._delimiter = layout.delimiter
 
     def records(self, lines: Iterator[tuple[int, str]]) -> Iterator[Record | Rejected]:
         if self._layout.header:
@@ -129,6 +129,8 @@ class _Reader:
 
     def _learn(self, first: str) -> None:
         """Find the named fields in the header."""
+        if self._layout.any_delimiter:
+            self._delimiter = max(DELIMITERS, key=first.count)
         names = [name.strip().upper() for name in self._split(first, 1)]
         self._names = {name: number for number, name in enumerate(names)}
         squeezed = {_DASHES.sub("", name): number for number, name in enumerate(names)}
@@ -178,13 +180,13 @@ class _Reader:
         return Record(number, plate, state, plate_type, code, self._text(fields), expires)
 
     def _split(self, line: str, number: int) -> list[str]:
-        if not self._layout.delimiter:
+        if not self._delimiter:
             return [line]
         try:
-            (fields,) = csv.reader([line], delimiter=self._layout.delimiter, strict=True)
+            (fields,) = csv.reader([line], delimiter=self._delimiter, strict=True)
         except (csv.Error, ValueError):
             if number == 1:
-                return line.split(self._layout.delimiter)
+                return line.split(self._delimiter)
             raise ValueError("quotes do not close on this line") from None
         return fields
 
