@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import random
+import re
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -246,6 +247,23 @@ def test_a_mapping_file_describes_another_layout(tmp_path: Path) -> None:
     lines = enumerate(["Tag|St|Why", "HPJ456|WI|STOLEN"], 1)
     (found,) = reading.read(lines, tmp_path, layout)[1]
     assert facts(found) == ("HPJ456", "WI", "passenger", "STOLEN")
+
+
+def test_the_documented_layouts_and_mapping_are_those_of_the_importer() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "hotlist-format.md").read_text(encoding="utf-8")
+    section = text.partition("## Layouts of suppliers")[2]
+    named = re.findall(r"^\| `([a-z][a-z-]+)`(?: \*)? \|", section, re.MULTILINE)
+    assert named == list(layouts.LAYOUTS)
+    (example,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    layout = layouts.parse_mapping(example)
+    assert layout.places == {"plate": "TAG", "state": 1, "code": "WHY", "entered": 4}
+    ncic = next(line for line in section.splitlines() if line.startswith("| `ncic`"))
+    for name, place in (("record type", "code"), ("date", "entered"), ("plate", "plate")):
+        columns = layouts.LAYOUTS["ncic"].places[place]
+        assert isinstance(columns, tuple)
+        begin, end = columns
+        span = f"{begin + 1}–{end}" if end - begin > 1 else f"{begin + 1}"
+        assert f"{name} {span}," in ncic
 
 
 @pytest.mark.parametrize(
