@@ -10,23 +10,29 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from dock_world import CAR, LISTED, SUPPRESSED, Car
+from test_alerts import NOW, put
 from test_retire import QuickCentral
 from test_sync_central import Central, _people_and_lists
 
 from alprd import wire
-from alprd.crypto import load_private, open_read, unwrap_key
+from alprd.alerts import AlertBoard
+from alprd.crypto import decrypt_target, load_private, open_read, unwrap_key
 from alprd.custody import local_alert_key
 from alprd.errors import EnvelopeError, StoreError
 from alprd.frames import Character, PlateReading
 from alprd.records import Plate
+from alprd.shiftstore import ShiftStore
+from alprd.store import Store
 from alprd.suppress import plate_digest
 from alprd.targets import SUPPRESSION_KEY, TargetClient, TargetSet
+from alprd.totp import decode_secret
 from alprd.trust import Trust, enrol
 from alprd.wipe import kill, read_marker
 
@@ -41,6 +47,8 @@ class Stolen:
 
     central: Central
     code: str
+    second_factor: str
+    """Address of the deputy's one-time codes, as their phone has it."""
     trust: Trust
     targets: TargetSet
 
@@ -73,6 +81,7 @@ def stolen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stolen]:
     before = os.umask(0o077)  # as the daemon sets it (alprd.process.harden)
     central = QuickCentral(folder / "central")
     _people_and_lists(central, folder)
+    second_factor = central.run("people", "reset-totp", "--id", "d1", "--by", "test")["uri"]
     url = central.serve()
     code = central.run("enrol-code", "--vehicle", CAR, "--reader", "7")["code"]
     car = Car(enrol(url, code, CAR, folder / "state"))
@@ -83,7 +92,7 @@ def stolen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stolen]:
     car.commit(3, plate=Plate(text=LISTED, state="MN"))
     car.store.close()
     os.umask(before)
-    yield Stolen(central, code, car.trust, sets[0])
+    yield Stolen(central, code, second_factor, car.trust, sets[0])
     central.end(signal.SIGKILL)
 
 
@@ -198,9 +207,29 @@ def test_row_password_verifiers(stolen: Stolen) -> None:
     assert stolen.found(deputy.name.encode()) == []
 
 
-def test_row_totp_secrets() -> None:
-    """There are none yet; whoever adds them must come by this table."""
-    assert not [name for name in wire.Person.model_fields if "totp" in name or "otp" in name]
+def test_row_totp_secrets(stolen: Stolen) -> None:
+    (deputy,) = stolen.targets.roster.people
+    assert f"secret={deputy.totp}&" in stolen.second_factor
+    assert stolen.found(deputy.totp.encode()) == []
+    assert stolen.found(decode_secret(deputy.totp)) == []
+
+
+def test_row_kept_alerts(tmp_path: Path) -> None:
+    key = secrets.token_bytes(32)
+    with closing(Store(tmp_path / "q.db", now=lambda: (NOW, True), device=CAR)) as store:
+        ram = AlertBoard(store, journal=ShiftStore(store, (key, False)))
+        assert put(ram)
+        assert store.rows("SELECT count(*) FROM shift") == [(0,)]
+        board = AlertBoard(store, journal=ShiftStore(store, (key, True)))
+        alert = put(board)
+        ((sealed,),) = store.rows("SELECT CAST(sealed AS BLOB) FROM shift")
+    disk = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for plain in (b"ZQX417", b"plate p1", b"An invented blue car", key):
+        assert plain not in disk
+        assert base64.b64encode(plain) not in disk
+    with pytest.raises(EnvelopeError):
+        decrypt_target(sealed, name=f"shift-{alert}", key=bytes(32))
+    assert b"ZQX417" in decrypt_target(sealed, name=f"shift-{alert}", key=key)
 
 
 def test_row_enrolment_code(stolen: Stolen) -> None:
