@@ -328,6 +328,40 @@ list_versions = Table(
     Column("published_at", UtcTime, nullable=False),
 )
 
+exemptions = Table(
+    "exemptions",
+    main,
+    # Case links and exculpatory holds; number, statement, plates and names only inside `sealed`.
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("opened_at", UtcTime, nullable=False),
+    # When a person must act next, and when the exemption ends by itself.
+    Column("due_at", UtcTime),
+    Column("ends_at", UtcTime),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+exempted = Table(
+    "exempted",
+    main,
+    # Reads that a live exemption keeps; a row is taken out when its exemption ends.
+    Column("exemption", String(32), primary_key=True),
+    Column("read", String(32), primary_key=True),
+    Index("exempted_by_read", "read"),
+)
+
+schedule = Table(
+    "schedule",
+    main,
+    # The retention schedule by record type; a type without a row is kept (R-460.5-6).
+    Column("record_type", String(32), primary_key=True),
+    Column("citation", String(200), nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("set_by", String(64), nullable=False),
+    Column("set_at", UtcTime, nullable=False),
+)
+
 destructions = Table(
     "destructions",
     main,
@@ -376,5 +410,21 @@ read_keys = Table(
     keystore,
     Column("id", String(64), primary_key=True),
     Column("hour", UtcTime, nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+keepers = Table(
+    "keepers",
+    keystore,
+    # The key of a case link or hold; it outlives the hours of the reads that it keeps.
+    Column("id", String(32), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+kept_keys = Table(
+    "kept_keys",
+    keystore,
+    Column("keeper", String(32), primary_key=True),
+    Column("id", String(64), primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
