@@ -190,9 +190,7 @@ class CarApi:
     async def renew(self, request: Request, vehicle: Vehicle) -> Response:
         """A new certificate for the car's new key."""
         document = await _signed(request)
-        return _document(
-            await run_in_threadpool(enrolment.renew, self.central, vehicle, document)
-        )
+        return _document(await run_in_threadpool(enrolment.renew, self.central, vehicle, document))
 
     async def wipe(self, request: Request, vehicle: Vehicle) -> Response:
         """The certificate of a car that wiped itself."""
