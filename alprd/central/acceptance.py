@@ -10,19 +10,16 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import update
 
 from alprd.central import categories, db, gate, lists, people
 from alprd.central.audit import Event
 from alprd.central.entry import in_own_words
+from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.errors import AlprdError, RefusedError
 from alprd.wire import Person
-
-LIST_ROLES: Final = frozenset({"admin_supervisor", "alpr_admin"})
-"""Who does the daily work on lists (requirements, part 0)."""
 
 
 def still_unmapped(central: Central, held: gate.Held) -> tuple[str, ...]:
@@ -44,7 +41,7 @@ def accept(central: Central, person: Person, held_id: str, reason: str) -> lists
         InputError, StoreError: the file cannot be imported any more; it keeps waiting.
     """
     now = central.clock()
-    people.require(person, LIST_ROLES, now)
+    people.require(person, Act.LISTS_WORK, now)
     in_own_words("reason", reason)
     with central.database.read() as tx:
         _, held = gate.report(central, tx, held_id)
@@ -75,7 +72,7 @@ def refuse(central: Central, person: Person, held_id: str, reason: str) -> None:
         RefusedError: the role, a reason too short, or a decision taken before.
     """
     now = central.clock()
-    people.require(person, LIST_ROLES, now)
+    people.require(person, Act.LISTS_WORK, now)
     in_own_words("reason", reason)
     with central.database.read() as tx:
         _, held = gate.report(central, tx, held_id)

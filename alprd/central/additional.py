@@ -22,8 +22,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from alprd.central import db, people
 from alprd.central.audit import Event
-from alprd.central.entry import EXIGENCY_ROLES, Entry, Request, check, effective_end, in_own_words
+from alprd.central.entry import Entry, Request, check, effective_end, in_own_words
 from alprd.central.keys import mac, seal, unseal
+from alprd.central.permissions import Act, may, not_own
 from alprd.central.store import Central
 from alprd.errors import InputError, RefusedError
 from alprd.records import hour_floor, new_id
@@ -32,10 +33,6 @@ from alprd.wire import Hotlist, HotlistEntry, Person
 LIST_ID: Final = "additional"
 SOURCE: Final = "additional"
 """Name of the source in the policy's allow-list and in the public log."""
-REQUEST_ROLES: Final = frozenset({"investigator", "alpr_admin", "admin_supervisor", "sheriff"})
-APPROVE_ROLES: Final = frozenset({"admin_supervisor"})
-REGISTER_ROLES: Final = frozenset({"admin_supervisor", "alpr_admin", "sheriff", "auditor"})
-"""Who sees the whole register; a requester sees his own entries."""
 _PURPOSE: Final = "additional entries"
 
 
@@ -52,7 +49,7 @@ def ask(central: Central, person: Person, request: Request) -> Entry:
             recorded without the plate.
     """
     now = central.clock()
-    people.require(person, REQUEST_ROLES, now)
+    people.require(person, Act.ENTRY_ASK, now)
     request = request.model_copy(update={"case": request.case.strip().upper()})
     check(central, person, request, now)
     entry = Entry(
@@ -99,7 +96,7 @@ def approve(central: Central, person: Person, entry_id: str, reason: str) -> Ent
             policy that does not allow additional entries.
     """
     now = central.clock()
-    people.require(person, APPROVE_ROLES, now)
+    people.require(person, Act.ENTRY_APPROVE, now)
     in_own_words("reason", reason)
     if SOURCE not in central.config.policy.sources:
         raise RefusedError(
@@ -109,12 +106,12 @@ def approve(central: Central, person: Person, entry_id: str, reason: str) -> Ent
         )
     with central.database.write() as tx:
         entry = _undecided(central, tx, entry_id)
-        if entry.requested_by == person.id:
-            raise RefusedError(
-                "nobody approves a request of his own",
-                reason="same_person",
-                remedy="another administration supervisor decides (R-460.4.1-b2)",
-            )
+        not_own(
+            entry.requested_by,
+            person.id,
+            "approves a request",
+            remedy="another administration supervisor decides (R-460.4.1-b2)",
+        )
         if entry.effective_end <= now:
             raise RefusedError(
                 "the request's end has passed", reason="lapsed", remedy="ask for it anew"
@@ -138,7 +135,7 @@ def refuse(central: Central, person: Person, entry_id: str, reason: str) -> Entr
         RefusedError: the role, or a request that is decided.
     """
     now = central.clock()
-    people.require(person, APPROVE_ROLES, now)
+    people.require(person, Act.ENTRY_APPROVE, now)
     in_own_words("reason", reason)
     with central.database.write() as tx:
         entry = _undecided(central, tx, entry_id).model_copy(
@@ -160,11 +157,11 @@ def revoke(central: Central, person: Person, entry_id: str, reason: str) -> Entr
         RefusedError: neither the requester nor an administration supervisor, or it is over.
     """
     now = central.clock()
-    people.require(person, REQUEST_ROLES, now)
+    people.require(person, Act.ENTRY_ASK, now)
     in_own_words("reason", reason)
     with central.database.write() as tx:
         entry = find(central, tx, entry_id)
-        if entry.requested_by != person.id and not APPROVE_ROLES & set(person.roles):
+        if entry.requested_by != person.id and not may(person, Act.ENTRY_APPROVE):
             raise RefusedError("the entry is another person's", reason="wrong_role")
         if entry.stands(now) not in {"requested", "approved", "in force"}:
             raise RefusedError("the entry is over already", reason="over")
@@ -179,7 +176,7 @@ def close_case(central: Central, person: Person, case: str, reason: str) -> tupl
         InputError: no entry of that case is open.
     """
     now, case = central.clock(), case.strip().upper()
-    people.require(person, APPROVE_ROLES, now)
+    people.require(person, Act.ENTRY_APPROVE, now)
     in_own_words("reason", reason)
     with central.database.write() as tx:
         ended = tuple(
@@ -200,12 +197,11 @@ def review(central: Central, person: Person, entry_id: str, text: str) -> Entry:
         RefusedError: the role, the requester himself, or no exigent circumstances to review.
     """
     now = central.clock()
-    people.require(person, EXIGENCY_ROLES, now)
+    people.require(person, Act.ENTRY_REVIEW, now)
     in_own_words("review", text)
     with central.database.write() as tx:
         entry = find(central, tx, entry_id)
-        if entry.requested_by == person.id:
-            raise RefusedError("nobody reviews a request of his own", reason="same_person")
+        not_own(entry.requested_by, person.id, "reviews a request")
         if not entry.review_due(now):
             raise RefusedError("no review is due for this entry", reason="no_review_due")
         entry = entry.model_copy(
@@ -222,8 +218,8 @@ def register(central: Central, person: Person) -> tuple[Entry, ...]:
         RefusedError: the role, or no live training or authorisation.
     """
     now = central.clock()
-    people.require(person, REGISTER_ROLES | REQUEST_ROLES, now)
-    whole = bool(REGISTER_ROLES & set(person.roles))
+    people.require(person, Act.ENTRY_REGISTER, now, Act.ENTRY_ASK)
+    whole = may(person, Act.ENTRY_REGISTER)
     with central.database.write() as tx:
         seen = tuple(
             entry for entry in entries(central, tx) if whole or entry.requested_by == person.id

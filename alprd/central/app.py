@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from alprd.central import db, people, publiclog, status
 from alprd.central.audit import Event
 from alprd.central.pages_lists import ListPages
+from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.errors import AlprdError, RefusedError
 from alprd.wire import Person
@@ -205,7 +206,7 @@ class Pages:
             person = await run_in_threadpool(
                 people.authenticate, self.central, person_id, password[:1000]
             )
-            people.require(person, people.PAGE_ROLES, self.central.clock())
+            people.require(person, Act.PAGES, self.central.clock())
         except RefusedError as error:
             return self._form(f"Not signed on: {error.message}.", 403)
         token = await run_in_threadpool(self._open, person)

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from alprd.central import db, people
 from alprd.central.audit import Event
+from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.errors import InputError
 from alprd.records import Category
@@ -37,7 +38,6 @@ RECORD_TYPE_SOURCES: Final = frozenset({"ncic", "minnesota", "texas-ncic"})
 """Layouts whose code is the one-letter record type of the NCIC extract."""
 COLUMNS: Final[tuple[Category, ...]] = get_args(Category)
 PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
-MAP_ROLES: Final = frozenset({"admin_supervisor"})
 """Who may set a row: it changes what the public log says (R-460.3-3)."""
 _MAX_CODE: Final = 64
 _SPACES: Final = re.compile(r"[\s_/.-]+")
@@ -198,7 +198,7 @@ def set_row(central: Central, person: Person, source: str, code: str, mapping: M
         InputError: source or code cannot be.
     """
     now = central.clock()
-    people.require(person, MAP_ROLES, now)
+    people.require(person, Act.CATEGORY_MAP, now)
     source, code = _checked(source, code)
     table = db.categories
     here = (table.c.source == source) & (table.c.code == code)
@@ -235,7 +235,7 @@ def remove_row(central: Central, person: Person, source: str, code: str) -> None
         InputError: the agency has no such row.
     """
     now = central.clock()
-    people.require(person, MAP_ROLES, now)
+    people.require(person, Act.CATEGORY_MAP, now)
     source, code = _checked(source, code)
     table = db.categories
     with central.database.write() as tx:

@@ -24,6 +24,7 @@ from alprd.central import (
     config,
     enrolment,
     people,
+    permissions,
     publiclog,
     publish,
     retention,
@@ -290,6 +291,12 @@ def status_command(home: Path, as_json: bool) -> None:
         f"{name}: {value}" for name, value in values.items() if isinstance(value, int | str)
     )
     show(as_json, values, text)
+
+
+@main.command("permissions")
+def permissions_command() -> None:
+    """Print the matrix of roles and acts, as docs/permissions.md has it."""
+    click.echo(permissions.matrix(), nl=False)
 
 
 @main.command("publiclog")

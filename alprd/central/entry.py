@@ -14,12 +14,12 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from alprd.central import people
+from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.errors import RefusedError
 from alprd.records import STATES, Closed, Name, PlateText, PlateType, Utc
 from alprd.wire import Person
 
-EXIGENCY_ROLES: Final = frozenset({"sheriff", "admin_supervisor"})
 PURPOSES: Final = (
     "stolen_vehicles",
     "stolen_plates",
@@ -190,7 +190,7 @@ def _check_basis(central: Central, person: Person, request: Request, now: dateti
             "exigency: the approver is not a known person other than the requester",
             reason="bad_approver",
         )
-    people.require(approver, EXIGENCY_ROLES, now)
+    people.require(approver, Act.ENTRY_REVIEW, now)
 
 
 def effective_end(central: Central, request: Request) -> datetime:

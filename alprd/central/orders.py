@@ -23,13 +23,13 @@ from alprd import crypto
 from alprd.audit import Actor
 from alprd.central import db, people
 from alprd.central.audit import Event
+from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle, touch
 from alprd.errors import InputError, RefusedError
 from alprd.records import new_id
 from alprd.wire import Ack, CarHealth, Order, OrderReceipts
 
-ORDER_ROLES: Final = frozenset({"sheriff", "admin_supervisor"})
 LONGEST_FREEZE: Final = timedelta(days=60)
 DEFAULT_FREEZE: Final = timedelta(days=7)
 AckKind = Literal["orders", "health"]
@@ -77,7 +77,7 @@ def authorised(central: Central, person: str) -> Actor:
             reason="unknown_person",
             remedy="give the id of the sheriff or the administration supervisor with --by",
         )
-    people.require(found, ORDER_ROLES, central.clock())
+    people.require(found, Act.CAR_ORDER, central.clock())
     return people.actor(found)
 
 

@@ -22,7 +22,8 @@ from starlette.routing import Route
 
 from alprd.central import acceptance, additional, categories, db, gate, lists, people
 from alprd.central.cli_lists import entry_values, held_values, row_values
-from alprd.central.entry import EXIGENCY_ROLES, PURPOSES, Entry
+from alprd.central.entry import PURPOSES, Entry
+from alprd.central.permissions import Act, may
 from alprd.central.requestform import build_request
 from alprd.errors import AlprdError, InputError, RefusedError
 from alprd.wire import Person
@@ -30,7 +31,6 @@ from alprd.wire import Person
 if TYPE_CHECKING:
     from alprd.central.app import Pages, SignedOn
 
-SEE_ROLES: Final = acceptance.LIST_ROLES | {"auditor"}
 WORDS: Final = {
     "size": "size",
     "older": "older than the list in use",
@@ -110,7 +110,7 @@ class ListPages:
 
     def _lists(self, session: SignedOn, error: str, done: str, code: int) -> Response:
         central, now = self._central, self._central.clock()
-        people.require(session.person, SEE_ROLES, now)
+        people.require(session.person, Act.LISTS_SEE, now)
         policy = central.config.policy
         with central.database.read() as tx:
             table = db.lists
@@ -143,7 +143,7 @@ class ListPages:
             stop_h=policy.list_stop_hours,
             sources=[name for name in policy.sources if name != additional.SOURCE],
             zone=central.config.timezone,
-            may_change=_has(session.person, acceptance.LIST_ROLES),
+            may_change=may(session.person, Act.LISTS_WORK),
         )
 
     async def upload(self, request: Request, session: SignedOn) -> Response:
@@ -154,7 +154,7 @@ class ListPages:
     def _upload(self, form: FormData, session: SignedOn) -> Response:
         file = form.get("file")
         try:
-            people.require(session.person, acceptance.LIST_ROLES, self._central.clock())
+            people.require(session.person, Act.LISTS_WORK, self._central.clock())
             if not isinstance(file, UploadFile) or not file.filename:
                 raise InputError("no file was sent")
             # On disk it has no name, so that no crash leaves it behind.
@@ -185,7 +185,7 @@ class ListPages:
 
     def _held(self, session: SignedOn, held_id: str, error: str, code: int) -> Response:
         central = self._central
-        people.require(session.person, SEE_ROLES, central.clock())
+        people.require(session.person, Act.LISTS_SEE, central.clock())
         with central.database.read() as tx:
             row, held = gate.report(central, tx, held_id)
         return self._pages.render(
@@ -196,7 +196,7 @@ class ListPages:
             item=held_values(central, row, held),
             open=row.state in gate.OPEN,
             words=WORDS,
-            may_change=_has(session.person, acceptance.LIST_ROLES),
+            may_change=may(session.person, Act.LISTS_WORK),
         )
 
     async def decide(self, request: Request, session: SignedOn) -> Response:
@@ -227,7 +227,7 @@ class ListPages:
     def _categories(
         self, session: SignedOn, source: str, code: str, error: str, status: int
     ) -> Response:
-        people.require(session.person, SEE_ROLES, self._central.clock())
+        people.require(session.person, Act.LISTS_SEE, self._central.clock())
         with self._central.database.read() as tx:
             own = [row_values(row) for row in categories.agency_rows(tx)]
         shipped = [row_values(row) for row in categories.shipped()]
@@ -241,7 +241,7 @@ class ListPages:
             groups=[("Set by this agency", own), ("Shipped", shipped)],
             columns=categories.COLUMNS,
             priorities=categories.PRIORITIES,
-            may_change=_has(session.person, categories.MAP_ROLES),
+            may_change=may(session.person, Act.CATEGORY_MAP),
         )
 
     async def map_code(self, request: Request, session: SignedOn) -> Response:
@@ -286,8 +286,8 @@ class ListPages:
             session=session,
             error=error,
             entries=found,
-            whole=_has(person, additional.REGISTER_ROLES),
-            may_ask=_has(person, additional.REQUEST_ROLES),
+            whole=may(person, Act.ENTRY_REGISTER),
+            may_ask=may(person, Act.ENTRY_ASK),
             given=defaultdict(str, given or {"state": "MN"}),
             purposes=PURPOSES,
             warrant=WARRANT,
@@ -359,19 +359,15 @@ def _acts(entry: Entry, person: Person, now: datetime) -> list[str]:
     """What the person may do with an entry now."""
     stands, own = entry.stands(now), entry.requested_by == person.id
     acts = []
-    if stands == "requested" and _has(person, additional.APPROVE_ROLES):
+    if stands == "requested" and may(person, Act.ENTRY_APPROVE):
         acts += ["refuse"] if own else ["approve", "refuse"]
     if stands in {"requested", "approved", "in force"} and (
-        own or _has(person, additional.APPROVE_ROLES)
+        own or may(person, Act.ENTRY_APPROVE)
     ):
         acts.append("revoke")
-    if entry.review_due(now) and not own and _has(person, EXIGENCY_ROLES):
+    if entry.review_due(now) and not own and may(person, Act.ENTRY_REVIEW):
         acts.append("review")
     return acts
-
-
-def _has(person: Person, roles: frozenset[str]) -> bool:
-    return bool(roles & set(person.roles))
 
 
 def _text(form: FormData, name: str) -> str:

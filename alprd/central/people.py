@@ -20,21 +20,12 @@ from alprd import verifiers
 from alprd.audit import Actor
 from alprd.central import db
 from alprd.central.audit import Event
+from alprd.central.permissions import ROLES as ROLES
+from alprd.central.permissions import Act, may
 from alprd.central.store import Central
 from alprd.errors import InputError, RefusedError
 from alprd.wire import Clearance, Person
 
-ROLES: Final = (
-    "sheriff",
-    "admin_supervisor",
-    "alpr_admin",
-    "operator",
-    "investigator",
-    "auditor",
-    "records",
-)
-SEARCH_ROLES: Final = frozenset({"investigator", "admin_supervisor"})
-PAGE_ROLES: Final = frozenset(ROLES) - {"operator"}
 LOCK_AFTER: Final = 5
 LOCK_FOR: Final = timedelta(minutes=15)
 MIN_PASSWORD: Final = 8
@@ -167,13 +158,16 @@ def _verify(verifier: str, password: str) -> bool:
     return verifiers.fits(verifier, password)
 
 
-def require(person: Person, roles: frozenset[str], now: datetime) -> None:
+def require(person: Person, act: Act, now: datetime, *others: Act) -> None:
     """Check role × live training × live authorisation (R-13.824-7-3).
+
+    Args:
+        others: acts whose roles do as well.
 
     Raises:
         RefusedError: one of them is missing.
     """
-    if not roles & set(person.roles):
+    if not may(person, act, *others):
         raise RefusedError("this role may not do that", reason="wrong_role")
     if person.training_expires <= now:
         raise RefusedError(

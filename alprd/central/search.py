@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, or_, select
 
 from alprd.central import db, people, vault
 from alprd.central.audit import Event
+from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.errors import EnvelopeError, RefusedError
 from alprd.records import fold, hour_floor, normalise
@@ -108,7 +109,7 @@ def run(central: Central, person: Person, request: Request) -> list[Found]:
     """
     now = central.clock()
     try:
-        people.require(person, people.SEARCH_ROLES, now)
+        people.require(person, Act.SEARCH, now)
         check(request)
     except RefusedError as error:
         with central.database.write() as tx:

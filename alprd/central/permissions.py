@@ -1,0 +1,127 @@
+"""Who may do what at central: one table of acts and roles; what it does not name nobody may.
+
+Every page, command and API of central that a person uses asks this table, through
+:func:`alprd.central.people.require` (which also asks for live training and authorisation) or, for
+what a page shows, :func:`may`. ``docs/permissions.md`` is the approved matrix; a test holds it
+equal to this one (R-13.824-7-3).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from alprd.errors import RefusedError
+from alprd.wire import Person
+
+ROLES: Final = (
+    "sheriff",
+    "admin_supervisor",
+    "alpr_admin",
+    "operator",
+    "investigator",
+    "auditor",
+    "records",
+)
+
+
+class Act(StrEnum):
+    """Everything a role can be needed for; the value is its name in the matrix."""
+
+    PAGES = "Sign on at the pages"
+    SEARCH = "Search stored reads, with a case and reasons"
+    LISTS_SEE = "See lists, held imports and the category map"
+    LISTS_WORK = "Import lists; accept or refuse held imports"
+    CATEGORY_MAP = "Map codes to columns of the public log"
+    ENTRY_ASK = "Ask for an additional entry; revoke one's own"
+    ENTRY_APPROVE = "Approve, refuse or revoke an additional entry; close a case"
+    ENTRY_REGISTER = "See the whole register of additional entries"
+    ENTRY_REVIEW = "Find exigent circumstances, and review them"
+    CAR_ORDER = "Order cars: freeze, thaw, destroy, suspend, lift"
+    PEOPLE_SEE = "See people, their records and open sessions"
+    PEOPLE_CHANGE = "Add, change or retire people; reset a password or second factor"
+    PEOPLE_RECORD = "Record training, screening and assignments"
+    PEOPLE_AUTHORISE = "Sign a written authorisation"
+    PERSON_FREEZE = "Freeze a person's access, and lift it"
+    SESSION_END = "Sign another person off"
+    TRAIL_EXPORT = "Export a person's audit trail"
+
+
+_SUPERVISOR: Final = frozenset({"admin_supervisor"})
+_COMMAND: Final = frozenset({"sheriff", "admin_supervisor"})
+_DAILY: Final = frozenset({"admin_supervisor", "alpr_admin"})
+
+TABLE: Final[dict[Act, frozenset[str]]] = {
+    Act.PAGES: frozenset(ROLES) - {"operator"},
+    Act.SEARCH: frozenset({"investigator", "admin_supervisor"}),
+    Act.LISTS_SEE: _DAILY | {"auditor"},
+    Act.LISTS_WORK: _DAILY,
+    Act.CATEGORY_MAP: _SUPERVISOR,
+    Act.ENTRY_ASK: _DAILY | {"investigator", "sheriff"},
+    Act.ENTRY_APPROVE: _SUPERVISOR,
+    Act.ENTRY_REGISTER: _DAILY | {"sheriff", "auditor"},
+    Act.ENTRY_REVIEW: _COMMAND,
+    Act.CAR_ORDER: _COMMAND,
+    Act.PEOPLE_SEE: _COMMAND | {"auditor"},
+    Act.PEOPLE_CHANGE: _SUPERVISOR,
+    Act.PEOPLE_RECORD: _SUPERVISOR,
+    Act.PEOPLE_AUTHORISE: frozenset({"sheriff"}),
+    Act.PERSON_FREEZE: _COMMAND,
+    Act.SESSION_END: _COMMAND,
+    Act.TRAIL_EXPORT: _COMMAND | {"auditor"},
+}
+
+
+def roles(act: Act) -> frozenset[str]:
+    """The roles an act needs one of; none when the table does not name it."""
+    return TABLE.get(act, frozenset())
+
+
+def may(person: Person, *acts: Act) -> bool:
+    """Whether one of a person's roles allows one of the acts; says nothing of live training."""
+    return any(roles(act) & set(person.roles) for act in acts)
+
+
+def not_own(requester: str, decider: str, verb: str, *, remedy: str = "") -> None:
+    """Refuse whoever decides about what he asked for, or about himself (requirements, part 0).
+
+    Args:
+        verb: what the decider would do, such as ``approves a request``.
+
+    Raises:
+        RefusedError: both are one person.
+    """
+    if requester == decider:
+        raise RefusedError(f"nobody {verb} of his own", reason="same_person", remedy=remedy)
+
+
+def matrix() -> str:
+    """``docs/permissions.md``: the table as Markdown."""
+    head = " | ".join(f"`{role}`" for role in ROLES)
+    lines = [
+        "# Who may do what at central",
+        "",
+        "Made by `alprd-central permissions`; a test holds it equal to the code, which allows",
+        "nothing that is not in the table (R-13.824-7-3). Each act also needs live training and a",
+        "live written authorisation, and `alpr_admin` a live assignment (R-460.3-4). Nobody",
+        "approves, signs or records anything for himself, whatever his roles. A change to the",
+        "matrix is the administration supervisor's to approve before it is released.",
+        "",
+        f"| act | {head} |",
+        "|---|" + ":-:|" * len(ROLES),
+    ]
+    for act in Act:
+        cells = " | ".join("x" if role in roles(act) else "" for role in ROLES)
+        lines.append(f"| {act.value} | {cells} |")
+    lines += [
+        "",
+        "An `operator` works in the car only. A requester sees his own additional entries; the",
+        "register is for those who see it whole. Machines (`service`) have no account: a car is",
+        "known by its certificate and reaches only its own interface.",
+        "",
+        "Changes on the command line of the server itself are those of whoever holds its account",
+        "of the operating system: commands with `--by` write the named person into the trail;",
+        "commands with `--as` ask for that person's password and for this table.",
+        "",
+    ]
+    return "\n".join(lines)
