@@ -135,7 +135,11 @@ def lists_import(
     if layout and mapping:
         raise InputError("--layout and --mapping exclude each other")
     when = instant(supplied_at, "--supplied-at")
-    with Central(home) as central, Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with (
+        Central(home) as central,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+    ):
         task = bar.add_task("reading", total=None)
         report = lists.import_hotlist(
             central,

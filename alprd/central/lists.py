@@ -17,7 +17,6 @@ import hmac
 import io
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -29,19 +28,21 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd.audit import Actor
-from alprd.central import additional, categories, db, gate
+from alprd.central import additional, categories, db, gate, liststore
 from alprd.central.audit import Event
 from alprd.central.categories import CategoryMap
 from alprd.central.hotfiles import containers, layouts, reading
 from alprd.central.hotfiles.reading import Record
 from alprd.central.hotfiles.spool import Spool
-from alprd.central.keys import mac
+from alprd.central.liststore import FOLDER as FOLDER
+from alprd.central.liststore import ListSource as ListSource
+from alprd.central.liststore import hotlists as hotlists
+from alprd.central.plaincsv import rows as rows
 from alprd.central.store import Central
-from alprd.errors import InputError, RefusedError, StoreError
+from alprd.errors import InputError, RefusedError
 from alprd.packed import pack
 from alprd.records import Category, new_id
 from alprd.rows import row_of
-from alprd.targetfile import BytesSource, Source, TargetReader, TargetWriter
 from alprd.wire import Hotlist, HotlistEntry
 
 PRIORITY: Final[dict[Category, Literal["high", "medium", "low"]]] = {
@@ -52,7 +53,6 @@ PRIORITY: Final[dict[Category, Literal["high", "medium", "low"]]] = {
     "owner_suspended_revoked": "low",
 }
 COLUMNS: Final = ("plate", "state", "type", "category", "source", "entered", "text")
-FOLDER: Final = "lists"
 KEPT: Final = 1000
 """Rejected lines that a report holds; all of them go into the report file."""
 _MAX_REASONS: Final = 10
@@ -60,8 +60,6 @@ _LIST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """``alprd.records.Name``; it becomes part of a file name."""
 _MOST_CODES: Final = 10_000
 """Unmapped codes that are counted apart."""
-_LEFT_S: Final = 86_400
-"""A file without a list that is older than this was left by a crash."""
 _TICK: Final = 20_000
 """Lines between two calls of the progress."""
 
@@ -94,14 +92,6 @@ class ImportReport:
             self.rejected.append((line, reason))
 
 
-@dataclass(frozen=True, slots=True)
-class ListSource:
-    """A list in use: what it depends on, and its packed form."""
-
-    depends: bytes
-    plain: Source
-
-
 @dataclass(slots=True)
 class _Reading:
     """What has come out of the file so far."""
@@ -112,34 +102,6 @@ class _Reading:
     wanted: frozenset[str]
     seen: set[str] = field(default_factory=set)
     unmapped: Counter[str] = field(default_factory=Counter)
-
-
-def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, fields) of a CSV file with exactly these columns first in its header.
-
-    Raises:
-        InputError: unreadable, not UTF-8, or another header.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"list {path}: {error.strerror}", remedy="check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"list {path} is not UTF-8", remedy="save it as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=False)
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        if tuple(header[: len(columns)]) != columns:
-            raise InputError(
-                f"list {path}: line 1 is not the header of this format",
-                remedy=f"begin the file with {','.join(columns)} (see docs/hotlist-format.md)",
-            )
-        for values in reader:
-            if values:
-                padded = [*values, *("" for _ in range(len(columns) - len(values)))]
-                yield reader.line_num, dict(zip(columns, padded, strict=False))
-    except csv.Error as error:
-        raise InputError(f"list {path}: line {reader.line_num}: {error}") from error
 
 
 def _entry(record: Record, layout: str, state: _Reading) -> HotlistEntry | None:
@@ -240,7 +202,7 @@ def import_hotlist(
             header.entries,
             dict(header.counts),
         )
-        central.keystore.put_secret(_secret(file_id), key)
+        central.keystore.put_secret(liststore.secret_name(file_id), key)
         with central.database.write() as tx:
             report.findings = gate.judge(central, tx, candidate)
             if any(f.code not in accepted or not f.acceptable for f in report.findings):
@@ -269,8 +231,8 @@ def import_hotlist(
             file_id = replaced  # the new one stays
     finally:
         if file_id:
-            _forget(central, file_id)
-    _sweep(central)
+            liststore.forget(central, file_id)
+    liststore.sweep(central)
     return report
 
 
@@ -344,7 +306,9 @@ class _rejections:  # noqa: N801 - a context manager, named as one
         if self._path is None:
             return lambda line, reason: None
         try:
-            self._file = open(self._path, "w", encoding="utf-8", newline="", opener=_private)
+            self._file = open(
+                self._path, "w", encoding="utf-8", newline="", opener=liststore.private
+            )
         except OSError as error:
             raise InputError(f"report {self._path}: {error.strerror}") from error
         writer = csv.writer(self._file)
@@ -389,15 +353,7 @@ def _write(
             counts=counts,
         )
 
-    try:
-        with open(path, "xb", opener=_private) as file:
-            with TargetWriter(file, name=_stored_name(list_id), key=key) as writer:
-                made = pack(header, sorted_rows(), writer)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise StoreError(f"{path}: {error.strerror}", remedy="check free disk space") from error
+    made = liststore.write(path, list_id, key, lambda out: pack(header, sorted_rows(), out))
     report.rejected.sort()
     if not made.entries and not found.unmapped:
         path.unlink(missing_ok=True)
@@ -449,47 +405,6 @@ def _activate(
     return replaced or ""
 
 
-def _sweep(central: Central) -> None:
-    """Remove the files that no list uses, and their keys first.
-
-    A young one may be that of an import which runs beside this one.
-    """
-    with central.database.read() as tx:
-        used = set(tx.scalars(select(db.lists.c.file)))
-    for path in (central.home / FOLDER).iterdir():
-        if path.name not in used and time.time() - path.stat().st_mtime > _LEFT_S:
-            _forget(central, path.name)
-
-
-def _forget(central: Central, file_id: str) -> None:
-    central.keystore.forget_secret(_secret(file_id))
-    (central.home / FOLDER / file_id).unlink(missing_ok=True)
-
-
-def hotlists(central: Central, tx: Connection) -> dict[str, ListSource]:
-    """Every list in use, by list id: what the cars receive, in its packed form.
-
-    Raises:
-        StoreError: the file of a list or its key is gone.
-        EnvelopeError: it was altered.
-    """
-    found: dict[str, ListSource] = {}
-    for row in tx.execute(select(db.lists).order_by(db.lists.c.list_id)):
-        reader = TargetReader(
-            central.home / FOLDER / row.file,
-            name=_stored_name(row.list_id),
-            key=central.keystore.secret(_secret(row.file)),
-        )
-        found[row.list_id] = ListSource(f"{row.version} {row.file}".encode(), reader)
-    own = additional.hotlist(central, tx)
-    if own is not None:  # the approved additional entries, a list of their own (R-460.4.1-b2)
-        out = io.BytesIO()
-        pack(own[0], sorted(row_of(entry) for entry in own[1]), out)
-        plain = out.getvalue()
-        found[additional.LIST_ID] = ListSource(mac(b"additional", plain), BytesSource(plain))
-    return found
-
-
 def _reasons(report: ImportReport) -> str:
     """Why no line could be used; enough lines to see the pattern, for a list may have millions."""
     if not report.rejected:
@@ -497,15 +412,3 @@ def _reasons(report: ImportReport) -> str:
     lines = [f"\n  line {line}: {reason}" for line, reason in report.rejected[:_MAX_REASONS]]
     more = report.rejected_total - len(lines)
     return "".join([*lines, f"\n  and {more} more lines" if more else ""])
-
-
-def _stored_name(list_id: str) -> str:
-    return f"stored {list_id}"
-
-
-def _secret(file_id: str) -> str:
-    return f"list:{file_id}"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
