@@ -127,9 +127,9 @@ class Pages:
             row = tx.execute(select(table).where(table.c.token_hash == _hash(token))).one_or_none()
             if row is None:
                 return None
-            person = people.find(tx, row.person)
+            person = people.acting(tx, row.person, now)
             over = row.last_seen <= now - IDLE or row.signed_on <= now - LONGEST
-            if over or person is None or person.authorised_until <= now:
+            if over or person is None or person.authorised_until <= now or person.frozen:
                 tx.execute(delete(table).where(table.c.token_hash == row.token_hash))
                 return None
             tx.execute(
@@ -202,9 +202,10 @@ class Pages:
         if not kept or not _same(sent, kept):
             return self._form("The form was too old. Please try again.", 403)
         person_id, password = str(form.get("person", ""))[:64], str(form.get("password", ""))
+        code = str(form.get("code", ""))[:16]
         try:
             person = await run_in_threadpool(
-                people.authenticate, self.central, person_id, password[:1000]
+                people.authenticate, self.central, person_id, password[:1000], code
             )
             people.require(person, Act.PAGES, self.central.clock())
         except RefusedError as error:

@@ -20,6 +20,7 @@ from alprd.central import (
     cli_lists,
     cli_orders,
     cli_people,
+    cli_referral,
     cli_tuf,
     config,
     enrolment,
@@ -41,7 +42,6 @@ from alprd.central.clikit import (
     QuietFormatter,
     errors,
     instant,
-    password_line,
     show,
 )
 from alprd.central.store import Central, initialise
@@ -260,7 +260,7 @@ def search_command(
     if not since or not until:
         raise RefusedError("search has no window", reason="missing_window", remedy="--from, --to")
     with Central(home) as central:
-        person = people.authenticate(central, person_id, password_line())
+        person = cli_people.sign(central, person_id)
         request = search.Request(
             case=case,
             offence=offence,
@@ -329,6 +329,7 @@ def audit_verify(home: Path, as_json: bool) -> None:
     show(as_json, {"events": number, "whole": True}, f"{number} events, chain is whole")
 
 
+audit_group.add_command(cli_referral.export)
 vehicles_group.add_command(cli_admin.vehicles_kill)
 vehicles_group.add_command(cli_admin.vehicles_list)
 vehicles_group.add_command(cli_admin.vehicles_retire)
@@ -337,6 +338,8 @@ for _command in (
     cli_people.retire,
     cli_people.reset_totp,
     cli_people.listing,
+    cli_referral.freeze,
+    cli_referral.unfreeze,
 ):
     cli_admin.people_group.add_command(_command)
 main.add_command(cli_admin.people_group)

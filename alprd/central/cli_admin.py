@@ -34,6 +34,7 @@ def people_group() -> None:
 @click.option(
     "--clearance", "clearances", multiple=True, type=click.Choice(list(get_args(Clearance)))
 )
+@click.option("--screening", default="", help="Reference of the completed screening.")
 @BY
 @JSON
 @errors
@@ -46,6 +47,7 @@ def people_add(
     training_expires: str,
     authorised_until: str,
     clearances: tuple[Clearance, ...],
+    screening: str,
     by: str,
     as_json: bool,
 ) -> None:
@@ -61,6 +63,7 @@ def people_add(
             authorised_until=instant(authorised_until, "--authorised-until"),
             clearances=clearances,
             by=people.named_actor(central, by),
+            screening=screening,
         )
     show(as_json, {"id": person_id, "roles": list(roles)}, f"{person_id}: {', '.join(roles)}")
 

@@ -13,9 +13,10 @@ from typing import Any, Final, get_args
 
 import click
 
-from alprd.central import acceptance, additional, categories, gate, people
+from alprd.central import acceptance, additional, categories, gate
 from alprd.central.cli_admin import lists_group, report_import
-from alprd.central.clikit import HOME, JSON, errors, password_line, show
+from alprd.central.cli_people import sign
+from alprd.central.clikit import HOME, JSON, errors, show
 from alprd.central.entry import PURPOSES, Entry, Kind
 from alprd.central.requestform import build_request
 from alprd.central.store import Central
@@ -24,14 +25,14 @@ from alprd.wire import Person
 
 AS: Final = click.option("--as", "person_id", required=True, help="Who decides or asks.")
 PASSWORD: Final = click.option(
-    "--password-stdin", is_flag=True, required=True, help="First line of stdin."
+    "--password-stdin", is_flag=True, required=True, help="First line of stdin; then the code."
 )
 REASON: Final = click.option("--reason", required=True, help="Why, in your own words.")
 ID: Final = click.argument("ident", metavar="ID")
 
 
 def _person(central: Central, person_id: str) -> Person:
-    return people.authenticate(central, person_id, password_line())
+    return sign(central, person_id)
 
 
 # --- held imports -----------------------------------------------------------------------------

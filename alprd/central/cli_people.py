@@ -8,12 +8,25 @@ from typing import get_args
 import click
 
 from alprd.central import accounts, people, publish
-from alprd.central.clikit import BY, HOME, JSON, errors, instant, password_line, show
+from alprd.central.clikit import BY, HOME, JSON, code_line, errors, instant, password_line, show
 from alprd.central.store import Central
 from alprd.verifiers import SCHEMES, Scheme
-from alprd.wire import Clearance
+from alprd.wire import Clearance, Person
 
 _ID = click.option("--id", "person_id", required=True)
+
+
+def sign(central: Central, person_id: str) -> Person:
+    """Who acts: password on the first line of stdin, the code of a second factor on the next.
+
+    Raises:
+        RefusedError: wrong or locked.
+    """
+    password = password_line()
+    with central.database.read() as tx:
+        known = people.find(tx, person_id)
+    code = code_line() if known is not None and known.totp else ""
+    return people.authenticate(central, person_id, password, code)
 
 
 @click.command("change")

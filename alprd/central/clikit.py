@@ -77,6 +77,11 @@ def instant(text: str, option: str) -> datetime:
     return value.astimezone(UTC)
 
 
+def code_line() -> str:
+    """The second line of standard input: the code of whoever has a second factor."""
+    return sys.stdin.readline().strip()
+
+
 def password_line() -> str:
     text = sys.stdin.readline().rstrip("\n")
     if not text:

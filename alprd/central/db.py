@@ -232,6 +232,39 @@ people = Table(
     Column("changed_at", UtcTime, nullable=False),
 )
 
+freezes = Table(
+    "freezes",
+    main,
+    Column("id", String(32), primary_key=True),
+    Column("person", String(64), nullable=False, index=True),
+    Column("referral", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("frozen_at", UtcTime, nullable=False),
+    Column("frozen_by", String(64), nullable=False),
+    Column("lifted_at", UtcTime, nullable=True),
+    Column("lifted_by", String(64), nullable=True),
+    Column("lift_reason", Text, nullable=True),
+)
+
+member_records = Table(
+    "member_records",
+    main,
+    # Training, authorisations, assignments and screening; rows are only added.
+    Column("id", String(32), primary_key=True),
+    Column("person", String(64), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("recorded_at", UtcTime, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+totp_steps = Table(
+    "totp_steps",
+    main,
+    # The last step of a second factor that was used: it and all before it are refused.
+    Column("person", String(64), primary_key=True),
+    Column("step", Integer, nullable=False),
+)
+
 sign_on_failures = Table(
     "sign_on_failures",
     main,

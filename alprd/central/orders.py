@@ -70,7 +70,7 @@ def authorised(central: Central, person: str) -> Actor:
         RefusedError: unknown, or not the sheriff or administration supervisor.
     """
     with central.database.read() as tx:
-        found = people.find(tx, person)
+        found = people.acting(tx, person, central.clock())
     if found is None:
         raise RefusedError(
             "orders to cars are given by a known person",
@@ -98,6 +98,29 @@ def freeze(
     scope.check()
     with central.database.write() as tx:
         return _issue(central, tx, vehicle, "freeze", reason, by, scope=scope, hold_until=until)
+
+
+def freeze_for_hold(
+    central: Central, tx: Connection, vehicle: str, scope: Scope, by: Actor
+) -> Order:
+    """Freeze for as long as one order may, in the transaction of the hold that needs it."""
+    until = central.clock() + LONGEST_FREEZE
+    return _issue(
+        central, tx, vehicle, "freeze", "exculpatory hold", by, scope=scope, hold_until=until
+    )
+
+
+def end_freeze(central: Central, tx: Connection, serial: str, reason: str, by: Actor) -> None:
+    """End a freeze in the caller's transaction, when it is still in force."""
+    table = db.car_orders
+    mine = (table.c.serial == serial) & (table.c.kind == "freeze") & table.c.ended_at.is_(None)
+    row = tx.execute(select(table).where(mine)).one_or_none()
+    if row is None:
+        return
+    tx.execute(update(table).where(mine).values(ended_at=central.clock()))
+    frozen = Order.model_validate_json(row.document)
+    scope = Scope(frozen.reads, frozen.sessions, frozen.since, frozen.until)
+    _issue(central, tx, row.vehicle, "thaw", reason, by, scope=scope, ends=serial)
 
 
 def thaw(central: Central, serial: str, reason: str, by: Actor) -> Order:

@@ -13,12 +13,12 @@ from typing import Final
 
 from argon2 import PasswordHasher
 from pydantic import ValidationError
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from alprd import verifiers
+from alprd import totp, verifiers
 from alprd.audit import Actor
-from alprd.central import db
+from alprd.central import db, memberlog
 from alprd.central.audit import Event
 from alprd.central.permissions import ROLES as ROLES
 from alprd.central.permissions import Act, may
@@ -29,6 +29,7 @@ from alprd.wire import Clearance, Person
 LOCK_AFTER: Final = 5
 LOCK_FOR: Final = timedelta(minutes=15)
 MIN_PASSWORD: Final = 8
+TOLD: Final = "as told when the account was made"
 MAX_AUTHORISATION: Final = timedelta(days=731)
 """A written authorisation lives at most 24 months (R-13.824-7-1)."""
 _HASHER: Final = PasswordHasher()
@@ -57,8 +58,13 @@ def add(
     authorised_until: datetime,
     clearances: Iterable[Clearance],
     by: Actor,
+    screening: str = "",
 ) -> Person:
-    """Add a person, or replace all that is known of one.
+    """Add a person, or replace all that is known of one; the record keeps what it has.
+
+    Args:
+        screening: reference of the completed screening; without one on record nobody signs on
+            at central (R-CJIS-6).
 
     Raises:
         InputError: unknown role, short password, or an authorisation longer than 24 months.
@@ -86,6 +92,8 @@ def add(
         raise InputError(f"person: {first['loc'][0]}: {first['msg']}") from None
     values = {"document": person.model_dump_json(), "added_by": by.id, "changed_at": now}
     with central.database.write() as tx:
+        if _frozen(tx, person_id):  # a new entry is no way around a referral (R-460.6-f)
+            values["document"] = person.model_copy(update={"frozen": True}).model_dump_json()
         event = Event.PERSON_CHANGED if find(tx, person_id) else Event.PERSON_ADDED
         tx.execute(
             upsert(db.people)
@@ -94,10 +102,42 @@ def add(
         )
         # Rights of an earlier role end at once (R-13.824-7-3).
         tx.execute(delete(db.web_sessions).where(db.web_sessions.c.person == person_id))
+        _note(tx, person, by, now, screening)
         central.trail.record(
             tx, event, by, at=now, subjects=[person_id], detail={"roles": ",".join(roles)}
         )
     return person
+
+
+def _frozen(tx: Connection, person_id: str) -> bool:
+    """Whether a freeze of this id is open, also of one who was retired meanwhile."""
+    table = db.freezes
+    still = (table.c.person == person_id) & table.c.lifted_at.is_(None)
+    return tx.scalar(select(func.count()).select_from(table).where(still)) != 0
+
+
+def _note(tx: Connection, person: Person, by: Actor, now: datetime, screening: str) -> None:
+    """Put on record what was told when a person was added."""
+    facts: list[tuple[memberlog.Kind, datetime | None, str, str]] = [
+        ("training", person.training_expires, TOLD, ""),
+        ("authorisation", person.authorised_until, TOLD, ""),
+    ]
+    if memberlog.ASSIGNED_ROLE in person.roles:
+        facts.append(("assignment", person.authorised_until, TOLD, ""))
+    if screening:
+        facts.append(("screening", None, TOLD, screening))
+    for kind, ends, title, evidence in facts:
+        memberlog.add(
+            tx,
+            person.id,
+            kind,
+            at=now,
+            by=by.id,
+            starts=now,
+            ends=ends,
+            title=title,
+            evidence=evidence,
+        )
 
 
 def find(tx: Connection, person_id: str) -> Person | None:
@@ -112,41 +152,77 @@ def everyone(tx: Connection) -> tuple[Person, ...]:
     return tuple(Person.model_validate_json(text) for text in texts)
 
 
-def authenticate(central: Central, person_id: str, password: str) -> Person:
-    """Check a password; five failures in 15 minutes lock the account (R-CJIS-3).
+def acting(tx: Connection, person_id: str, now: datetime) -> Person | None:
+    """A person with the roles that count now: ``alpr_admin`` only while assigned (R-460.3-4)."""
+    person = find(tx, person_id)
+    return None if person is None else memberlog.in_force(tx, person, now)
+
+
+def authenticate(central: Central, person_id: str, password: str, code: str = "") -> Person:
+    """Check password and second factor; five failures in 15 minutes lock it (R-CJIS-2, -3).
+
+    Args:
+        code: of the second factor, for whoever has one; used once, it never counts again.
 
     Raises:
-        RefusedError: wrong or locked; the message does not tell which part was wrong.
+        RefusedError: wrong or locked, without telling which part was wrong; or no screening is
+            on record (R-CJIS-6).
     """
     now = central.clock()
     failures = db.sign_on_failures
     with central.database.read() as tx:
+        known = find(tx, person_id)
+    # An unknown name costs the same time as a known one.
+    fits = _verify(known.verifier if known else _decoy(), password)
+    reason = "wrong_password"
+    # One transaction, so that tries at the same moment count and use a code one by one.
+    with central.database.write() as tx:
         recent = tx.scalar(
             select(func.count())
             .select_from(failures)
-            .where(failures.c.person == person_id, failures.c.at > now - LOCK_FOR)
+            .where(failures.c.person == person_id[:64], failures.c.at > now - LOCK_FOR)
         )
-        person = find(tx, person_id)
-    locked = (recent or 0) >= LOCK_AFTER
-    # An unknown name costs the same time as a known one.
-    good = _verify(person.verifier if person else _decoy(), password) and person is not None
-    if locked or not good or person is None:
-        reason = "locked" if locked else "wrong_password"
-        with central.database.write() as tx:
-            if not locked:
+        locked = (recent or 0) >= LOCK_AFTER
+        person = acting(tx, person_id, now)
+        # A verifier that changed while it was being checked counts no more.
+        same = known is not None and person is not None and person.verifier == known.verifier
+        good = fits and same and not locked
+        if good and person is not None and person.totp:
+            good = _use_code(tx, person, code, now)
+        if good and not memberlog.screened(tx, person_id):
+            good, reason = False, "not_screened"
+        if good:
+            tx.execute(delete(failures).where(failures.c.person == person_id))
+        else:
+            reason = "locked" if locked else reason
+            if reason == "wrong_password":
                 tx.execute(insert(failures).values(person=person_id[:64], at=now))
-            central.trail.record(
-                tx,
-                Event.SIGN_ON_REFUSED,
-                Actor(person_id[:64], "", ""),
-                at=now,
-                detail={"reason": reason},
-            )
-        message = "account is locked for 15 minutes" if locked else "name or password is wrong"
-        raise RefusedError(message, reason=reason)
-    with central.database.write() as tx:
-        tx.execute(delete(failures).where(failures.c.person == person_id))
+            who = Actor(person_id[:64], "", "")
+            central.trail.record(tx, Event.SIGN_ON_REFUSED, who, at=now, detail={"reason": reason})
+    if not good or person is None:
+        raise RefusedError(_REFUSALS[reason], reason=reason)
     return person
+
+
+_REFUSALS: Final = {
+    "locked": "account is locked for 15 minutes",
+    "wrong_password": "name, password or code is wrong",
+    "not_screened": "no completed screening is on record; the administration supervisor enters it",
+}
+
+
+def _use_code(tx: Connection, person: Person, code: str, now: datetime) -> bool:
+    """Whether a code is good; its step is kept, so that it never is again."""
+    table = db.totp_steps
+    last = tx.scalar(select(table.c.step).where(table.c.person == person.id))
+    step = totp.matching_step(person.totp, code, now, last=last)
+    if step is None:
+        return False
+    if last is None:
+        tx.execute(insert(table).values(person=person.id, step=step))
+    else:
+        tx.execute(update(table).where(table.c.person == person.id).values(step=step))
+    return True
 
 
 @cache
@@ -159,14 +235,20 @@ def _verify(verifier: str, password: str) -> bool:
 
 
 def require(person: Person, act: Act, now: datetime, *others: Act) -> None:
-    """Check role × live training × live authorisation (R-13.824-7-3).
+    """Check role × live training × live authorisation (R-13.824-7-3), no freeze (R-460.6-f).
 
     Args:
         others: acts whose roles do as well.
 
     Raises:
-        RefusedError: one of them is missing.
+        RefusedError: one of them is missing, or access is frozen.
     """
+    if person.frozen:
+        raise RefusedError(
+            "access is frozen while a referral is looked into",
+            reason="frozen",
+            remedy="ask the Administration Supervisor",
+        )
     if not may(person, act, *others):
         raise RefusedError("this role may not do that", reason="wrong_role")
     if person.training_expires <= now:

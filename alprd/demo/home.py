@@ -162,7 +162,7 @@ def prepare_central(home: Home, drive: Path, truth: Truth) -> None:
             *("people", "add", "--id", identity, "--name", name, "--role", role),
             *("--password-stdin", "--training-expires", year, "--authorised-until", year),
             *(word for category in CATEGORIES for word in ("--clearance", category)),
-            *("--by", ADMIN),
+            *("--screening", "demo", "--by", ADMIN),
             secret=password + "\n",
         )
     supplied = (now - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -298,7 +298,9 @@ def session_row(**changes: Any) -> wire.SessionRow:
 def add_person(home: Path, person: str, role: str, **changes: str) -> None:
     """A person with live training and authorisation."""
     soon = (date.today() + timedelta(days=300)).isoformat()
-    options = {"training-expires": soon, "authorised-until": soon, **changes}
+    options = {
+        "training-expires": soon, "authorised-until": soon, "screening": "S-26-1", **changes
+    }  # fmt: skip
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
     run(
         home, "people", "add", "--id", person, "--name", "Ida Example", "--role", role,
