@@ -150,7 +150,8 @@ class RosterBook:
             RefusedError: with ``reason`` one of ``no_roster``, ``clock_moved``,
                 ``roster_expired``, ``locked`` (:class:`LockedError`), ``wrong_password`` (also
                 for an unknown name), ``code_wanted``, ``wrong_code`` (also one that was used),
-                ``no_operator_role``, ``training_expired``, ``not_authorised``.
+                ``frozen``, ``no_operator_role``, ``training_expired``,
+                ``not_authorised``.
         """
         now = self._roster_in_time(now, trusted=trusted)
         with self._checking:
@@ -193,8 +194,8 @@ class RosterBook:
         A roster that has grown stale since does not end a running sign-on; it refuses new ones.
 
         Raises:
-            RefusedError: ``revoked`` (no longer in the roster), ``no_operator_role``,
-                ``training_expired`` or ``not_authorised``.
+            RefusedError: ``revoked`` (no longer in the roster), ``frozen``,
+                ``no_operator_role``, ``training_expired`` or ``not_authorised``.
         """
         person = self.find(person_id)
         if person is None:
@@ -273,6 +274,12 @@ class RosterBook:
 
 
 def _refuse_unfit(person: Person, now: datetime) -> None:
+    if person.frozen:
+        raise RefusedError(
+            "Your access is frozen while a referral is looked into.",
+            reason="frozen",
+            remedy="ask the Administration Supervisor (R-460.6-f)",
+        )
     if OPERATOR_ROLE not in person.roles:
         raise RefusedError(
             "You are not assigned as an ALPR operator.",

@@ -471,6 +471,8 @@ class Person(Closed):
     training_expires: Utc
     authorised_until: Utc
     clearances: tuple[Clearance, ...]
+    frozen: bool = False
+    """A misuse referral is open: the person signs on nowhere (R-460.6-f)."""
 
 
 class Roster(Closed):

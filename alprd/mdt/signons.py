@@ -25,7 +25,9 @@ from alprd.audit import DAEMON, Actor, Event, Trail
 from alprd.errors import RefusedError
 from alprd.mdt.locks import LockBook
 from alprd.roster import OPERATOR_ROLE, PURPOSES, PURPOSES_VERSION, LockedError, RosterBook
+from alprd.unlock import Locker
 from alprd.wire import Person
+from alprd.workers import told_only
 
 NOTICE_VERSION: Final = "460.6-f/1"
 NOTICE: Final = (
@@ -95,6 +97,7 @@ class SignOns:
             (permit, camera); signing on again then begins anew.
         on_begin: told who has signed on, before anything is shown.
         locks: failures that a restart does not forget.
+        locker: the car's keys, which a sign-on may have to open first.
     """
 
     def __init__(
@@ -110,10 +113,12 @@ class SignOns:
         shift_s: float = SHIFT_S,
         on_begin: Callable[[str], None] = lambda person: None,
         locks: LockBook | None = None,
+        locker: Locker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_begin = on_begin
         self._locks = locks
+        self._locker = locker
         self._book = roster_book
         self._trail = trail
         self._collection = collection
@@ -172,11 +177,15 @@ class SignOns:
             return token, screen
 
     def _identify(self, person_id: str, password: str, code: str) -> Person:
-        locks = self._locks if self._book.find(person_id) else None
+        locker = self._locker
+        known = self._book.find(person_id) or (locker is not None and locker.knows(person_id))
+        locks = self._locks if known else None
         if locks is not None:
             locks.check(person_id)
         now, trusted = self._clock()
         try:
+            if locker is not None:
+                locker.open_for(person_id, password)
             person = self._book.sign_on(person_id, password, now=now, trusted=trusted, code=code)
         except RefusedError as error:
             if locks is not None and error.reason in _FAILURES:
@@ -184,6 +193,9 @@ class SignOns:
             raise
         if locks is not None:
             locks.passed(person_id)
+        if locker is not None:
+            with told_only("the sign-on that opens the car's keys"):
+                locker.keep(person, password)
         return person
 
     def check(self, token: str) -> Screen | None:
@@ -218,7 +230,7 @@ class SignOns:
         self._end_if(screen.sign_on, "signed_off", screen.sign_on.actor)
 
     def sweep(self) -> None:
-        """End what has been idle or on for too long; called every few seconds."""
+        """End what has been idle or on for too long or lost its leave; called every few seconds."""
         now = self._monotonic()
         with self._lock:
             live = self._live
@@ -227,6 +239,11 @@ class SignOns:
                     del self._screens[key]
             idle = not self._screens
         if live is None:
+            return
+        try:  # also of a person whose screens are silent (R-460.6-f)
+            self._book.authorise(live.person.id, now=self._clock()[0])
+        except RefusedError as error:
+            self._end_if(live, error.reason, DAEMON)
             return
         if now - live.since > self._shift_s:
             self._end_if(live, "shift_over", DAEMON)
@@ -298,7 +315,7 @@ class SignOns:
         )
 
 
-_FAILURES: Final = frozenset({"wrong_password", "wrong_code", "locked"})
+_FAILURES: Final = frozenset({"wrong_password", "wrong_code", "locked", "car_locked"})
 _UNKNOWN: Final = Actor("unknown", "not in the roster", "none")
 
 

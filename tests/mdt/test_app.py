@@ -351,6 +351,39 @@ def test_a_newer_roster_ends_a_running_sign_on(
     assert served.collecting.told[-1] == ("off", "revoked")
 
 
+@pytest.mark.policy("R-460.6-f")
+def test_a_frozen_person_is_signed_off_with_the_next_roster_and_told_why(
+    served: Car, client: httpx.Client, sign_on: SignOn
+) -> None:
+    """R-460.6-f: the roster alone ends it, whatever the screens ask for."""
+    sign_on()
+    frozen = served.book.find("dep.one")
+    assert frozen is not None
+    served.book.load(roster(frozen.model_copy(update={"frozen": True})))
+    assert client.get("/session").status_code == 401
+    assert served.collecting.told[-1] == ("off", "frozen")
+    answer = sign_on()
+    assert (answer.status_code, answer.json()["error"]) == (403, "frozen")
+    refused = [one.detail for one in served.store.audit_events() if one.event.endswith("refused")]
+    assert refused[-1] == {"reason": "frozen"}
+
+
+@pytest.mark.policy("R-460.6-f", "R-460.4-d")
+def test_silent_screens_keep_nobody_signed_on_who_lost_the_leave(car: Car) -> None:
+    """R-460.6-f, R-460.4-d: the clock's look ends it too."""
+    signons = SignOns(
+        car.book, car.store, car.collecting, car.context.clock,
+        on_end=car.board.end_shift, collecting=lambda: True,
+    )  # fmt: skip
+    signons.sign_on("dep.one", PASSWORD, purpose="stolen_plates", unit="1", acknowledged=True)
+    signons.sweep()
+    assert signons.live is not None
+    car.book.load(roster(signons.live.person.model_copy(update={"frozen": True})))
+    signons.sweep()
+    assert signons.live is None
+    assert car.collecting.told[-1] == ("off", "frozen")
+
+
 @pytest.mark.policy("R-CJIS-3")
 def test_idle_and_long_sign_ons_end(car: Car) -> None:
     now = [0.0]
