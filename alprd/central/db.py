@@ -265,20 +265,6 @@ totp_steps = Table(
     Column("step", Integer, nullable=False),
 )
 
-freezes = Table(
-    "freezes",
-    main,
-    Column("id", String(32), primary_key=True),
-    Column("person", String(64), nullable=False, index=True),
-    Column("referral", String(64), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("frozen_at", UtcTime, nullable=False),
-    Column("frozen_by", String(64), nullable=False),
-    Column("lifted_at", UtcTime, nullable=True),
-    Column("lifted_by", String(64), nullable=True),
-    Column("lift_reason", Text, nullable=True),
-)
-
 sign_on_failures = Table(
     "sign_on_failures",
     main,

@@ -140,13 +140,6 @@ def _note(tx: Connection, person: Person, by: Actor, now: datetime, screening: s
         )
 
 
-def _frozen(tx: Connection, person_id: str) -> bool:
-    """Whether a freeze of this id is open, also of one who was retired meanwhile."""
-    table = db.freezes
-    still = (table.c.person == person_id) & table.c.lifted_at.is_(None)
-    return tx.scalar(select(func.count()).select_from(table).where(still)) != 0
-
-
 def find(tx: Connection, person_id: str) -> Person | None:
     """A person by id."""
     text = tx.scalar(select(db.people.c.document).where(db.people.c.id == person_id))
