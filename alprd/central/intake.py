@@ -3,8 +3,8 @@
 Order inside one write transaction of the main database::
 
     check signature and digests → look up what arrived before → open against the closed schema
-    → second-line suppression → read keys (keystore, durable) → pictures (files, fsynced)
-    → rows, ledger, trail → commit → sign the receipt
+    → second-line suppression → pending holds → read keys (keystore, durable)
+    → pictures (files, fsynced) → rows, ledger, trail → commit → sign the receipt
 
 A crash before the commit leaves keys and files without a row, which :mod:`retention` sweeps; the
 car holds its ciphertext until the receipt and sends it again. What cannot be used is quarantined
@@ -25,7 +25,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
-from alprd.central import db, protected, vault
+from alprd.central import db, exemptions, holds, protected, vault
 from alprd.central.audit import Event
 from alprd.central.keys import seal
 from alprd.central.store import Central, count
@@ -52,6 +52,18 @@ class _Arrival:
     suppressed: bool = False
     known: bool = False
     session: str | None = None
+    holds: tuple[str, ...] = ()
+    """Exculpatory holds that it falls under."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What every envelope of a batch is checked against."""
+
+    suppressed: frozenset[str]
+    holds: tuple[exemptions.Exemption, ...]
+    frozen: tuple[exemptions.Exemption, ...]
+    """Holds whose freeze is in force in this car."""
 
 
 def accept_batch(central: Central, vehicle: Vehicle, body: bytes) -> crypto.SignedDocument:
@@ -124,7 +136,12 @@ def _examine(
     central: Central, tx: Connection, vehicle: Vehicle, arrivals: list[_Arrival], now: datetime
 ) -> None:
     """Decide the outcome of each envelope."""
-    suppressed = protected.suppressed_folds(central, tx)
+    pending = holds.pending(central, tx)
+    rules = _Rules(
+        protected.suppressed_folds(central, tx),
+        pending,
+        holds.frozen_for(central, tx, vehicle.name, pending, now),
+    )
     query = select(db.arrivals).where(db.arrivals.c.id.in_([a.item.id for a in arrivals]))
     before = {row.id: row for row in tx.execute(query)}
     private: dict[str, crypto.PrivateKey | None] = {}
@@ -136,7 +153,7 @@ def _examine(
         elif earlier is not None:
             arrival.outcome, arrival.reason = "quarantined", "other_digest"
         else:
-            _open(central, vehicle, arrival, now, private, suppressed)
+            _open(central, vehicle, arrival, now, private, rules)
 
 
 def _open(
@@ -145,7 +162,7 @@ def _open(
     arrival: _Arrival,
     now: datetime,
     private: dict[str, crypto.PrivateKey | None],
-    suppressed: frozenset[str],
+    rules: _Rules,
 ) -> None:
     try:
         header = crypto.envelope_header(arrival.envelope)
@@ -158,12 +175,16 @@ def _open(
     if foreign or header.id != arrival.item.id:
         arrival.outcome, arrival.reason = "quarantined", "foreign_header"
         return
-    if header.destroy_by <= now:
+    # Past the life in its header a read comes only out of a freeze, and stays only when held.
+    if header.destroy_by <= now and not rules.frozen:
         arrival.outcome = "expired"
         return
     if key_id not in private:
         private[key_id] = central.keystore.intake_private(key_id)
     key = private[key_id]
+    if key is None and header.destroy_by <= now:
+        arrival.outcome = "expired"
+        return
     if key is None:
         arrival.outcome, arrival.reason = "quarantined", "no_intake_key"
         return
@@ -182,12 +203,17 @@ def _open(
     arrival.destroy_by = hour_floor(
         min(header.destroy_by, from_instant, destroy_by(now, central.life))
     )
-    if arrival.destroy_by <= now:
+    arrival.suppressed = any(form in rules.suppressed for form in vault.folds(read.plate))
+    past = arrival.destroy_by <= now
+    if not arrival.suppressed:
+        arrival.holds = holds.matching(
+            rules.frozen if past else rules.holds, read, arrival.destroy_by
+        )
+    if past and not arrival.holds:
         arrival.outcome = "expired"
         return
     arrival.read = read
     arrival.hour = hour_floor(read.instant)
-    arrival.suppressed = any(form in suppressed for form in vault.folds(read.plate))
 
 
 def _store(
@@ -198,6 +224,7 @@ def _store(
     wanted = [(a.read.id, a.hour) for a in fresh if a.read is not None and a.hour is not None]
     wanted += [(a.item.sha256, hour_floor(now)) for a in fresh if a.outcome == "quarantined"]
     made = central.keystore.new_read_keys(wanted) if wanted else {}
+    held: dict[str, tuple[bytes, tuple[str, ...]]] = {}
     for arrival in fresh:
         if arrival.outcome == "quarantined":
             _quarantine(central, tx, vehicle, arrival, made[arrival.item.sha256][0], now)
@@ -217,6 +244,8 @@ def _store(
                     vault.row_values(read, sealed, vehicle=vehicle.name, hour=hour, destroy_by=end)
                 )
             )
+            if arrival.holds:
+                held[read.id] = (read_key, arrival.holds)
             arrival.read = None
         if arrival.reason != "other_digest":
             tx.execute(
@@ -228,6 +257,7 @@ def _store(
                     outcome=arrival.outcome,
                 )
             )
+    holds.take_arrivals(central, tx, held)
     count(tx, "duplicates_refused", len(arrivals) - len(fresh))
 
 

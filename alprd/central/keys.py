@@ -220,12 +220,19 @@ class Keystore:
             unseal(self._agency_key, row.wrapped, f"intake {row.day}".encode())
         )
 
-    def destroy_intake_before(self, now: datetime) -> int:
-        """Destroy the private keys of days that ended 60×24 h ago or more (R-460.5-4b)."""
+    def destroy_intake_before(self, now: datetime, keep: frozenset[str] = frozenset()) -> int:
+        """Destroy the private keys of days that ended 60×24 h ago or more (R-460.5-4b).
+
+        Args:
+            keep: days of which a car may still hold reads under an exculpatory hold.
+        """
         last_day = (now.astimezone(UTC) - MAX_LIFE - timedelta(days=1)).date()
         with self.database.write() as tx:
             gone = tx.execute(
-                delete(db.intake_keys).where(db.intake_keys.c.day <= last_day.isoformat())
+                delete(db.intake_keys).where(
+                    db.intake_keys.c.day <= last_day.isoformat(),
+                    db.intake_keys.c.day.not_in(sorted(keep)),
+                )
             )
         return gone.rowcount
 

@@ -38,6 +38,12 @@ class Act(StrEnum):
     ENTRY_REGISTER = "See the whole register of additional entries"
     ENTRY_REVIEW = "Find exigent circumstances, and review them"
     CAR_ORDER = "Order cars: freeze, thaw, destroy, suspend, lift"
+    LINK_ASK = "Ask for a link of reads to a case"
+    LINK_DECIDE = "Approve, review or end a link of reads to a case"
+    LINK_READ = "See the reads of an approved link"
+    HOLD_PLACE = "Place, apply or release an exculpatory hold, and see its reads"
+    EXEMPTIONS_SEE = "See the register of links and holds, and the retention schedule"
+    SCHEDULE_SET = "Set the retention schedule"
     PEOPLE_SEE = "See people, their records and open sessions"
     PEOPLE_CHANGE = "Add, change or retire people; reset a password or second factor"
     PEOPLE_RECORD = "Record training, screening and assignments"
@@ -62,6 +68,12 @@ TABLE: Final[dict[Act, frozenset[str]]] = {
     Act.ENTRY_REGISTER: _DAILY | {"sheriff", "auditor"},
     Act.ENTRY_REVIEW: _COMMAND,
     Act.CAR_ORDER: _COMMAND,
+    Act.LINK_ASK: _DAILY | {"investigator"},
+    Act.LINK_DECIDE: _SUPERVISOR,
+    Act.LINK_READ: frozenset({"investigator", "admin_supervisor"}),
+    Act.HOLD_PLACE: _SUPERVISOR,
+    Act.EXEMPTIONS_SEE: _DAILY | {"sheriff", "auditor"},
+    Act.SCHEDULE_SET: _SUPERVISOR,
     Act.PEOPLE_SEE: _COMMAND | {"auditor"},
     Act.PEOPLE_CHANGE: _SUPERVISOR,
     Act.PEOPLE_RECORD: _SUPERVISOR,

@@ -71,18 +71,21 @@ def import_suppression(
             .on_conflict_do_update(index_elements=["part"], set_={"sealed": sealed})
         )
         forms = frozenset(fold(plate) for plate, _ in plates)
-        _destroy_held(central, tx, forms)
+        destroy_held(central, tx, forms)
         central.trail.record(tx, Event.REQUESTS_IMPORTED, actor, at=central.clock())
     central.database.checkpoint()
     central.keystore.database.checkpoint()
     return report
 
 
-def _destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> None:
-    """Turn held reads of these folded plates into voids: old key first, then file, then row.
+def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> None:
+    """Turn stored reads of these folded plates into voids: old key first, then file, then row.
 
+    What a case link or a hold keeps is deferred until that ends (R-460.5-b, -b3).
     The file keeps its times, so that a directory listing does not show which ones changed.
     """
+    if not forms:
+        return
     table = db.reads
     for hour in tx.scalars(select(table.c.hour).distinct()).all():
         key = central.keystore.hour_key(hour)
@@ -91,7 +94,7 @@ def _destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> No
         digests = {vault.plate_digest(key, form) for form in forms}
         held = tx.execute(
             select(table.c.id, table.c.digest0, table.c.digest1, table.c.digest2).where(
-                table.c.hour == hour
+                table.c.hour == hour, table.c.id.not_in(select(db.exempted.c.read))
             )
         )
         for row in held.all():

@@ -2,7 +2,8 @@
 
 A read past its destroy-by is invisible to every query at once; this module makes it
 undeterminable. Keys go first, so that an interruption leaves only ciphertext that nothing opens;
-the next run ends the work.
+the next run ends the work. A read past its life that a live case link or hold keeps loses the key
+of its hour like any other and lives on by the key of that exemption alone (:mod:`keeping`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
-from alprd.central import db, vault
+from alprd.central import db, exemptions, holds, keeping, schedule, vault
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.store import Central
 from alprd.errors import AlprdError
@@ -59,17 +60,30 @@ def purge(central: Central) -> Purge:
 
 
 def _purge(central: Central) -> Purge:
+    # Committed before any key goes: what ends here must not be undone when its key is destroyed.
+    with central.database.write() as tx:
+        exemptions.end_due(central, tx, central.clock())
+        holds.renew_freezes(central, tx, central.clock())
     with central.database.write() as tx:  # also keeps intake out while orphans are counted
         now = central.clock()
-        due = tx.execute(select(db.reads).where(db.reads.c.destroy_by <= now)).all()
+        kept = exemptions.live(tx)
+        exempt = set().union(*kept.values())
+        past = tx.execute(select(db.reads).where(db.reads.c.destroy_by <= now)).all()
+        due = [row for row in past if row.id not in exempt]
         foul = tx.execute(select(db.quarantine).where(db.quarantine.c.destroy_by <= now)).all()
         ids = [row.id for row in due]
-        if due or foul:
-            central.keystore.destroy_read_keys([*ids, *(row.sha256 for row in foul)])
+        stale = {row.id for row in past} & central.keystore.read_key_ids()
+        if stale or foul:
+            central.keystore.destroy_read_keys([*stale, *(row.sha256 for row in foul)])
+        keeping.sweep(central.keystore, kept)
         vault.remove_pictures(central.home, ids)
         for row in foul:
             vault.quarantine_path(central.home, row.sha256).unlink(missing_ok=True)
-        tx.execute(delete(db.reads).where(db.reads.c.destroy_by <= now))
+        tx.execute(
+            delete(db.reads).where(
+                db.reads.c.destroy_by <= now, db.reads.c.id.not_in(exemptions.exempted())
+            )
+        )
         tx.execute(delete(db.quarantine).where(db.quarantine.c.destroy_by <= now))
         tx.execute(delete(db.batches).where(db.batches.c.received_at <= now - MAX_LIFE))
         tx.execute(delete(db.web_sessions).where(db.web_sessions.c.last_seen <= now - _IDLE_LOCK))
@@ -84,7 +98,8 @@ def _purge(central: Central) -> Purge:
                 at=now,
                 detail={"reads": len(due), "quarantined": len(foul)},
             )
-        keys = central.keystore.destroy_intake_before(now)
+        schedule.destroy_old(central, tx, now)
+        keys = central.keystore.destroy_intake_before(now, holds.intake_days(central, tx))
         if keys:
             central.trail.record(
                 tx, Event.INTAKE_KEYS_DESTROYED, CENTRAL, at=now, detail={"days": keys}

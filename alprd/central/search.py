@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, or_, select
 
-from alprd.central import db, people, vault
+from alprd.central import db, exemptions, people, vault
 from alprd.central.audit import Event
 from alprd.central.permissions import Act
 from alprd.central.store import Central
@@ -156,7 +156,10 @@ def _find(central: Central, tx: Connection, request: Request, now: datetime) -> 
     table = db.reads
     first, last = hour_floor(request.since), hour_floor(request.until)
     query = select(table).where(
-        table.c.hour >= first, table.c.hour <= last, table.c.destroy_by > now
+        table.c.hour >= first,
+        table.c.hour <= last,
+        table.c.destroy_by > now,
+        table.c.id.not_in(exemptions.held()),
     )
     if request.plate is not None:
         digests = _digests(central, fold(request.plate), first, last)
