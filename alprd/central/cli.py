@@ -17,6 +17,8 @@ import alprd
 from alprd.central import (
     audit,
     cli_admin,
+    cli_cases,
+    cli_holds,
     cli_lists,
     cli_orders,
     cli_people,
@@ -344,6 +346,9 @@ for _command in (
     cli_admin.people_group.add_command(_command)
 main.add_command(cli_admin.people_group)
 main.add_command(cli_orders.orders_group)
+main.add_command(cli_cases.cases_group)
+main.add_command(cli_holds.holds_group)
+main.add_command(cli_holds.schedule_group)
 main.add_command(cli_admin.lists_group)
 main.add_command(cli_admin.suppression_group)
 main.add_command(cli_lists.categories_group)
