@@ -207,7 +207,9 @@ class Daemon:
             collecting=self.collecting,
             targets=lambda: self.targets,
             alarms=lambda: (
-                *filter(None, (self.self_check.alarm, self.reloader.alarm)),
+                *filter(
+                    None, (self.trust.locker.alarm, self.self_check.alarm, self.reloader.alarm)
+                ),
                 *(alarm.text for alarm in self.alarms.now()),
             ),
             post=lambda: self.keeper.post.beyond and not self.collecting.post_declared,
@@ -247,6 +249,9 @@ class Daemon:
         self.reloader.begin()
         self.keeper.purge()  # before anything collects: a car off for 60 days destroys at boot
         self.sessions.recover()
+        self.trust.locker.on_open = self._load_last_lists
+        with told_only("the unlock credential"):
+            self.trust.locker.by_credential()
         self._load_last_lists()
         # The page first: an address that cannot be used must end the start before any thread
         # of a device runs.
@@ -305,6 +310,7 @@ class Daemon:
             self.keeper.save_mark()
         with told_only("closing the queue"):
             self.store.close()
+        self.trust.locker.close()
         self._lock.close()
         log.info("stopped")
 
@@ -351,6 +357,9 @@ class Daemon:
     def _load_last_lists(self) -> None:
         """A cold boot without contact uses the last verified set (design: lists to the car)."""
         try:
+            if self.trust.locker.locked:
+                log.warning("%s", self.trust.locker.alarm)
+                return
             found = self.dock.targets.load_offline()
         except AlprdError as error:
             log.error("the last lists cannot be used: %s", error.diagnostics())
@@ -361,6 +370,8 @@ class Daemon:
     def _adopt(self, targets: TargetSet) -> None:
         """Put a verified set in force, all of it at once."""
         self.roster.load(targets.roster)
+        with told_only("sign-ons that open the car's keys"):
+            self.trust.locker.prune(targets.roster.people)
         self.targets = targets
         self.board.reconsider(targets.suppression)
         with told_only("held hits"):
@@ -381,6 +392,7 @@ class Daemon:
             misread=self.sessions.count_misread,
             moving=motion.Motion(self.positions.at),
             locks=locks.LockBook(self.store, self.clock.now),
+            locker=self.trust.locker,
             gateway=from_config(self._config.verification),
             hosts=self._config.mdt.hosts,
             duty=self.collecting,

@@ -17,6 +17,7 @@ from alprd.errors import StoreError, SyncError
 Reason = Literal[
     "unreachable", "truncated", "endless", "slow", "damaged", "clock", "missing", "undecryptable",
     "source", "unsigned", "tampered", "expired", "rollback", "wrong-car", "schema",
+    "locked",
 ]  # fmt: skip
 
 _STAYS: Final = "the set in use stays"
@@ -38,6 +39,7 @@ REMEDIES: Final[dict[Reason, str]] = {
     "rollback": f"{_STAYS}; central offers something older than it did before: if it was restored "
     "from a backup, publish until its versions are past those; else report it",
     "wrong-car": f"{_STAYS}; publish again at central; if it comes back, enrol the car again",
+    "locked": "dock the car, or sign on as someone who has used this car",
     "schema": f"{_STAYS}; bring car and central to the same version, and publish again",
 }
 

@@ -2,8 +2,8 @@
 
 One pass (:meth:`DockSync.step`), apart from the loop that repeats it::
 
-    docked? (carrier file)  → orders → signed time → trail → ended sessions → reads, hits first
-    → permit → lists, keys, roster, suppression → health → trail again
+    docked? (carrier file)  → orders → signed time → unlock → trail → ended sessions
+    → reads, hits first → permit → lists, keys, roster, suppression → health → trail again
 
 Away from the dock, where ``[dock] permit_over = "any"`` allows it, a small pass goes over whatever
 route reaches central, such as the car's modem: orders and their receipts, time and permit, some
@@ -15,6 +15,7 @@ comes after a capped, jittered backoff, for as long as the car is docked.
 
 from __future__ import annotations
 
+import base64
 import logging
 import random
 import secrets
@@ -30,8 +31,8 @@ import httpx
 
 from alprd import renewal
 from alprd.audit import Event
-from alprd.crypto import SignedDocument, verify_document
-from alprd.errors import AlprdError, SignatureError
+from alprd.crypto import SignedDocument, key_id, verify_document
+from alprd.errors import AlprdError, InputError, RefusedError, SignatureError
 from alprd.mirror import TargetsError
 from alprd.orderbook import OrderBook
 from alprd.orders import ask_orders
@@ -47,7 +48,7 @@ from alprd.outbound import (
 from alprd.pace import TokenBucket
 from alprd.targets import TargetClient, TargetSet
 from alprd.trust import Trust
-from alprd.wire import CarHealth, CentralTime
+from alprd.wire import CarHealth, CentralTime, Unlock
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ CLOCK_TOLERANCE_S: Final = 60.0
 _SLOWEST_HELLO_S: Final = 10.0
 """A signed time that took longer says too little about now."""
 
-_NOT_LISTS: Final = ("unreachable", "truncated", "slow", "clock")
+_NOT_LISTS: Final = ("unreachable", "truncated", "slow", "clock", "locked")
 """Reasons that tell of the way or the car and not of what is published."""
 
 DockState = Literal["away", "busy", "done", "error"]
@@ -230,6 +231,7 @@ class DockSync:
         self._settle("busy")
         first: AlprdError | None = None
         parts: tuple[Callable[[], None], ...] = (
+            lambda: self._unlock(client),
             lambda: self._outbox.push_audit(client, beat),
             lambda: self._outbox.push_sessions(client),
             lambda: self._outbox.push_reads(client, beat),
@@ -264,6 +266,7 @@ class DockSync:
         try:
             with self._trust.client(FAR_TIMEOUT_S) as client:
                 if not self._ordered(client):
+                    self._unlock(client)
                     self._pull_permit(client, self._observe_time(client))
         except AlprdError as error:
             log.info("permit from afar: %s", error.message)
@@ -308,6 +311,29 @@ class DockSync:
             except (RefusedByCentralError, SignatureError) as error:
                 log.error("receipts for orders: %s", error.message)  # they go again
         return False
+
+    def _unlock(self, client: httpx.Client) -> None:
+        """Once a start: central's part of the key that opens the lists (:mod:`alprd.unlock`)."""
+        trust = self._trust
+        if trust.locker.settled:
+            return
+        try:
+            document = ask_signed(client, "GET", "/v1/unlock")
+        except RefusedByCentralError:
+            if trust.locker.locked:
+                raise
+            return  # a central of an earlier version; the key is at hand
+        said = verify_document(document, "unlock", trust.receipt_key, Unlock)
+        mine = (trust.agency, trust.vehicle, key_id(trust.batch_key))
+        if (said.agency, said.vehicle, said.enrolment) != mine:
+            raise SignatureError("central's unlock secret is another car's")
+        try:
+            trust.locker.release("contact", base64.urlsafe_b64decode(said.secret))
+        except (RefusedError, InputError, ValueError) as error:
+            raise SignatureError(
+                "central's unlock secret does not open this car's keys",
+                remedy="sign on as someone who has used this car, or enrol it with a new code",
+            ) from error
 
     def _observe_time(self, client: httpx.Client) -> bool:
         """Central's signed time; whether the system clock agrees with it and with GPS."""

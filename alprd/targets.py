@@ -254,6 +254,8 @@ class TargetClient:
     def _unwrap(self, wrapped: str, purpose: str) -> bytes:
         try:
             return unwrap_key(wrapped, purpose=purpose, key=self._trust.wrap_key)
+        except RefusedError as error:
+            raise TargetsError(error.message, reason="locked", remedy=error.remedy) from error
         except EnvelopeError as error:
             raise TargetsError(error.message, reason="undecryptable") from error
 

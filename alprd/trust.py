@@ -9,7 +9,8 @@ CA. Whoever sits between learns nothing and can put nothing in its place.
 
 Layout of the state folder (folders 0700, every file 0600)::
 
-    keys/tls.key  keys/batch.key  keys/wrap.key      P-256, PKCS#8; never leave the car
+    keys/tls.key  keys/batch.key                     P-256, PKCS#8; never leave the car
+    keys/wrap.locked                                 P-256, encrypted (:mod:`alprd.unlock`)
     trust/ca.pem  trust/car.pem                      central's CA; the car's TLS certificate
     trust/receipt.pub                                central's receipt key, uncompressed point
     trust/tuf-root.json                              first TUF root, the anchor of all lists
@@ -60,6 +61,8 @@ from alprd.errors import (
 )
 from alprd.pace import PacedTransport, TokenBucket
 from alprd.records import Closed, Name
+from alprd.shred import destroy
+from alprd.unlock import CLEAR, LOCKED, SECRET_BYTES, Locker
 from alprd.wire import EnrolReply, EnrolRequest
 
 _CODE: Final = re.compile(r"(?P<secret>[A-Za-z0-9_-]{8,128})\.(?P<pin>[0-9a-f]{32})")
@@ -89,9 +92,18 @@ class Trust:
     """Neutral number in the public log."""
     central_url: str
     batch_key: PrivateKey = field(repr=False)
-    wrap_key: PrivateKey = field(repr=False)
+    locker: Locker = field(repr=False)
     receipt_key: PublicKey = field(repr=False)
     tuf_root: bytes = field(repr=False)
+
+    @property
+    def wrap_key(self) -> PrivateKey:
+        """Opens what is published for this car.
+
+        Raises:
+            RefusedError: ``car_locked``: not released yet.
+        """
+        return self.locker.wrap_key()
 
     @classmethod
     def load(cls, state_dir: Path) -> Trust:
@@ -119,7 +131,7 @@ class Trust:
             reader=identity.reader,
             central_url=identity.central_url,
             batch_key=load_private(keys / "batch.key"),
-            wrap_key=load_private(keys / "wrap.key"),
+            locker=Locker.load(keys),
             receipt_key=receipt_key,
             tuf_root=tuf_root,
         )
@@ -361,6 +373,8 @@ def _check_reply(reply: EnrolReply, *, vehicle: str, ca_pem: str, tls_key: Priva
         certificate = x509.load_pem_x509_certificate(reply.certificate.encode())
         certificate.verify_directly_issued_by(ca)
         receipt_key = public_from_bytes(base64.urlsafe_b64decode(reply.receipt_key))
+        if reply.unlock and len(base64.urlsafe_b64decode(reply.unlock)) < SECRET_BYTES:
+            raise ValueError("unlock secret")
         root = Metadata[Root].from_bytes(reply.tuf_root.encode())
         root.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
         fits = (
@@ -411,8 +425,9 @@ def _save(
         for folder in (state_dir, trust, keys):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (trust / "identity.json").unlink(missing_ok=True)
-        for name, key in zip(("tls", "batch", "wrap"), own, strict=True):
+        for name, key in zip(("tls", "batch"), own[:2], strict=True):
             save_private(key, keys / f"{name}.key")
+        _save_wrap(keys, own[2], reply)
         write_secret(trust / "ca.pem", ca_pem.encode())
         write_secret(trust / "car.pem", reply.certificate.encode())
         write_secret(trust / "receipt.pub", public_bytes(receipt_key))
@@ -422,6 +437,17 @@ def _save(
         raise StoreError(
             f"{error.filename}: {error.strerror}", remedy="check folder, owner and free space"
         ) from error
+
+
+def _save_wrap(keys: Path, wrap_key: PrivateKey, reply: EnrolReply) -> None:
+    """Never in clear, unless central is of a version that gives nothing to lock it with."""
+    for former in (CLEAR, LOCKED):
+        destroy(keys / former)
+    if reply.unlock:
+        secret = base64.urlsafe_b64decode(reply.unlock)
+        Locker(keys, clear=wrap_key).release("contact", secret)
+    else:
+        save_private(wrap_key, keys / CLEAR)
 
 
 @click.command("enrol")

@@ -32,7 +32,6 @@ from pydantic import ValidationError
 from alprd import __version__
 from alprd.crypto import (
     SignedDocument,
-    generate_key,
     key_id,
     load_private,
     public_from_bytes,
@@ -46,6 +45,7 @@ from alprd.records import Closed, Id, Name, Utc, new_id, utc_now
 from alprd.shred import METHOD, destroy
 from alprd.store import Store
 from alprd.trust import Identity, Trust
+from alprd.unlock import Locker
 from alprd.wire import KeyId, WipeCertificate
 
 log = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def _what_is_left(state_dir: Path) -> Trust | None:
             reader=identity.reader,
             central_url=identity.central_url,
             batch_key=load_private(keys / "batch.key"),
-            wrap_key=generate_key(),  # its own is destroyed first; nothing here unwraps
+            locker=Locker(keys),  # its key is destroyed first; nothing here unwraps
             receipt_key=public_from_bytes((trust / "receipt.pub").read_bytes()),
             tuf_root=b"",
         )

@@ -72,6 +72,8 @@ class EnrolReply(Closed):
     receipt_key: str
     tuf_root: str
     """First TUF root metadata, JSON text."""
+    unlock: str = ""
+    """As in :class:`Unlock`, so that the wrap key is never on the car's disk in clear."""
 
 
 # --- batches and receipts -------------------------------------------------------------------
@@ -277,6 +279,16 @@ class RenewRequest(Closed):
     vehicle: Name
     enrolment: KeyId
     csr: str
+
+
+class Unlock(Closed):
+    """Signed kind ``unlock``: central's part of what opens the car's wrap key (R-460.6-0)."""
+
+    agency: Name
+    vehicle: Name
+    enrolment: KeyId
+    secret: str
+    """32 bytes or more, base64url; of this enrolment."""
 
 
 class Renewal(Closed):

@@ -39,7 +39,19 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"wire", "selftest", "dispositions", "verification"}),
-    frozenset({"audit", "frames", "place", "journal", "models", "profiles", "rows", "deltatarget"}),
+    frozenset(
+        {
+            "audit",
+            "frames",
+            "place",
+            "journal",
+            "models",
+            "profiles",
+            "rows",
+            "deltatarget",
+            "unlock",
+        }
+    ),
     frozenset({"salvage", "disk", "orderbook", "packed", "pictureguard", "recorded"}),
     frozenset({"rescue", "damage", "rotten", "unpack"}),
     frozenset(

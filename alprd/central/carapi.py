@@ -116,6 +116,7 @@ class CarApi:
                 Route("/v1/orders", self._car(self.ordered, revoked=True), methods=["GET"]),
                 Route("/v1/orders", self._car(self.receipts), methods=["POST"]),
                 Route("/v1/renew", self._car(self.renew), methods=["POST"]),
+                Route("/v1/unlock", self._car(self.unlock)),
                 Route("/v1/health", self._car(self.health), methods=["POST"]),
                 Route("/v1/wipe", self._car(self.wipe, revoked=True), methods=["POST"]),
                 Route("/v1/batches", self._car(self.batches), methods=["POST"]),
@@ -191,6 +192,10 @@ class CarApi:
         """A new certificate for the car's new key."""
         document = await _signed(request)
         return _document(await run_in_threadpool(enrolment.renew, self.central, vehicle, document))
+
+    async def unlock(self, request: Request, vehicle: Vehicle) -> Response:
+        """What opens the car's wrap key at rest."""
+        return _document(await run_in_threadpool(vehicles.unlock, self.central, vehicle))
 
     async def wipe(self, request: Request, vehicle: Vehicle) -> Response:
         """The certificate of a car that wiped itself."""

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
 from alprd.audit import Actor
-from alprd.central import ca, db
+from alprd.central import ca, db, vehicles
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle, point
@@ -110,6 +110,9 @@ def enrol(central: Central, request: EnrolRequest, tuf_root: str) -> EnrolReply:
         ca=ca.pem(central.ca),
         receipt_key=base64.urlsafe_b64encode(receipt).decode(),
         tuf_root=tuf_root,
+        unlock=vehicles.unlock_secret(
+            central, crypto.key_id(point(request.batch_key, "batch_key"))
+        ),
     )
 
 

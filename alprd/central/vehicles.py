@@ -22,6 +22,7 @@ from alprd.records import new_id
 from alprd.wire import (
     CentralTime,
     Permit,
+    Unlock,
 )
 
 PERMIT_LIFE: Final = timedelta(hours=24)
@@ -157,6 +158,42 @@ def _killed(tx: Connection, vehicle: str) -> bool:
         db.vehicles, db.vehicles.c.enrolment == db.kill_orders.c.enrolment
     )
     return tx.scalar(query.where(db.vehicles.c.vehicle == vehicle)) is not None
+
+
+def unlock_secret(central: Central, enrolment: str) -> str:
+    """What opens the wrap key of one enrolment at rest, base64url (:class:`alprd.wire.Unlock`).
+
+    Derived and not kept: a central that was restored from its backup still opens its cars.
+
+    Args:
+        enrolment: key id of the car's batch key.
+    """
+    secret = central.keystore.purpose_key(f"car unlock {enrolment}")
+    return base64.urlsafe_b64encode(secret).decode()
+
+
+def unlock(central: Central, vehicle: Vehicle) -> crypto.SignedDocument:
+    """Release a live car's wrap key (R-460.6-0); recorded.
+
+    Raises:
+        RefusedError: ``killed``: it is to destroy itself, and gets nothing any more.
+    """
+    now = central.clock()
+    with central.database.write() as tx:
+        if _killed(tx, vehicle.name):
+            raise RefusedError("car is ordered to kill itself", reason="killed")
+        central.trail.record(
+            tx, Event.UNLOCK_GIVEN, vehicle.actor, at=now, detail={"vehicle": vehicle.name}
+        )
+        touch(tx, vehicle, now, dock=False)
+    enrolment = crypto.key_id(vehicle.batch_key)
+    reply = Unlock(
+        agency=central.config.agency,
+        vehicle=vehicle.name,
+        enrolment=enrolment,
+        secret=unlock_secret(central, enrolment),
+    )
+    return crypto.sign_document("unlock", reply, central.receipt_key())
 
 
 def _suspended_by_order(tx: Connection, vehicle: str) -> bool:

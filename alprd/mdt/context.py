@@ -13,6 +13,7 @@ from alprd.mdt.signons import IDLE_S, SHIFT_S, Clock, Collection
 from alprd.mdt.status import CarStatus
 from alprd.records import utc_now
 from alprd.roster import RosterBook
+from alprd.unlock import Locker
 from alprd.verification import Gateway
 
 
@@ -43,4 +44,5 @@ class MdtContext:
     gateway: Gateway | None = None
     duty: Duty | None = None
     locks: LockBook | None = None
+    locker: Locker | None = None
     hosts: tuple[str, ...] = ()

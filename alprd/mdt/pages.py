@@ -99,7 +99,7 @@ class Pages:
                 code=form.get("code", "").strip(),
             )
         except RefusedError as error:
-            if error.reason not in ("wrong_password", "wrong_code", "locked"):
+            if error.reason not in ("wrong_password", "wrong_code", "locked", "car_locked"):
                 self._rate.give_back(address)
             return self._refused(request, form, 403, error)
         response: Response
@@ -137,6 +137,7 @@ class Pages:
             purposes=PURPOSES,
             notice=NOTICE,
             error=error,
+            locked=self._context.locker.alarm if self._context.locker else None,
             ended="ended" in request.query_params,
             kept=kept,
         )
