@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from alprd import totp, verifiers
 from alprd.audit import Actor
-from alprd.central import db, people
+from alprd.central import db, memberlog, people
 from alprd.central.audit import Event
 from alprd.central.store import Central
 from alprd.errors import InputError
@@ -64,6 +64,22 @@ def change(
             first = error.errors(include_url=False)[0]
             raise InputError(f"person: {first['loc'][0]}: {first['msg']}") from None
         _keep(central, tx, changed, by, now, {"changed": ",".join(values)})
+        told: tuple[tuple[memberlog.Kind, datetime | None], ...] = (
+            ("training", training_expires),
+            ("authorisation", authorised_until),
+        )
+        for kind, ends in told:
+            if ends is not None:
+                memberlog.add(
+                    tx,
+                    person_id,
+                    kind,
+                    at=now,
+                    by=by.id,
+                    starts=now,
+                    ends=ends,
+                    title=memberlog.TOLD,
+                )
     return changed
 
 

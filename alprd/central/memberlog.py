@@ -22,6 +22,9 @@ Short = Annotated[str, Field(min_length=1, max_length=200)]
 ASSIGNED_ROLE: Final = "alpr_admin"
 """The role that counts only inside a live assignment (R-460.3-4)."""
 
+TOLD: Final = "as told on the command line"
+"""Title of what came without a record; any record of the same kind counts before it."""
+
 
 class Fact(Closed):
     """One row of the record."""

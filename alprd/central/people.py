@@ -29,7 +29,6 @@ from alprd.wire import Clearance, Person
 LOCK_AFTER: Final = 5
 LOCK_FOR: Final = timedelta(minutes=15)
 MIN_PASSWORD: Final = 8
-TOLD: Final = "as told when the account was made"
 MAX_AUTHORISATION: Final = timedelta(days=731)
 """A written authorisation lives at most 24 months (R-13.824-7-1)."""
 _HASHER: Final = PasswordHasher()
@@ -119,13 +118,13 @@ def _frozen(tx: Connection, person_id: str) -> bool:
 def _note(tx: Connection, person: Person, by: Actor, now: datetime, screening: str) -> None:
     """Put on record what was told when a person was added."""
     facts: list[tuple[memberlog.Kind, datetime | None, str, str]] = [
-        ("training", person.training_expires, TOLD, ""),
-        ("authorisation", person.authorised_until, TOLD, ""),
+        ("training", person.training_expires, memberlog.TOLD, ""),
+        ("authorisation", person.authorised_until, memberlog.TOLD, ""),
     ]
     if memberlog.ASSIGNED_ROLE in person.roles:
-        facts.append(("assignment", person.authorised_until, TOLD, ""))
+        facts.append(("assignment", person.authorised_until, memberlog.TOLD, ""))
     if screening:
-        facts.append(("screening", None, TOLD, screening))
+        facts.append(("screening", None, memberlog.TOLD, screening))
     for kind, ends, title, evidence in facts:
         memberlog.add(
             tx,
