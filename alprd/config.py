@@ -132,6 +132,14 @@ class MdtSection(Closed):
         return self
 
 
+class IgnitionSection(Closed):
+    """``[ignition]``: when a sign-on ends because the engine is off; never without ``file``."""
+
+    file: Path | None = None
+    """Says ``0`` while the ignition is off, such as ``/sys/class/gpio/gpio17/value``."""
+    off_after_min: Annotated[float, Field(gt=0, le=240)] = 10.0
+
+
 class VerificationSection(Closed):
     """``[verification]``: the agency's query gateway; off without ``url`` (R-460.4-f2)."""
 
@@ -284,6 +292,7 @@ class Config(Closed):
     gps: GpsSection
     dock: DockSection = DockSection()
     mdt: MdtSection = MdtSection()
+    ignition: IgnitionSection = IgnitionSection()
     verification: VerificationSection = Field(default_factory=VerificationSection)
     detector: DetectorSection = DetectorSection()
     ocr: OcrSection = OcrSection()

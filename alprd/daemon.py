@@ -40,6 +40,7 @@ from alprd.disk import guard
 from alprd.errors import AlprdError
 from alprd.health import Health, Parts
 from alprd.healthserver import HealthServer
+from alprd.ignition import Ignition
 from alprd.journal import set_level
 from alprd.keeper import MARK_KEY, Keeper
 from alprd.lives import Lives
@@ -214,6 +215,7 @@ class Daemon:
             ),
             post=lambda: self.keeper.post.beyond and not self.collecting.post_declared,
         )
+        self.ignition = Ignition(config.ignition.file, after_s=config.ignition.off_after_min * 60.0)
         self.supervisor = Supervisor([])
         self.hung: list[str] = []
         """What did not stop in time."""
@@ -325,6 +327,7 @@ class Daemon:
             *self.devices.workers(),
             Worker("keeper", self.keeper.run, silence_s=20.0),
             Worker("reload", self.reloader.run, required=False),
+            Worker("ignition", self.ignition.run, wanted=lambda: self.ignition.watched),
             Worker("health", server.run, required=False),
             Worker("teller", self.status.tell, required=False),
             Worker("dock", self.dock.run, silence_s=180.0, required=False),
@@ -395,6 +398,7 @@ class Daemon:
             locker=self.trust.locker,
             gateway=from_config(self._config.verification),
             hosts=self._config.mdt.hosts,
+            ignition_over=self.ignition.over,
             duty=self.collecting,
         )
 

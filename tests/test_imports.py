@@ -87,7 +87,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"gps", "eye", "passes", "targets", "cards", "outbound", "session", "lives"}),
     frozenset({"board"}),
     frozenset({"shiftboard"}),
-    frozenset({"alerts"}),
+    frozenset({"alerts", "ignition"}),
     frozenset({"settling", "shiftstore"}),
     frozenset(
         {"capture", "reader", "permits", "orders", "renewal", "custody", "lastwords", "trail"}

@@ -51,6 +51,7 @@ def create_app(context: MdtContext) -> Starlette:
         on_end=context.board.end_shift,
         collecting=lambda: context.status().session_open,
         locks=context.locks,
+        ignition_over=context.ignition_over,
         locker=context.locker,
         idle_s=context.idle_s,
         shift_s=context.shift_s,

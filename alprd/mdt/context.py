@@ -45,4 +45,5 @@ class MdtContext:
     duty: Duty | None = None
     locks: LockBook | None = None
     locker: Locker | None = None
+    ignition_over: Callable[[float], bool] = lambda signed_on_s: False
     hosts: tuple[str, ...] = ()

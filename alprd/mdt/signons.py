@@ -1,9 +1,10 @@
 """Who is signed on in the car: one person at a time, on as many screens as that person opens.
 
 Another person's sign-on signs the first one off (hand-over). A sign-on ends by the person's own
-act, by hand-over, when no screen has been in touch for ``idle_s``, after ``shift_s``, or when the
-roster takes the leave away. Each start and end is in the trail before it counts (R-AT-3), and
-collection follows it (R-460.4-a). Everything here may block; the page calls it from a thread.
+act, by hand-over, when no screen has been in touch for ``idle_s``, with the ignition off for long
+enough (:mod:`alprd.ignition`), after ``shift_s``, or when the roster takes the leave away. Each
+start and end is in the trail before it counts (R-AT-3), and collection follows it (R-460.4-a).
+Everything here may block; the page calls it from a thread.
 
 Rules: R-460.3-1, R-460.4-0, -a, -d, R-460.6-a, -f, R-CJIS-3.
 """
@@ -57,8 +58,8 @@ class Collection(Protocol):
     def signed_off(self, reason: str) -> None:
         """End it.
 
-        ``reason``: signed_off, hand_over, new_purpose, renewed, idle, shift_over, or the code with
-        which the roster refused.
+        ``reason``: signed_off, hand_over, new_purpose, renewed, idle, ignition_off, shift_over, or
+        the code with which the roster refused.
         """
 
 
@@ -97,6 +98,7 @@ class SignOns:
             (permit, camera); signing on again then begins anew.
         on_begin: told who has signed on, before anything is shown.
         locks: failures that a restart does not forget.
+        ignition_over: whether a sign-on of this age (s) ends because the ignition is off.
         locker: the car's keys, which a sign-on may have to open first.
     """
 
@@ -113,11 +115,13 @@ class SignOns:
         shift_s: float = SHIFT_S,
         on_begin: Callable[[str], None] = lambda person: None,
         locks: LockBook | None = None,
+        ignition_over: Callable[[float], bool] = lambda signed_on_s: False,
         locker: Locker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_begin = on_begin
         self._locks = locks
+        self._ignition_over = ignition_over
         self._locker = locker
         self._book = roster_book
         self._trail = trail
@@ -247,6 +251,8 @@ class SignOns:
             return
         if now - live.since > self._shift_s:
             self._end_if(live, "shift_over", DAEMON)
+        elif self._ignition_over(now - live.since):
+            self._end_if(live, "ignition_off", DAEMON)
         elif idle and now - live.since > self._idle_s:
             self._end_if(live, "idle", DAEMON)
 
