@@ -57,7 +57,7 @@ def listing(home: Path, kind: Kind, overdue: bool, by: str, as_json: bool) -> No
 
 def reads_of(home: Path, kind: Kind, row: str, by: str, as_json: bool) -> None:
     with Central(home) as central:
-        found, kept = exemptions.openreads_of(central, person_of(central, by), row, kind)
+        found, kept = exemptions.open_reads(central, person_of(central, by), row, kind)
     reads = [_as_json(read) for read in kept]
     lines = [
         f"{r['instant']} {r['plate']:<10} {r['state'] or '--'} {r['vehicle']} {r['id']}"
