@@ -58,6 +58,7 @@ class Event(StrEnum):
     COLLECTION_RESUMED = "session.resumed"
     CANVASS_BEGUN = "session.canvass-begun"
     CANVASS_ENDED = "session.canvass-ended"
+    POST_LEFT = "session.post-left"
     POST_DECLARED = "session.post-declared"
     PICTURE_VIEWED = "alert.picture-viewed"
     LIST_ACTIVATED = "list.activated"

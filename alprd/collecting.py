@@ -22,6 +22,8 @@ from alprd.clock import DisciplinedClock
 from alprd.custody import CUSTODIAN_ROLE, HeldAlerts, custodian
 from alprd.errors import AlprdError, RefusedError
 from alprd.permits import PermitBook, check_policy
+from alprd.post import RADIUS_M, apart_m
+from alprd.records import Position
 from alprd.roster import OPERATOR_ROLE, RosterBook
 from alprd.session import SessionKeeper
 from alprd.store import Store
@@ -47,6 +49,7 @@ class Collecting:
         on: set while a session is open; the lanes look at it.
         drained: waits for the lanes' passes (seconds); names of those that still have some.
         targets: the verified set in force, if any.
+        where: the car's place, or the last one known.
         roster, vehicle, held: for collecting under the custodian; without them it never is.
     """
 
@@ -63,6 +66,7 @@ class Collecting:
         roster: RosterBook | None = None,
         vehicle: str = "",
         held: HeldAlerts | None = None,
+        where: Callable[[], Position | None] = lambda: None,
     ) -> None:
         self._on = on
         self._drained = drained
@@ -82,8 +86,8 @@ class Collecting:
         self._paused: tuple[Actor, str] | None = None
         self.incident = ""
         """Number of the incident that is canvassed, else empty (R-460.4-c)."""
-        self.post_declared = False
-        """Whether the person declared this place a stationary post (R-460.5.1-d)."""
+        self._where = where
+        self._post: Position | None = None
         self.actor: Actor | None = None
         """Who is collecting; None while nobody is."""
 
@@ -103,8 +107,8 @@ class Collecting:
         """The operator signed off: collecting ends."""
         log.info("signed off: %s", reason)
         with self._control:
-            self._duty = self._paused = None
-            self.incident, self.post_declared = "", False
+            self._duty = self._paused = self._post = None
+            self.incident = ""
             self._off_at = time.monotonic()
             self.stop("signed_off", self.actor or DAEMON)
 
@@ -175,17 +179,61 @@ class Collecting:
             )
             self.incident = incident
 
+    @property
+    def post_declared(self) -> bool:
+        """Whether the person declared this place a stationary post (R-460.5.1-d)."""
+        return self._post is not None
+
     def declare_post(self) -> None:
-        """The person declares this place a stationary post (R-460.5.1-d).
+        """The person declares this place a stationary post: the mobile session ends, a fixed one
+        begins, whose row names the place (R-460.5.1-d).
 
         Raises:
-            RefusedError: ``not_collecting``.
+            RefusedError: ``not_collecting``; ``no_place``: GPS has not told one yet.
         """
         with self._control:
-            actor, _ = self._on_duty()
-            row = self._sessions.row()
-            self._store.record(Event.POST_DECLARED, actor, session=row.id if row else None)
-            self.post_declared = True
+            duty = self._on_duty()
+            place = self._where()
+            if place is None:
+                raise RefusedError(
+                    "The car's place is not known yet.",
+                    reason="no_place",
+                    remedy="wait for a GPS fix, then declare the post again",
+                )
+            self._post, before = place, self._post
+            try:
+                self.begin(*duty)
+            except RefusedError:
+                self._post = before
+                raise
+            self._record_post(Event.POST_DECLARED, duty[0])
+
+    def watch_post(self, place: Position | None) -> None:
+        """A declared post that the car has left is over: a mobile session begins.
+
+        Args:
+            place: of the car now, if it is known.
+        """
+        if self._post is None:  # most of the time: the lock is left alone
+            return
+        with self._control:
+            if self._post is None or place is None or apart_m(self._post, place) <= RADIUS_M:
+                return
+            self._post = None
+            if self._duty is None or not self._sessions.is_open:
+                return
+            duty = self._duty
+            try:
+                self.begin(*duty)
+            except RefusedError as error:  # recorded; a fixed session may not go on elsewhere
+                log.warning("collecting ends: %s", error.reason)
+                self.stop("signed_off", DAEMON)
+                return
+            self._record_post(Event.POST_LEFT, DAEMON)
+
+    def _record_post(self, event: Event, actor: Actor) -> None:
+        row = self._sessions.row()
+        self._store.record(event, actor, session=row.id if row else None)
 
     def _on_duty(self) -> tuple[Actor, str]:
         if self._duty is None or not self._sessions.is_open:
@@ -249,6 +297,9 @@ class Collecting:
             purpose=purpose,
             policy_version=targets.policy.version,
             databases=targets.matcher.databases(),
+            fixed_location=(
+                f"{self._post.lat:.4f}, {self._post.lon:.4f}" if self._post is not None else ""
+            ),
         )
         self.actor = actor
         if self._held is not None:

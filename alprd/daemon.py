@@ -164,6 +164,7 @@ class Daemon:
             roster=self.roster,
             vehicle=self.trust.vehicle,
             held=held,
+            where=lambda: self.positions.at(time.monotonic_ns()) or self.keeper.post.place,
         )
         self.keeper = Keeper(
             store=self.store,

@@ -117,7 +117,9 @@ class Keeper:
             self._rescue(beat)
 
     def _look_for_post(self) -> None:
-        self.post.look(time.monotonic(), self._where(), collecting=self._sessions.is_open)
+        where = self._where()
+        self.post.look(time.monotonic(), where, collecting=self._sessions.is_open)
+        self._collecting.watch_post(where)
 
     def _purge_when_due(self) -> None:
         # Also as soon as the time is known: until then a boot's purge knows of too little.

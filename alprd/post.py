@@ -46,11 +46,16 @@ class PostWatch:
         self._waiting_s += max(0.0, passed)
         if position is None:
             return
-        if self._anchor is not None and _apart_m(self._anchor, position) <= RADIUS_M:
+        if self._anchor is not None and apart_m(self._anchor, position) <= RADIUS_M:
             self._here_s += self._waiting_s
         else:
             self._anchor, self._here_s = position, 0.0
         self._waiting_s = 0.0
+
+    @property
+    def place(self) -> Position | None:
+        """The place at which it adds up; ``None`` before the first fix."""
+        return self._anchor
 
     @property
     def beyond(self) -> bool:
@@ -58,7 +63,7 @@ class PostWatch:
         return self._here_s > self._after_s
 
 
-def _apart_m(one: Position, other: Position) -> float:
+def apart_m(one: Position, other: Position) -> float:
     """Distance on the ground in metres; good to a percent over a few kilometres."""
     north = (other.lat - one.lat) * _METRES_PER_DEGREE
     turn = (other.lon - one.lon + 180) % 360 - 180

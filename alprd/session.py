@@ -86,15 +86,27 @@ class SessionKeeper:
         return len(left)
 
     def open(
-        self, actor: Actor, *, purpose: str, policy_version: str, databases: Iterable[Database]
+        self,
+        actor: Actor,
+        *,
+        purpose: str,
+        policy_version: str,
+        databases: Iterable[Database],
+        fixed_location: str = "",
     ) -> str:
-        """Begin a session and return its id; an open one is closed first."""
+        """Begin a session and return its id; an open one is closed first.
+
+        Args:
+            fixed_location: of a declared stationary post; empty: the reader is mobile.
+        """
         if self.is_open:
             self.close("stopped", actor)
         at, trusted = self._now()
         row = SessionRow(
             id=new_id(),
             reader=self._reader,
+            kind="fixed" if fixed_location else "mobile",
+            fixed_location=fixed_location,
             purpose=purpose,
             policy_version=policy_version,
             started=at,

@@ -33,7 +33,7 @@ from __future__ import annotations
 import struct
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from alprd.crypto import MAX_ENVELOPE, SignedDocument
 from alprd.errors import InputError
@@ -372,6 +372,14 @@ class SessionRow(Closed):
     databases: tuple[Database, ...] = ()
     time_trusted: bool = True
     """Whether GPS or central vouched for the times at any moment of the session."""
+    fixed_location: Annotated[str, Field(max_length=64)] = ""
+    """Of a fixed session alone: latitude, longitude in degrees (R-460.5.1-d)."""
+
+    @model_validator(mode="after")
+    def _placed(self) -> SessionRow:
+        if self.fixed_location and self.kind != "fixed":
+            raise ValueError("a mobile session has no place")
+        return self
 
 
 class SessionReport(Closed):

@@ -7,10 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from factories import session_row
 from test_custody import Car, make, person
 
 from alprd.audit import Event
 from alprd.errors import AlprdError, RefusedError
+from alprd.records import Position
 
 
 @pytest.fixture
@@ -24,6 +26,10 @@ def car(tmp_path: Path) -> Iterator[Car]:
 
 def names(car: Car) -> list[str]:
     return [event.event for event in car.store.audit_events()]
+
+
+def at_post(car: Car) -> bool:
+    return car.collecting.post_declared
 
 
 def test_a_pause_ends_the_session_and_only_the_person_resumes(car: Car) -> None:
@@ -61,10 +67,41 @@ def test_a_canvass_is_a_session_of_its_own_with_its_incident(car: Car) -> None:
     assert names(car)[-1] == Event.CANVASS_ENDED
 
 
-def test_a_post_is_declared_until_the_sign_off(car: Car) -> None:
+@pytest.mark.policy("R-460.5.1-d", "R-460.5.1-a")
+def test_a_declared_post_is_a_fixed_session_with_its_place_until_the_car_leaves(car: Car) -> None:
+    """R-460.5.1-d: the mobile session ends, the fixed one names the place; driving on ends it."""
     car.collecting.signed_on(person("pat"), "stolen_vehicles", "12")
+    with pytest.raises(RefusedError, match="place is not known"):
+        car.collecting.declare_post()
+    assert not at_post(car)
+    post = Position(lat=46.8172354, lon=-95.8453712, accuracy_m=4.0)
+    car.collecting._where = lambda: post
     car.collecting.declare_post()
-    assert car.collecting.post_declared
+    assert at_post(car)
     assert names(car)[-1] == Event.POST_DECLARED
+    row = car.sessions.row()
+    assert row is not None
+    assert (row.kind, row.fixed_location) == ("fixed", "46.8172, -95.8454")
+    car.collecting.watch_post(None)
+    car.collecting.watch_post(post.model_copy(update={"lat": post.lat + 0.0009}))  # 100 m
+    car.collecting.pause()
+    car.collecting.resume()
+    row = car.sessions.row()
+    assert row is not None
+    assert row.kind == "fixed"  # still the same post
+    car.collecting.watch_post(post.model_copy(update={"lat": post.lat + 0.0018}))  # 200 m
+    assert not at_post(car)
+    assert names(car)[-1] == Event.POST_LEFT
+    row = car.sessions.row()
+    assert row is not None
+    assert (row.kind, row.fixed_location) == ("mobile", "")
+    done = [(one.kind, one.end_reason) for one in car.store.unsent_sessions()]
+    assert done == [("mobile", "stopped"), ("fixed", "paused"), ("fixed", "stopped")]
+    car.collecting.declare_post()
     car.collecting.signed_off("signed_off")
-    assert not car.collecting.post_declared
+    assert not at_post(car)
+
+
+def test_no_mobile_session_names_a_place() -> None:
+    with pytest.raises(ValueError, match="a mobile session has no place"):
+        session_row(fixed_location="46.8172, -95.8454")

@@ -67,7 +67,7 @@ def _row(central: Central, session: SessionRow) -> dict[str, Any]:
         "databases_compared": "; ".join(compared),
         **{name: matches.get(name, 0) for name in _CATEGORIES},
         "marked_misread": session.marked_misread,
-        "fixed_location": "",
+        "fixed_location": session.fixed_location,
         "correction_of": "",
         "correction_note": "",
         "time_note": "" if session.time_trusted else UNTRUSTED,
