@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from alprd.central import db
+from alprd.central import db, outcomes
 from alprd.central.store import Central, counter
 from alprd.wire import SessionRow
 
@@ -25,7 +25,7 @@ def collect(central: Central) -> dict[str, Any]:
             for name, number in tx.execute(held.group_by(db.reads.c.classification))
         }
         ended = select(db.arrivals.c.outcome, func.count()).group_by(db.arrivals.c.outcome)
-        outcomes = {name: int(number) for name, number in tx.execute(ended)}
+        arrived = {name: int(number) for name, number in tx.execute(ended)}
         oldest = tx.scalar(
             select(func.min(db.reads.c.destroy_by)).where(db.reads.c.destroy_by > now)
         )
@@ -36,8 +36,8 @@ def collect(central: Central) -> dict[str, Any]:
             "at": now.isoformat(timespec="seconds"),
             "reads_held": sum(by_class.values()),
             "reads_by_class": by_class,
-            "received_total": sum(outcomes.values()),
-            "expired": outcomes.get("expired", 0),
+            "received_total": sum(arrived.values()),
+            "expired": arrived.get("expired", 0),
             "quarantined": _count(tx, db.quarantine),
             "duplicates_refused": counter(tx, "duplicates_refused"),
             "sessions": _count(tx, db.sessions),
@@ -48,6 +48,7 @@ def collect(central: Central) -> dict[str, Any]:
             "last_destruction": last_purge.isoformat() if last_purge else None,
             "vehicles": _vehicles(tx),
             "lists": _lists(tx, now),
+            "outcomes": outcomes.by_list(tx),
             "ledger": _ledger(tx),
         }
 
