@@ -25,18 +25,21 @@ from alprd import wire
 from alprd.alerts import AlertBoard
 from alprd.crypto import decrypt_target, load_private, open_read, unwrap_key
 from alprd.custody import local_alert_key
-from alprd.errors import EnvelopeError, StoreError
+from alprd.errors import EnvelopeError, RefusedError, StoreError
 from alprd.frames import Character, PlateReading
 from alprd.records import Plate
+from alprd.refusals import TargetsError
 from alprd.shiftstore import ShiftStore
 from alprd.store import Store
 from alprd.suppress import plate_digest
 from alprd.targets import SUPPRESSION_KEY, TargetClient, TargetSet
 from alprd.totp import decode_secret
 from alprd.trust import Trust, enrol
+from alprd.unlock import CLEAR, LOCKED
 from alprd.wipe import kill, read_marker
 
 DOC = Path(__file__).resolve().parent.parent / "docs" / "secrets.md"
+PASSWORD = "whatever was typed at the sign-on"
 
 pytestmark = pytest.mark.policy("R-CJIS-1")
 
@@ -144,16 +147,33 @@ def test_row_batch_key(stolen: Stolen, tmp_path: Path) -> None:
 
 
 def test_row_wrap_key(stolen: Stolen, tmp_path: Path) -> None:
-    private(stolen.trust.state_dir / "keys" / "wrap.key")
+    private(stolen.trust.state_dir / "keys" / LOCKED)
+    assert not (stolen.trust.state_dir / "keys" / CLEAR).exists()
     thief = stolen.copy(tmp_path / "copy")
-    opened = TargetClient(thief).load_offline()  # as the table says
+    assert thief.locker.locked
+    with pytest.raises(TargetsError) as locked:
+        TargetClient(thief).load_offline()
+    assert locked.value.reason == "locked"
+    # As the table says: until the revocation the TLS key on the disk gets it from central.
+    sets: list[TargetSet] = []
+    there = Car(thief)
+    there.dock(on_targets=sets.append).step()
+    there.store.close()
+    assert not thief.locker.locked
+    opened = sets[0] if sets else TargetClient(thief).load_offline()
     assert opened is not None
     assert opened.matcher.match(seen(LISTED), datetime.now(UTC))
     assert opened.suppression.covers(seen(SUPPRESSED))
     # After a revocation nothing new is wrapped for the car, and all else has new keys.
     published = stolen.central.home / "tuf" / "targets"
     before = {path.name for path in published.glob("*.bin")}
-    revoked(stolen, "unit-63", "63", tmp_path / "lost")
+    lost = revoked(stolen, "unit-63", "63", tmp_path / "lost")
+    with lost.client() as client:
+        assert client.get("/v1/unlock").status_code == 403
+    car = Car(lost)
+    car.dock().step()
+    car.store.close()
+    assert lost.locker.locked and not lost.locker.settled
     after = {path.name for path in published.glob("*.bin")}
     assert len(after - before) >= 3, (before, after)
     status = {v["vehicle"]: v["state"] for v in stolen.central.run("status")["vehicles"]}
@@ -163,6 +183,36 @@ def test_row_wrap_key(stolen: Stolen, tmp_path: Path) -> None:
         key=lambda path: int(path.name.split(".")[0]),
     ).read_text()
     assert f"wraps-{CAR}.json" in newest and "wraps-unit-63.json" not in newest
+
+
+@pytest.mark.policy("R-CJIS-5", "R-460.6-0")
+def test_a_killed_car_gets_no_unlock_secret(stolen: Stolen, tmp_path: Path) -> None:
+    """Not revoked, but ordered to destroy itself: a thief who hides the order gets nothing."""
+    url = f"https://127.0.0.1:{stolen.central.port}"
+    code = stolen.central.run("enrol-code", "--vehicle", "unit-64", "--reader", "64")["code"]
+    lost = enrol(url, code, "unit-64", tmp_path / "lost")
+    with lost.client() as client:
+        assert client.get("/v1/unlock").status_code == 200
+        stolen.central.run(
+            "vehicles", "kill", "--vehicle", "unit-64", "--reason", "stolen", "--by", "test"
+        )
+        refused = client.get("/v1/unlock")
+    assert (refused.status_code, refused.json()["error"]) == (403, "killed")
+
+
+@pytest.mark.policy("R-460.6-0")
+def test_away_from_the_dock_a_persons_password_opens_the_car(
+    stolen: Stolen, tmp_path: Path
+) -> None:
+    (deputy,) = stolen.targets.roster.people
+    stolen.trust.locker.keep(deputy, PASSWORD)
+    car = stolen.copy(tmp_path / "copy")
+    with pytest.raises(RefusedError):
+        car.locker.open_for(deputy.id, "another")
+    assert car.locker.locked
+    car.locker.open_for(deputy.id, PASSWORD)
+    opened = TargetClient(car).load_offline()
+    assert opened is not None and opened.suppression.covers(seen(SUPPRESSED))
 
 
 def test_row_content_keys(stolen: Stolen) -> None:
@@ -243,7 +293,8 @@ def test_row_reads(stolen: Stolen, tmp_path: Path) -> None:
     reads = car.store.claim(99, 10**9, 1)
     assert len(reads) == 3
     for name in ("tls", "batch", "wrap"):
-        key = load_private(car.trust.state_dir / "keys" / f"{name}.key")
+        own = car.trust.state_dir / "keys" / f"{name}.key"
+        key = stolen.trust.wrap_key if name == "wrap" else load_private(own)
         for queued in reads:
             with pytest.raises(EnvelopeError):
                 open_read(queued.envelope, key)
@@ -283,7 +334,7 @@ def test_a_full_disk_does_not_save_the_keys(
     """Without room for the marker the keys are overwritten in place."""
     trust = stolen.copy(tmp_path / "copy")
     linked = tmp_path / "wrap-by-another-name"
-    linked.hardlink_to(trust.state_dir / "keys" / "wrap.key")
+    linked.hardlink_to(trust.state_dir / "keys" / LOCKED)
 
     def no_room(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))

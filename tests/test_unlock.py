@@ -92,7 +92,7 @@ def test_another_secret_opens_nothing_and_changes_nothing(keys: Path) -> None:
     locker = Locker.load(keys)
     for kind in ("contact", "credential"):
         with pytest.raises(RefusedError):
-            locker.release(kind, b"d" * 32)  # type: ignore[arg-type]
+            locker.release(kind, b"d" * 32)
     with pytest.raises(InputError):
         locker.release("contact", b"short")
     assert locker.locked and not locker.settled

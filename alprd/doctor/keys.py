@@ -20,6 +20,7 @@ from alprd.doctor.car import Car
 from alprd.doctor.report import Sheet
 from alprd.errors import AlprdError
 from alprd.sources import read_password
+from alprd.unlock import CLEAR, LOCKED, Locker
 
 KEYS: Final = ("tls", "batch", "wrap")
 CERTIFICATE_WARN: Final = timedelta(days=14)
@@ -52,7 +53,10 @@ def check_keys(car: Car, sheet: Sheet) -> None:
     owner = car.state.stat().st_uid
     present = {path.name for path in folder.glob("*.key")} if folder.is_dir() else set()
     for name in sorted(present | {f"{key}.key" for key in KEYS}):
-        _key(sheet, folder / name, owner)
+        if name == CLEAR and name not in present and (folder / LOCKED).exists():
+            _locked(sheet, folder / LOCKED, owner)
+        else:
+            _key(sheet, folder / name, owner)
     _passwords(car, sheet)
     tpm = car.below("/dev/tpmrm0").exists()
     sheet.ok(
@@ -63,24 +67,7 @@ def check_keys(car: Car, sheet: Sheet) -> None:
 
 
 def _key(sheet: Sheet, path: Path, owner: int) -> None:
-    try:
-        info = path.stat()
-    except OSError as error:
-        sheet.fail(path.name, f"{path}: {error.strerror}", _AGAIN)
-        return
-    if info.st_mode & 0o077:
-        sheet.fail(
-            path.name,
-            f"{path} is readable by others (mode {info.st_mode & 0o777:04o})",
-            f"chmod 600 {path}; if strangers may have had this disk, enrol the car again",
-        )
-        return
-    if info.st_uid != owner:
-        sheet.fail(
-            path.name,
-            f"{path} belongs to uid {info.st_uid}, the state folder to uid {owner}",
-            f"chown {owner} {path}",
-        )
+    if not _closed(sheet, path.name, path, owner):
         return
     try:
         key = crypto.load_private(path)
@@ -88,7 +75,53 @@ def _key(sheet: Sheet, path: Path, owner: int) -> None:
         sheet.fail(path.name, error.message, error.remedy or _AGAIN)
         return
     where = place_of(path)
+    if path.name == CLEAR:
+        sheet.warn(
+            path.name,
+            f"whole, P-256, in a {where}, not encrypted yet",
+            "dock the car once: the first contact with central encrypts it",
+            id=crypto.key_id(key),
+            where=where,
+        )
+        return
     sheet.ok(path.name, f"whole, P-256, in a {where}", id=crypto.key_id(key), where=where)
+
+
+def _locked(sheet: Sheet, path: Path, owner: int) -> None:
+    """The wrap key, encrypted; what opens it, as counts."""
+    if not _closed(sheet, CLEAR, path, owner):
+        return
+    try:
+        ways = Locker.load(path.parent).ways
+    except AlprdError as error:
+        sheet.fail(CLEAR, error.message, error.remedy or _AGAIN)
+        return
+    told = ", ".join(f"{count} {kind}" for kind, count in ways.items())
+    sheet.ok(CLEAR, f"encrypted; ways to open it: {told}", where="encrypted file", ways=told)
+
+
+def _closed(sheet: Sheet, name: str, path: Path, owner: int) -> bool:
+    """Whether the file is there, closed to others, and the owner's; tells what is wrong."""
+    try:
+        info = path.stat()
+    except OSError as error:
+        sheet.fail(name, f"{path}: {error.strerror}", _AGAIN)
+        return False
+    if info.st_mode & 0o077:
+        sheet.fail(
+            name,
+            f"{path} is readable by others (mode {info.st_mode & 0o777:04o})",
+            f"chmod 600 {path}; if strangers may have had this disk, enrol the car again",
+        )
+        return False
+    if info.st_uid != owner:
+        sheet.fail(
+            name,
+            f"{path} belongs to uid {info.st_uid}, the state folder to uid {owner}",
+            f"chown {owner} {path}",
+        )
+        return False
+    return True
 
 
 def place_of(path: Path) -> str:
