@@ -46,6 +46,7 @@ class Event(StrEnum):
     ALERT_MISREAD = "alert.misread"
     ALERT_VERIFIED = "alert.verified"
     ALERT_ACTION_TAKEN = "alert.action-taken"
+    ALERT_DISPATCHED = "alert.dispatched"
     ALERT_HANDED_OVER = "alert.handed-over"
     ALERT_PLATE_COPIED = "alert.plate-copied"
     ALERT_CLEARED_PASSED = "alert.cleared-passed"

@@ -5,6 +5,7 @@
     open ─ agrees: yes ─► agreed ─ result ─► verified ─ action ─► settled
       └─── agrees: no, or Misread ────────────────────────────────► settled
                                    result "not confirmed" or "cleared" ► settled at once
+    open ─ dispatch told, or not (a person without clearance) ────► settled
 
 The order is kept here, whatever asks: no result before the look at the picture, no action before
 a result (R-460.4-f). Everything a person gives is chosen from closed lists but the reference of
@@ -78,6 +79,8 @@ class Disposition(Closed):
     """Why not practicable, or why cleared."""
     reference: str = ""
     action: Action | None = None
+    dispatch: bool | None = None
+    """Whether dispatch was told, by a person who may not see the entry; ``None``: not said."""
     note: str = ""
     """Of who handed the unresolved alert over."""
 
@@ -86,6 +89,7 @@ class Disposition(Closed):
         """Whether nothing is left to find out or to record."""
         return (
             self.misread
+            or self.dispatch is not None
             or self.result in ("not_confirmed", "cleared")
             or (self.result is not None and self.action is not None)
         )
@@ -151,6 +155,16 @@ class Disposition(Closed):
         if action not in get_args(Action):
             raise _bad("This is no action of the list.")
         return self.model_copy(update={"action": action})
+
+    def told_dispatch(self, done: bool) -> Disposition:
+        """A person without clearance told dispatch about the alert, or could not.
+
+        Raises:
+            RefusedError: ``out_of_order``: somebody who may see it has begun to settle it.
+        """
+        if self.agrees is not None or self.misread:
+            raise _order("Somebody is settling this alert already.", "leave it to that person")
+        return self.model_copy(update={"dispatch": done})
 
     def handed_over(self, note: str) -> Disposition:
         """Left to the next person.

@@ -121,6 +121,21 @@ class Settling:
 
         self._board.act(alert_id, actor, change, seen=seen)
 
+    def tell_dispatch(
+        self, alert_id: str, actor: Actor, *, done: bool, seen: int | None = None
+    ) -> None:
+        """What a person without clearance can settle: whether dispatch was told (R-460.4-e).
+
+        Raises:
+            RefusedError: see :meth:`Disposition.told_dispatch`.
+        """
+
+        def change(view: AlertView) -> Act:
+            found = view.disposition.told_dispatch(done)
+            return self._step(view, found, Event.ALERT_DISPATCHED, {"dispatched": done})
+
+        self._board.act(alert_id, actor, change, seen=seen)
+
     def unclear(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
         """Let a cleared plate alarm again."""
 

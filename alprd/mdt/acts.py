@@ -92,6 +92,16 @@ class Acts:
         action = await _field(request, "action")
         return await self._act(request, self._settling.take_action, seeing=True, action=action)
 
+    async def dispatch(self, request: Request) -> Response:
+        """Dispatch was told of an alert that this person may not see, or was not."""
+        done = await _field(request, "dispatched")
+        if done not in ("yes", "no"):
+            return error_json(400, "bad_field", "Say yes or no.")
+        view = self._board.view(request.path_params["alert_id"])
+        if view is not None and is_cleared(view, self._signons.person_of(self._screen(request))):
+            return error_json(409, "out_of_order", "You may see this alert: verify it yourself.")
+        return await self._act(request, self._settling.tell_dispatch, done=done == "yes")
+
     async def unclear(self, request: Request) -> Response:
         """A cleared plate alarms again."""
         return await self._act(request, self._settling.unclear, seeing=True)

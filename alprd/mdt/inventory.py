@@ -118,6 +118,11 @@ ENTRIES: Final = (
         moving=False,
     ),
     Entry(
+        "POST", _A + "dispatch", "dispatch", "without clearance: dispatch was told, or not",
+        events=(Event.ALERT_DISPATCHED,),
+        fields=(("dispatched", ("yes", "no")), *_SEEN), moving=False,
+    ),
+    Entry(
         "POST", _A + "unclear", "unclear", "let a cleared plate alarm again",
         events=(Event.ALERT_UNCLEARED,), fields=_SEEN, moving=False,
     ),

@@ -77,7 +77,8 @@ def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, objec
         "cleared": is_cleared(view, person),
     }
     if not base["cleared"]:
-        return base | {"priority": "medium", "text": CONTACT_DISPATCH}
+        told = {"settled": view.disposition.settled, "dispatched": view.disposition.dispatch}
+        return base | {"priority": "medium", "text": CONTACT_DISPATCH} | told
     match, entry = view.match, view.match.entry
     pictures = {
         name: f"/alerts/{view.id}/{name}.jpg?v={view.picture_version}"

@@ -377,8 +377,9 @@ def test_silent_screens_keep_nobody_signed_on_who_lost_the_leave(car: Car) -> No
     )  # fmt: skip
     signons.sign_on("dep.one", PASSWORD, purpose="stolen_plates", unit="1", acknowledged=True)
     signons.sweep()
-    assert signons.live is not None
-    car.book.load(roster(signons.live.person.model_copy(update={"frozen": True})))
+    live = signons.live
+    assert live is not None
+    car.book.load(roster(live.person.model_copy(update={"frozen": True})))
     signons.sweep()
     assert signons.live is None
     assert car.collecting.told[-1] == ("off", "frozen")
@@ -502,13 +503,40 @@ def test_without_clearance_only_contact_dispatch(
     assert card["text"] == "Contact dispatch"
     assert set(card) == {
         "id", "number", "alarm", "state", "camera", "instant", "first_instant", "time_trusted",
-        "captured_mono_ns", "count", "cleared", "priority", "text",
+        "captured_mono_ns", "count", "cleared", "priority", "text", "settled", "dispatched",
     }  # fmt: skip
     assert card["priority"] == "medium"
     assert client.get(f"/alerts/{alert}/plate.jpg").status_code == 404
     assert client.get(f"/alerts/{alert}/wide.jpg").status_code == 404
     assert Event.PICTURE_VIEWED not in served.events()
     assert served.store.audit_events()[-1].detail["cleared"] is False
+
+
+@pytest.mark.policy("R-460.4-e", "R-460.4-f")
+def test_without_clearance_an_alert_is_settled_by_dispatch(
+    served: Car, client: httpx.Client, sign_on: SignOn, events: Callable[..., Events]
+) -> None:
+    """R-460.4-e, -f: one answer, recorded; who may see the alert has to verify it."""
+    sign_on("dep.limited")
+    _, alert = served.alert()
+    stream = events()
+    assert stream.next("alert")["settled"] is False
+    way = f"/alerts/{alert}/dispatch"
+    assert client.post(way, data={"dispatched": "perhaps"}).status_code == 400
+    assert client.post(way, data={"dispatched": "yes"}).status_code == 204
+    card = stream.next("alert")
+    assert (card["state"], card["settled"], card["dispatched"]) == ("acknowledged", True, True)
+    assert served.board.unresolved() == []
+    (event,) = [one for one in served.store.audit_events() if one.event == Event.ALERT_DISPATCHED]
+    assert (event.actor, event.detail["dispatched"]) == ("dep.limited", True)
+    _, other = served.alert("ABD452")
+    sign_on("dep.one")
+    answer = client.post(f"/alerts/{other}/dispatch", data={"dispatched": "no"})
+    assert (answer.status_code, answer.json()["error"]) == (409, "out_of_order")
+    assert client.post(f"/alerts/{other}/compare", data={"agrees": "yes"}).status_code == 204
+    sign_on("dep.limited")
+    answer = client.post(f"/alerts/{other}/dispatch", data={"dispatched": "no"})
+    assert (answer.status_code, answer.json()["error"]) == (409, "out_of_order")
 
 
 def test_pictures_are_given_and_recorded(

@@ -131,14 +131,14 @@ export class Cards {
     silence.hidden = !["new", "silenced"].includes(card.state);
     const acknowledge = element.querySelector("[data-act=acknowledge]");
     acknowledge.hidden = card.state === "acknowledged";
-    const settled = card.disposition?.settled ?? false;
+    const settled = card.disposition?.settled ?? card.settled ?? false;
     element.classList.toggle("done", settled);
     const misread = element.querySelector("[data-act=misread]");
     misread.hidden = !card.cleared || card.state === "withdrawn" || settled || Boolean(card.disposition.result);
     const category = element.querySelector("[data-act=category]");
     category.hidden = silence.hidden || !card.cleared || card.priority === "high";
     this.steps.show(slot("steps"), card);
-    const left = card.state === "acknowledged" && card.cleared && !settled;
+    const left = card.state === "acknowledged" && !settled;
     slot("state").textContent = left ? "UNRESOLVED" : settled ? "SETTLED" : STATES[card.state];
     element.setAttribute("aria-label",
       `${STATES[card.state]} ${card.priority} ${card.category_label ?? card.text} ${[...(card.plate ?? "")].join(" ")}`);

@@ -50,13 +50,31 @@ export class Steps {
   // Rebuilt only when the question changes, so that nothing typed is lost to a new picture.
   show(box, card) {
     const found = card.disposition;
-    const key = card.cleared && card.state !== "withdrawn" ? JSON.stringify([found, card.cleared_until, card.plate]) : "";
+    const standing = card.state !== "withdrawn";
+    const key = standing ? JSON.stringify([card.cleared, found, card.cleared_until, card.plate, card.settled, card.dispatched]) : "";
     if (box.dataset.key === key) return;
     box.dataset.key = key;
     box.replaceChildren(...(key ? this.parts(card, found) : []));
   }
 
+  // Without clearance there is one question: was dispatch told?
+  dispatch(card) {
+    if (card.settled) {
+      const words = { true: "Dispatch was told", false: "Dispatch was not told" };
+      return [line(words[card.dispatched] ?? "Settled by another person", "settled")];
+    }
+    return [
+      line("Was dispatch told of this alert?"),
+      row(
+        button("Dispatched", () => this.act("dispatch", card, { dispatched: "yes" })),
+        button("Not dispatched", () => this.act("dispatch", card, { dispatched: "no" })),
+      ),
+    ];
+  }
+
   parts(card, found) {
+    if (!card.cleared) return this.dispatch(card);
+    if (found.dispatch !== null) return [line(`Dispatch was ${found.dispatch ? "" : "not "}told`, "settled")];
     const parts = [];
     if (found.note && !found.settled) parts.push(line(`Handed over: ${found.note}`, "handed"));
     if (found.settled) return [...parts, ...this.done(card, found)];
