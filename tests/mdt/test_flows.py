@@ -55,6 +55,21 @@ def test_an_alert_is_settled_step_by_step(page: Page, served: Car) -> None:
     assert told[-3:] == [Event.ALERT_COMPARED, Event.ALERT_VERIFIED, Event.ALERT_ACTION_TAKEN]
 
 
+@pytest.mark.policy("R-460.4-e")
+def test_contact_dispatch_is_settled_by_one_answer(page: Page, served: Car) -> None:
+    """R-460.4-e: with nothing of the entry on the page, before and after."""
+    sign_on(page, "dep.limited")
+    _, alert = served.alert()
+    shown = card(page, alert)
+    expect(shown.get_by_text("Was dispatch told of this alert?")).to_be_visible()
+    shot(page, "night-dispatch")
+    shown.get_by_role("button", name="Dispatched", exact=True).click()
+    expect(shown.get_by_text("Dispatch was told")).to_be_visible()
+    expect(shown.locator('[data-slot="state"]')).to_have_text("SETTLED")
+    expect(page.locator("body")).not_to_contain_text("ZQX417")
+    assert served.events().count(Event.ALERT_DISPATCHED) == 1
+
+
 def test_a_cleared_plate_says_until_when_and_is_taken_back(page: Page, served: Car) -> None:
     sign_on(page)
     _, alert = served.alert()
