@@ -62,6 +62,7 @@ def test_contact_dispatch_is_settled_by_one_answer(page: Page, served: Car) -> N
     _, alert = served.alert()
     shown = card(page, alert)
     expect(shown.get_by_text("Was dispatch told of this alert?")).to_be_visible()
+    expect(shown.locator('[data-slot="loud"]')).to_be_hidden()  # nothing was corrected
     shot(page, "night-dispatch")
     shown.get_by_role("button", name="Dispatched", exact=True).click()
     expect(shown.get_by_text("Dispatch was told")).to_be_visible()

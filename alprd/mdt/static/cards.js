@@ -36,7 +36,7 @@ function characters(box, text, differing) {
 
 function loud(card) {
   if (card.state === "withdrawn") return `WITHDRAWN. Do not act on it. ${card.reason ?? ""}`;
-  if (card.corrected_from === card.plate) {
+  if (card.corrected_from && card.corrected_from === card.plate) {
     // The text stands; what was read anew is the state, and with it the kind of match.
     return `CORRECTED: state now read as ${card.region_read ?? "unknown"}, listed ${card.region_listed ?? "unknown"}`;
   }
