@@ -98,11 +98,19 @@ _WORDS: Final[ReadOnly[str, Mapping]] = MappingProxyType(
         "WARRANTS": Mapping("owner_warrant", "high"),
         "MN WARRANT": Mapping("owner_warrant", "high"),
         "MINNESOTA WARRANT": Mapping("owner_warrant", "high"),
+        "MINNESOTA WARRANTS": Mapping("owner_warrant", "high"),
+        "MN WARRANTS": Mapping("owner_warrant", "high"),
         "SUSPENDED": Mapping("owner_suspended_revoked", "low"),
         "REVOKED": Mapping("owner_suspended_revoked", "low"),
         "CANCELLED": Mapping("owner_suspended_revoked", "low"),
         "CANCELED": Mapping("owner_suspended_revoked", "low"),
         "DISQUALIFIED": Mapping("owner_suspended_revoked", "low"),
+        "DAS": Mapping("owner_suspended_revoked", "low"),  # driving after suspension
+        "DAR": Mapping("owner_suspended_revoked", "low"),  # … revocation
+        "DAC": Mapping("owner_suspended_revoked", "low"),  # … cancellation
+        "SUSPENDED DRIVER": Mapping("owner_suspended_revoked", "low"),
+        "REVOKED DRIVER": Mapping("owner_suspended_revoked", "low"),
+        "CANCELLED DRIVER STATUS": Mapping("owner_suspended_revoked", "low"),
         # Words in the reason or alert field of CSV feeds.
         "AMBER ALERT": Mapping("other_lpdf", "high"),
         "FELONY VEHICLE": Mapping("other_lpdf", "high"),

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from alprd.central import people
+from alprd.central.hotfiles.reading import no_plate
 from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.errors import RefusedError
@@ -123,7 +124,7 @@ def check(central: Central, person: Person, request: Request, now: datetime) -> 
     Raises:
         RefusedError: names the first statement that is missing or not enough.
     """
-    if len(request.plate) < 2 or set(request.plate) == {"0"}:
+    if no_plate(request.plate):
         raise RefusedError("plate is missing or no real plate", reason="bad_plate")
     if request.state is not None and request.state not in STATES:
         raise RefusedError("state is not a USPS code", reason="bad_state")

@@ -102,6 +102,15 @@ class _Reading:
     wanted: frozenset[str]
     seen: set[str] = field(default_factory=set)
     unmapped: Counter[str] = field(default_factory=Counter)
+    lasting: bool = False
+    """Some entry has no end of its own."""
+    ends: datetime | None = None
+    """The latest end that the supplier gives an entry."""
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the last entry ends, if every one has an end."""
+        return None if self.lasting else self.ends
 
 
 def _entry(record: Record, layout: str, state: _Reading) -> HotlistEntry | None:
@@ -191,6 +200,7 @@ def import_hotlist(
             source=source,
             layout=report.layout,
             supplied_at=supplied_at,
+            expires=found.expires,
             entries=header.entries + found.unmapped.total(),
             rejected=report.rejected_total,
             counts=header.counts,
@@ -250,6 +260,15 @@ def _check(central: Central, list_id: str, source: str, supplied_at: datetime) -
             remedy="give a machine name of 1 to 64 letters, digits, '.', '_' or '-' that begins "
             "with a letter or digit, such as lpdf",
         )
+    allowed = central.config.policy.sources
+    if source not in allowed:
+        # A car takes no publication at all that names a source outside its signed policy.
+        raise RefusedError(
+            f"--source: the adopted policy does not allow {source!r} (R-460.4.1-b)",
+            reason="source_not_allowed",
+            remedy=f"give one of {', '.join(allowed)}, or add it to [policy] sources in "
+            "central.toml once the policy allows it",
+        )
     now = central.clock()
     if supplied_at > now:
         raise RefusedError(
@@ -283,6 +302,10 @@ def _read(
         for number, record in enumerate(records):
             found.seen |= found.wanted & {record.plate}
             if isinstance(record, Record):
+                if record.expires is None:
+                    found.lasting = True
+                elif found.ends is None or record.expires > found.ends:
+                    found.ends = record.expires
                 entry = _entry(record, layout.name, found)
                 if entry is not None:
                     spool.add(row_of(entry), record.line)

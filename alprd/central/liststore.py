@@ -7,6 +7,7 @@ that a list that is replaced can be destroyed for good. Rule: R-460.4.1-b.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from alprd.rows import row_of
 from alprd.targetfile import BytesSource, Source, TargetReader, TargetWriter
 from alprd.wire import Hotlist
 
+log: Final = logging.getLogger("alprd.central.liststore")
 FOLDER: Final = "lists"
 _LEFT_S: Final = 86_400
 """A file without a list that is older than this was left by a crash."""
@@ -59,12 +61,18 @@ def write(path: Path, list_id: str, key: bytes, fill: Callable[[TargetWriter], H
 def hotlists(central: Central, tx: Connection) -> dict[str, ListSource]:
     """Every list in use, by list id: what the cars receive, in its packed form.
 
+    A list whose source the policy no longer allows is left out: a car takes no publication that
+    names one (R-460.4.1-b).
+
     Raises:
         StoreError: the file of a list or its key is gone.
         EnvelopeError: it was altered.
     """
     found: dict[str, ListSource] = {}
     for row in tx.execute(select(db.lists).order_by(db.lists.c.list_id)):
+        if row.source not in central.config.policy.sources:
+            log.error("list %s is not published: its source is not allowed", row.list_id)
+            continue
         reader = TargetReader(
             central.home / FOLDER / row.file,
             name=_stored_name(row.list_id),

@@ -384,3 +384,36 @@ def test_no_plate_lies_in_clear_in_the_agencys_folder(home: Path, tmp_path: Path
 
 def files(home: Path) -> Iterator[Path]:
     return (path for path in home.rglob("*") if path.is_file())
+
+
+def _said(text: str, layout: str = "own") -> list[Record | Rejected]:
+    numbered = enumerate(text.splitlines(), 1)
+    return list(reading.read(numbered, Path("x"), layouts.by_name(layout))[1])
+
+
+def test_what_stands_in_quotes_never_becomes_an_entry() -> None:
+    head = "plate,state,type,category,source,entered,text\n"
+    said = _said(
+        head
+        + 'MUL417,MN,,stolen,,,"first\nWAR666,MN,,stolen,,,inside\nlast"\nNXT042,MN,,stolen,,,\n'
+    )
+    assert [record.plate for record in said] == ["MUL417", "NXT042"]
+    slip = _said(head + 'MUL417,MN,,stolen,,,"12 wheels\n' + "NXT042,MN,,stolen,,,\n" * 60)
+    assert isinstance(slip[0], Rejected)
+    assert len(slip) == 61
+    inches = _said(head + 'MUL417,MN,,stolen,,,12" wheels\n' * 3)
+    assert [record.plate for record in inches] == ["MUL417"] * 3
+
+
+def test_a_file_that_lost_its_header_loses_no_entry() -> None:
+    line = "C845996328,MN0671200,20211122,JFJ4764,MN,2022,TK,2013,CHEV,AVA,PK,CRM\n"
+    assert len(_said(line * 2, "minnesota")) == 2
+    header = "NIC,ORI,DATE,LIC,LIS,LIY,LIT,VYR,VMA,VMO,VST,VCO\n"
+    assert len(_said(header + line, "minnesota")) == 1
+
+
+def test_a_column_that_a_mapping_names_must_be_there() -> None:
+    mapping = 'name = "ours"\ndelimiter = ","\n[fields]\nplate = "P"\nstate = "Stat"\ncode = "C"\n'
+    shape = layouts.parse_mapping(mapping)
+    with pytest.raises(InputError, match="STAT"):
+        list(reading.read([(1, "P,St,C"), (2, "ABC417,MN,STOLEN")], Path("x"), shape)[1])

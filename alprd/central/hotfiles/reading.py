@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
-from alprd.central.hotfiles.layouts import DELIMITERS, Layout, Place, recognise
+from alprd.central.hotfiles.layouts import DELIMITERS, LAYOUTS, Layout, Place, recognise
 from alprd.errors import InputError
 from alprd.records import PLATE_TYPES, STATES, PlateType, normalise
 
@@ -38,6 +39,8 @@ _NCIC_TYPES: Final[dict[str, PlateType]] = {
 }  # fmt: skip
 _DATES: Final = ("%Y%m%d", "%Y-%m-%d", "%m/%d/%Y", "%m/%d/%y", "%Y/%m/%d", "%d.%m.%Y")
 _HEAD_LINES: Final = 5
+_QUOTED_LINES: Final = 50
+"""A quoted field reaches over so many lines at most."""
 _PRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uD7FF\uE000-\uFFFD]+")
 _DASHES: Final = re.compile(r"[\s_/.-]+")
 
@@ -89,6 +92,10 @@ def read(
     if code:
         found = _constant(found, "code", code)
     if state:
+        try:
+            _state(state)
+        except ValueError:
+            raise InputError(f"--state: {state!r} is no issuer's code") from None
         found = _constant(found, "state", state)
     if "code" not in found.places and "code" not in found.constants:
         raise InputError(
@@ -116,16 +123,69 @@ class _Reader:
 
     def records(self, lines: Iterator[tuple[int, str]]) -> Iterator[Record | Rejected]:
         if self._layout.header:
-            number, first = next(lines, (0, ""))
+            head = next(lines, (0, ""))
             if self._layout.by_name:
-                self._learn(first)
-        for number, line in lines:
+                self._learn(head[1])
+            elif self._is_entry(*head):  # the file came without its header
+                lines = chain([head], lines)
+        waiting: deque[tuple[int, str]] = deque()
+        while True:
+            number, line = waiting.popleft() if waiting else next(lines, (0, ""))
+            if number == 0:
+                return
             if not line.strip():
                 continue
+            if self._delimiter and line.count('"') % 2 and self._is_open(line):
+                line = self._whole(line, waiting, lines)
             try:
                 yield self._record(number, line)
             except ValueError as error:
                 yield Rejected(number, str(error))
+
+    def _is_entry(self, number: int, line: str) -> bool:
+        """Whether a line in the header's place says what only an entry says."""
+        if "entered" not in self._layout.places:
+            return False
+        try:
+            found = self._record(number, line)
+            fields = self._split(line, number) if self._delimiter else [line]
+        except ValueError:
+            return False
+        return isinstance(found, Record) and self._get(fields, "entered").isdigit()
+
+    def _is_open(self, text: str) -> bool:
+        """Whether a quoted field has begun and not ended; a quote inside a field is no such."""
+        try:
+            deque(
+                csv.reader(text.splitlines(keepends=True), delimiter=self._delimiter, strict=True)
+            )
+        except csv.Error as error:
+            return "end of data" in str(error)
+        return False
+
+    def _whole(
+        self,
+        line: str,
+        waiting: deque[tuple[int, str]],
+        lines: Iterator[tuple[int, str]],
+    ) -> str:
+        """A line with the lines that its open quote reaches over (RFC 4180).
+
+        What stands in quotes must not become an entry. A quote that does not close within
+        :data:`_QUOTED_LINES` is a slip of its own line; the others are then read as they are.
+        """
+        taken: list[tuple[int, str]] = []
+        text = line
+        while len(taken) < _QUOTED_LINES:
+            after = waiting.popleft() if waiting else next(lines, (0, ""))
+            if after[0] == 0:
+                break
+            taken.append(after)
+            text += "\n" + after[1]
+            if after[1].count('"') % 2 and not self._is_open(text):
+                return text
+        waiting.extendleft(reversed(taken))
+        return line
 
     def _learn(self, first: str) -> None:
         """Find the named fields in the header."""
@@ -140,11 +200,12 @@ class _Reader:
                 number = squeezed.get(_DASHES.sub("", place))
                 if number is not None:
                     self._names[place] = number
-        missing = [
-            str(places[name])
-            for name in ("plate", "code")
-            if isinstance(places.get(name), str) and places[name] not in self._names
-        ]
+        # Of a shipped layout the suppliers leave columns out; a mapping file says what is there.
+        shipped = self._layout.name in LAYOUTS
+        wanted = ("plate", "code", "state") if shipped else tuple(places)
+        asked = [places[name] for name in wanted if name in places]
+        asked += [] if shipped else self._layout.text
+        missing = [place for place in asked if isinstance(place, str) and place not in self._names]
         if missing:
             raise InputError(
                 f"list {self._path}: line 1 is not the header of this format: "
@@ -162,7 +223,7 @@ class _Reader:
         else:
             fields = [line]
         plate = normalise(self._get(fields, "plate"))
-        reason = _no_plate(plate)
+        reason = no_plate(plate)
         if reason:
             return Rejected(number, reason, plate)
         try:
@@ -183,7 +244,9 @@ class _Reader:
         if not self._delimiter:
             return [line]
         try:
-            (fields,) = csv.reader([line], delimiter=self._delimiter, strict=True)
+            (fields,) = csv.reader(
+                line.splitlines(keepends=True), delimiter=self._delimiter, strict=True
+            )
         except (csv.Error, ValueError):
             if number == 1:
                 return line.split(self._delimiter)
@@ -218,7 +281,8 @@ class _Reader:
         return " ".join(text.split())[:MAX_TEXT]
 
 
-def _no_plate(plate: str) -> str:
+def no_plate(plate: str) -> str:
+    """Why this normalised text is nobody's plate; empty when it may be one."""
     if len(plate) < 2 or set(plate) <= {"0", "O"} or plate in JUNK:
         return "no real plate"
     if len(plate) > 10:
