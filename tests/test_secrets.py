@@ -150,7 +150,7 @@ def test_row_wrap_key(stolen: Stolen, tmp_path: Path) -> None:
     private(stolen.trust.state_dir / "keys" / LOCKED)
     assert not (stolen.trust.state_dir / "keys" / CLEAR).exists()
     thief = stolen.copy(tmp_path / "copy")
-    assert thief.locker.locked
+    assert thief.locker.alarm
     with pytest.raises(TargetsError) as locked:
         TargetClient(thief).load_offline()
     assert locked.value.reason == "locked"

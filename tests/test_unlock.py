@@ -43,6 +43,21 @@ def keys(tmp_path: Path) -> Path:
     return folder
 
 
+def state(locker: Locker) -> dict[str, bool]:
+    """What changes under a test; asked anew each time."""
+    return {
+        "locked": locker.locked,
+        "alarm": locker.alarm is not None and unlock.ADVICE in locker.alarm,
+        "encrypted": locker.encrypted,
+        "settled": locker.settled,
+    }
+
+
+def is_(*names: str) -> dict[str, bool]:
+    """The state in which these hold and no others."""
+    return {name: name in names for name in ("locked", "alarm", "encrypted", "settled")}
+
+
 def sealed(keys: Path) -> tuple[Locker, bytes]:
     """A locker that contact has sealed and opened; the public point of its key."""
     locker = Locker.load(keys)
@@ -55,19 +70,20 @@ def test_a_clear_key_is_taken_over_at_the_first_contact(keys: Path) -> None:
     linked = keys.parent / "wrap-by-another-name"
     linked.hardlink_to(keys / CLEAR)
     locker, point = sealed(keys)
-    assert locker.settled and not locker.locked
+    assert state(locker) == is_("encrypted", "settled")
     assert {path.name for path in keys.iterdir()} == {LOCKED}
     assert linked.read_bytes() == b""  # overwritten, not only unlinked
     assert (keys / LOCKED).stat().st_mode & 0o077 == 0
     again = Locker.load(keys)
-    assert again.locked and again.alarm is not None and unlock.ADVICE in again.alarm
+    assert state(again) == is_("encrypted", "locked", "alarm")
     with pytest.raises(RefusedError) as refused:
         again.wrap_key()
     assert refused.value.reason == "car_locked"
     opened: list[bool] = []
     again.on_open = lambda: opened.append(again.locked)
     again.release("contact", SECRET)
-    assert opened == [False] and again.alarm is None
+    assert opened == [False]
+    assert state(again) == is_("encrypted", "settled")
     assert crypto.public_bytes(again.wrap_key()) == point
 
 
@@ -95,7 +111,7 @@ def test_another_secret_opens_nothing_and_changes_nothing(keys: Path) -> None:
             locker.release(kind, b"d" * 32)
     with pytest.raises(InputError):
         locker.release("contact", b"short")
-    assert locker.locked and not locker.settled
+    assert state(locker) == is_("encrypted", "locked", "alarm")
     assert (keys / LOCKED).read_bytes() == before
 
 
@@ -182,13 +198,14 @@ def test_a_credential_of_the_tpm_opens_at_the_start(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
     locker = Locker.load(keys)
     locker.by_credential()
-    assert not locker.encrypted  # none was given
+    assert state(locker) == is_()  # none was given
     (given / unlock.CREDENTIAL).write_bytes(os.urandom(32))
     locker.by_credential()
-    assert locker.encrypted and locker.ways == {"credential": 1}
+    assert state(locker) == is_("encrypted")
+    assert locker.ways == {"credential": 1}
     again = Locker.load(keys)
     again.by_credential()
-    assert not again.locked and not again.settled
+    assert state(again) == is_("encrypted")
     again.release("contact", SECRET)
     assert again.ways == {"contact": 1, "credential": 1}
     (given / unlock.CREDENTIAL).write_bytes(os.urandom(32))  # another machine's
@@ -224,9 +241,11 @@ def test_a_full_disk_leaves_the_clear_key_where_it_is(
         patched.setattr(unlock, "write_secret", no_room)
         with pytest.raises(StoreError, match="No space"):
             locker.release("contact", SECRET)
-    assert (keys / CLEAR).exists() and not locker.locked and not locker.encrypted
+    assert (keys / CLEAR).exists()
+    assert state(locker) == is_()
     locker.release("contact", SECRET)
-    assert locker.encrypted and not (keys / CLEAR).exists()
+    assert state(locker) == is_("encrypted", "settled")
+    assert not (keys / CLEAR).exists()
 
 
 def test_a_stop_overwrites_the_key_in_ram(keys: Path) -> None:
