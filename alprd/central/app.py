@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from alprd.central import db, people, publiclog, status
 from alprd.central.audit import Event
 from alprd.central.pages_lists import ListPages
+from alprd.central.pages_people import PeoplePages
 from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.errors import AlprdError, RefusedError
@@ -269,6 +270,7 @@ def create_app(central: Central) -> Starlette:
             Route("/public/log", pages.public_log),
             Route("/public/log.csv", pages.public_log_csv),
             *ListPages(pages).routes(),
+            *PeoplePages(pages, IDLE).routes(),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ],
         middleware=[

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from alprd.central import acceptance, additional, categories, db, gate, lists, people
+from alprd.central import acceptance, additional, categories, db, gate, lists, pagekit, people
 from alprd.central.cli_lists import entry_values, held_values, row_values
 from alprd.central.entry import PURPOSES, Entry
+from alprd.central.pagekit import instant, sentence, text
 from alprd.central.permissions import Act, may
 from alprd.central.requestform import build_request
-from alprd.errors import AlprdError, InputError, RefusedError
+from alprd.errors import AlprdError, InputError
 from alprd.wire import Person
 
 if TYPE_CHECKING:
@@ -51,9 +52,6 @@ EXIGENCY: Final = (
     ("exigency_approver", "Found by (user id)", "text"),
 )
 _TIMES: Final = ("warrant_issued", "warrant_expires", "exigency_at")
-_MAX_FIELD: Final = 4000
-
-Handler = Callable[[Request, "SignedOn"], Any]
 
 
 class ListPages:
@@ -65,7 +63,7 @@ class ListPages:
 
     def routes(self) -> list[Route]:
         """Every route, for the application."""
-        guard = self._signed_on
+        guard = partial(pagekit.guard, self._pages)
         return [
             Route("/lists", guard(self.lists), methods=["GET"]),
             Route("/lists/upload", guard(self.upload), methods=["POST"]),
@@ -77,30 +75,6 @@ class ListPages:
             Route("/additional", guard(self.ask), methods=["POST"]),
             Route("/additional/{entry}", guard(self.act), methods=["POST"]),
         ]
-
-    def _signed_on(self, handler: Handler) -> Callable[[Request], Any]:
-        """Deny by default: no session, no page; a form from elsewhere does nothing."""
-
-        async def guarded(request: Request) -> Response:
-            session = await run_in_threadpool(self._pages.current, request)
-            if session is None:
-                return RedirectResponse("/sign-on", 303)
-            if request.method == "POST":
-                form = await request.form(max_files=1, max_fields=40)
-                if not self._pages.from_session(form, session):
-                    await request.close()
-                    return PlainTextResponse("The form was not from this session.", 403)
-            try:
-                answer: Response = await handler(request, session)
-            except RefusedError as error:
-                return PlainTextResponse(f"Not allowed: {error.message}.", 403)
-            except InputError as error:
-                return PlainTextResponse(f"Not found: {error.message}.", 404)
-            finally:
-                await request.close()  # the file that was sent
-            return answer
-
-        return guarded
 
     # --- lists ------------------------------------------------------------------------------
 
@@ -167,13 +141,13 @@ class ListPages:
                 report = lists.import_hotlist(
                     self._central,
                     Path(f"/proc/self/fd/{plain.fileno()}"),
-                    list_id=_text(form, "list_id"),
-                    source=_text(form, "source"),
-                    supplied_at=self._instant(_text(form, "supplied"), "Supplied at"),
+                    list_id=text(form, "list_id"),
+                    source=text(form, "source"),
+                    supplied_at=instant(self._central, text(form, "supplied"), "Supplied at"),
                     actor=people.actor(session.person),
                 )
         except AlprdError as error:
-            return self._lists(session, _sentence(error), "", 400)
+            return self._lists(session, sentence(error), "", 400)
         if report.held:
             return RedirectResponse(f"/lists/held/{report.held}", 303)
         done = f"{report.list_id}: {report.entries} entries in use; cars get them as they dock."
@@ -205,16 +179,16 @@ class ListPages:
         return await run_in_threadpool(self._decide, form, session, held_id)
 
     def _decide(self, form: FormData, session: SignedOn, held_id: str) -> Response:
-        reason = _text(form, "reason")
+        reason = text(form, "reason")
         try:
-            if _text(form, "decision") == "accept":
+            if text(form, "decision") == "accept":
                 report = acceptance.accept(self._central, session.person, held_id, reason)
                 if report.held:
                     return RedirectResponse(f"/lists/held/{report.held}", 303)
             else:
                 acceptance.refuse(self._central, session.person, held_id, reason)
         except AlprdError as error:
-            return self._held(session, held_id, _sentence(error), 400)
+            return self._held(session, held_id, sentence(error), 400)
         return RedirectResponse("/lists", 303)
 
     # --- categories -------------------------------------------------------------------------
@@ -250,18 +224,16 @@ class ListPages:
         return await run_in_threadpool(self._map_code, form, session)
 
     def _map_code(self, form: FormData, session: SignedOn) -> Response:
-        source, code = _text(form, "source"), _text(form, "code")
+        source, code = text(form, "source"), text(form, "code")
         try:
-            column = next((c for c in categories.COLUMNS if c == _text(form, "column")), None)
-            priority = next(
-                (p for p in categories.PRIORITIES if p == _text(form, "priority")), None
-            )
+            column = next((c for c in categories.COLUMNS if c == text(form, "column")), None)
+            priority = next((p for p in categories.PRIORITIES if p == text(form, "priority")), None)
             if column is None or priority is None:
                 raise InputError("column or priority is missing")
-            mapping = categories.Mapping(column, priority, _text(form, "restricted") == "yes")
+            mapping = categories.Mapping(column, priority, text(form, "restricted") == "yes")
             categories.set_row(self._central, session.person, source, code, mapping)
         except AlprdError as error:
-            return self._categories(session, source, code, _sentence(error), 400)
+            return self._categories(session, source, code, sentence(error), 400)
         return RedirectResponse("/categories", 303)
 
     # --- additional entries -----------------------------------------------------------------
@@ -303,7 +275,7 @@ class ListPages:
         return await run_in_threadpool(self._ask, form, session)
 
     def _ask(self, form: FormData, session: SignedOn) -> Response:
-        given = {name: _text(form, name) for name in form if name != "csrf"}
+        given = {name: text(form, name) for name in form if name != "csrf"}
         try:
             if not given.get("days", "").isdecimal():
                 raise InputError("days: not a number")
@@ -313,10 +285,11 @@ class ListPages:
             fields["ends"] = (starts + timedelta(days=int(given["days"][:4]))).isoformat()
             for name in _TIMES:
                 if fields.get(name):
-                    fields[name] = self._instant(fields[name], name.replace("_", " ")).isoformat()
+                    value = instant(self._central, fields[name], name.replace("_", " "))
+                    fields[name] = value.isoformat()
             additional.ask(self._central, session.person, build_request(self._central, fields))
         except AlprdError as error:
-            return self._additional(session, given, _sentence(error), 400)
+            return self._additional(session, given, sentence(error), 400)
         return RedirectResponse("/additional", 303)
 
     async def act(self, request: Request, session: SignedOn) -> Response:
@@ -332,27 +305,13 @@ class ListPages:
             "review": additional.review,
         }
         try:
-            act = acts.get(_text(form, "act"))
+            act = acts.get(text(form, "act"))
             if act is None:
                 raise InputError("no such act")
-            act(self._central, session.person, entry_id, _text(form, "reason"))
+            act(self._central, session.person, entry_id, text(form, "reason"))
         except AlprdError as error:
-            return self._additional(session, {}, _sentence(error), 400)
+            return self._additional(session, {}, sentence(error), 400)
         return RedirectResponse("/additional", 303)
-
-    def _instant(self, text: str, name: str) -> datetime:
-        """A time of a form, in the agency's zone, as UTC.
-
-        Raises:
-            InputError: not a time.
-        """
-        try:
-            value = datetime.fromisoformat(text)
-        except ValueError:
-            raise InputError(f"{name}: not a time") from None
-        if value.tzinfo is None:
-            value = value.replace(tzinfo=self._central.config.zone())
-        return value.astimezone(UTC)
 
 
 def _acts(entry: Entry, person: Person, now: datetime) -> list[str]:
@@ -361,21 +320,8 @@ def _acts(entry: Entry, person: Person, now: datetime) -> list[str]:
     acts = []
     if stands == "requested" and may(person, Act.ENTRY_APPROVE):
         acts += ["refuse"] if own else ["approve", "refuse"]
-    if stands in {"requested", "approved", "in force"} and (
-        own or may(person, Act.ENTRY_APPROVE)
-    ):
+    if stands in {"requested", "approved", "in force"} and (own or may(person, Act.ENTRY_APPROVE)):
         acts.append("revoke")
     if entry.review_due(now) and not own and may(person, Act.ENTRY_REVIEW):
         acts.append("review")
     return acts
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name, "")
-    return value.strip()[:_MAX_FIELD] if isinstance(value, str) else ""
-
-
-def _sentence(error: AlprdError) -> str:
-    """A refusal for a page."""
-    remedy = f" ({error.remedy})" if error.remedy else ""
-    return f"Not done: {error.message}{remedy}."

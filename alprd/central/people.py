@@ -58,12 +58,14 @@ def add(
     clearances: Iterable[Clearance],
     by: Actor,
     screening: str = "",
+    fresh: bool = False,
 ) -> Person:
     """Add a person, or replace all that is known of one; the record keeps what it has.
 
     Args:
         screening: reference of the completed screening; without one on record nobody signs on
             at central (R-CJIS-6).
+        fresh: refuse an id that is known, instead of replacing what is known of it.
 
     Raises:
         InputError: unknown role, short password, or an authorisation longer than 24 months.
@@ -93,7 +95,10 @@ def add(
     with central.database.write() as tx:
         if _frozen(tx, person_id):  # a new entry is no way around a referral (R-460.6-f)
             values["document"] = person.model_copy(update={"frozen": True}).model_dump_json()
-        event = Event.PERSON_CHANGED if find(tx, person_id) else Event.PERSON_ADDED
+        known = find(tx, person_id) is not None
+        if known and fresh:
+            raise InputError(f"the id {person_id} is taken")
+        event = Event.PERSON_CHANGED if known else Event.PERSON_ADDED
         tx.execute(
             upsert(db.people)
             .values(id=person_id, **values)
@@ -126,6 +131,8 @@ def _note(tx: Connection, person: Person, by: Actor, now: datetime, screening: s
     if screening:
         facts.append(("screening", None, memberlog.TOLD, screening))
     for kind, ends, title, evidence in facts:
+        if ends is not None and ends <= now:
+            continue  # told to have nothing: it comes as a record
         memberlog.add(
             tx,
             person.id,
