@@ -13,7 +13,13 @@ import pytest
 from hold_world import LIFE, START, WORDS, World, template
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from alprd.central import audit, cases, exemptions, holds, protected, retention
 from alprd.errors import InputError, RefusedError
@@ -72,6 +78,18 @@ class Exemptions(RuleBasedStateMachine):
 
     # --- what happens -------------------------------------------------------------------------
 
+    @initialize(held=st.booleans(), linked=st.booleans())
+    def begin(self, held: bool, linked: bool) -> None:
+        """Reads of every plate, stored and in the car; often something exempt already."""
+        for plate in PLATES:
+            self.collect(plate, keep_back=False)
+            self.collect(plate, keep_back=True)
+        if held:
+            self.hold(PLATES[0], late=0)
+        if linked:
+            read = next(name for name, known in self.reads.items() if known.plate == PLATES[1])
+            self.ask([read], approved=True)
+
     @precondition(lambda self: self.world.now < START + WINDOW)
     @rule(plate=st.sampled_from(PLATES), keep_back=st.booleans())
     def collect(self, plate: str, keep_back: bool) -> None:
@@ -110,19 +128,21 @@ class Exemptions(RuleBasedStateMachine):
     @rule(data=st.data(), approved=st.booleans())
     def link(self, data: st.DataObject, approved: bool) -> None:
         """Ask for a link of one read; possible while it lives or is exempt."""
-        read = data.draw(st.sampled_from(sorted(self.reads)))
-        known = self.reads[read]
+        self.ask([data.draw(st.sampled_from(sorted(self.reads)))], approved=approved)
+
+    def ask(self, reads: list[str], *, approved: bool) -> None:
+        known = self.reads[reads[0]]
         people = self.world.people
         possible = not known.gone and (known.life > self.world.now or known.exempt)
         try:
             row = cases.ask(
-                self.central, people["ida"], case="26001234", relation=WORDS, reads=[read]
+                self.central, people["ida"], case="26001234", relation=WORDS, reads=reads
             )
         except InputError:
             assert not possible
             return
         assert possible
-        self.rows.append(Row(row, live=False, asked=(read,)))
+        self.rows.append(Row(row, live=False, asked=tuple(reads)))
         if approved:
             self.approve(self.rows[-1])
 

@@ -270,6 +270,15 @@ def test_read_frozen_in_a_car_past_its_life_is_taken_in_as_held(world: World) ->
     assert world.kept(row) == {frozen.id: "FRZ1001"}
 
 
+@pytest.mark.policy("R-460.5-a", "R-460.5-4")
+def test_read_whose_life_ended_before_the_request_came_is_not_taken_in(world: World) -> None:
+    read, envelope = world.envelope("LAT1001", START)
+    world.now = START + LIFE + timedelta(minutes=20)
+    row = world.hold("LAT1001")
+    assert world.send(read, envelope) == "expired"
+    assert world.kept(row) == {}
+
+
 @pytest.mark.policy("R-460.5-a")
 def test_hold_on_a_read_that_only_a_link_keeps(world: World) -> None:
     read = world.store("BTH1001")
