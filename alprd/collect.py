@@ -129,10 +129,11 @@ class Collector:
             if reading is not None and decision.keep:
                 self._commit(event, reading, matches, targets)
             else:
-                # Counted like a pass that gave no text, but for the alert that was shown: a text
-                # of its own in the figures would be missing from the queue (R-460.5-b4).
+                # Counted like a pass that gave no text, its alert too (R-460.5-b3): a text or a
+                # match in the figures would be missing from the queue (R-460.5-b4).
                 shown = decision.alerts if reading is not None and reading.sure else ()
-                self._sessions.count_pass(None, (m.entry.category for m in shown))
+                counted = () if covered else shown
+                self._sessions.count_pass(None, (m.entry.category for m in counted))
             self._covered.discard(event.pass_id)
         elif covered:
             self._covered.add(event.pass_id)

@@ -107,6 +107,7 @@ class World:
         self.protected: frozenset[str] = frozenset()
         self.listed: frozenset[str] = frozenset(CATEGORY)
         self.log = Lines()
+        logging.getLogger("alprd").setLevel(1)  # also what a service would not print
         self.edit(self.protected, self.listed)
         self.collector = Collector(
             store=self.store, sessions=self.sessions, board=self.board, clock=self.clock,
@@ -300,3 +301,22 @@ def test_a_suppressed_pass_changes_every_figure_as_one_without_text_does(
             finally:
                 world.close()
     assert figures[0] == figures[1]
+
+
+@pytest.mark.policy("R-460.5-b3", "R-460.5-b4")
+def test_the_alert_of_a_protected_plate_is_in_no_count() -> None:
+    """A match without a read behind it would tell how many there were (R-460.5-b4)."""
+    counted = []
+    for text in (reading("STL417"), None):
+        with tempfile.TemporaryDirectory() as name:
+            world = World(Path(name))
+            try:
+                world.edit(frozenset({"STL417"}), frozenset(CATEGORY))
+                world.drive_by(("final", text))
+                world.drive_by(("final", reading("8BC33B")))
+                assert bool(world.screen()) is (text is not None)
+                figures = _figures(world)
+                counted.append({name: figures[name] for name in ("session", "pending", "ledger")})
+            finally:
+                world.close()
+    assert counted[0] == counted[1]
