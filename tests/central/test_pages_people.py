@@ -100,6 +100,20 @@ def test_who_may_look_may_not_change(client: httpx.Client) -> None:
     assert client.get("/people/nobody").status_code == 404
 
 
+def test_a_frozen_person_is_marked(client: httpx.Client, staffed: Server) -> None:
+    add_person(staffed.home, "fay", "investigator")
+    run(
+        staffed.home, "people", "freeze", "--id", "fay", "--referral", "R-26-1",
+        "--reason", "looked up a neighbour", "--by", "sher",
+    )  # fmt: skip
+    sign_on(client, "dana")
+    row = re.search(r'/people/fay">(.*?)</tr>', client.get("/people").text, re.DOTALL)
+    assert row
+    assert "frozen" in row[1]
+    assert "Access is frozen" in client.get("/people/fay").text
+    assert "frozen" not in client.get("/people/ida").text
+
+
 def test_what_is_typed_wrong_is_said_and_shown_as_text(client: httpx.Client) -> None:
     token = sign_on(client, "dana")
     evil = "<script>alert(1)</script>"
