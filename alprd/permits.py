@@ -103,7 +103,7 @@ class PermitBook:
             )
         if suspended or permit is None or permit.suspended:
             raise RefusedError(
-                "Collection is suspended by order for all readers (Minn. Stat. § 13.824 subd. 6).",
+                "Collection is suspended by order (Minn. Stat. § 13.824 subd. 6).",
                 reason="suspended",
                 remedy="collection resumes when the order is lifted and the car has docked",
             )

@@ -53,6 +53,9 @@ EXIGENCY: Final = (
 )
 _TIMES: Final = ("warrant_issued", "warrant_expires", "exigency_at")
 
+_SHOWN: Final = 20
+"""Rejected lines that the page names."""
+
 
 class ListPages:
     """The handlers; ``pages`` gives sessions, templates and the store."""
@@ -151,6 +154,10 @@ class ListPages:
         if report.held:
             return RedirectResponse(f"/lists/held/{report.held}", 303)
         done = f"{report.list_id}: {report.entries} entries in use; cars get them as they dock."
+        if report.rejected_total:
+            first = "; ".join(f"line {line}: {why}" for line, why in report.rejected[:_SHOWN])
+            more = ", and more" if report.rejected_total > _SHOWN else ""
+            done += f" {report.rejected_total} lines were rejected ({first}{more})."
         return self._lists(session, "", done, 200)
 
     async def held(self, request: Request, session: SignedOn) -> Response:

@@ -141,7 +141,7 @@ def check_permit(car: Car, sheet: Sheet) -> None:
     if permit.suspended:
         sheet.fail(
             "permit",
-            "collection is suspended by order for all readers (Minn. Stat. 13.824 subd. 6)",
+            "collection is suspended by order (Minn. Stat. 13.824 subd. 6)",
             f"it resumes when the order is lifted at central; then {_DOCK}",
             suspended=True,
         )
