@@ -17,7 +17,7 @@ from alprd.errors import StoreError, SyncError
 Reason = Literal[
     "unreachable", "truncated", "endless", "slow", "damaged", "clock", "missing", "undecryptable",
     "source", "unsigned", "tampered", "expired", "rollback", "wrong-car", "schema",
-    "locked",
+    "locked", "mixed", "forbidden",
 ]  # fmt: skip
 
 _STAYS: Final = "the set in use stays"
@@ -38,6 +38,9 @@ REMEDIES: Final[dict[Reason, str]] = {
     "expired": f"{_STAYS}; publish at central, and check the clocks of car and central",
     "rollback": f"{_STAYS}; central offers something older than it did before: if it was restored "
     "from a backup, publish until its versions are past those; else report it",
+    "mixed": f"{_STAYS}; central's files belong to different publications: publish again; if it "
+    "comes back, report it",
+    "forbidden": f"{_STAYS}; ask the administrator whether this car was revoked",
     "wrong-car": f"{_STAYS}; publish again at central; if it comes back, enrol the car again",
     "locked": "dock the car, or sign on as someone who has used this car",
     "schema": f"{_STAYS}; bring car and central to the same version, and publish again",
@@ -67,8 +70,7 @@ def translated(place: Path) -> Iterator[None]:
     try:
         yield
     except (tuf_errors.RepositoryError, tuf_errors.DownloadError) as error:
-        reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
-        raise TargetsError(str(error), reason=reason) from error
+        raise TargetsError(str(error), reason=_reason_of(error)) from error
     except FileNotFoundError as error:
         raise TargetsError(f"{error.filename} is gone", reason="damaged") from error
     except OSError as error:
@@ -88,3 +90,13 @@ _REASONS: Final[tuple[tuple[type[Exception], Reason], ...]] = (
     (tuf_errors.BadVersionNumberError, "rollback"),
     (Exception, "damaged"),
 )
+
+
+def _reason_of(error: Exception) -> Reason:
+    if isinstance(error, tuf_errors.DownloadHTTPError) and error.status_code in (401, 403):
+        return "forbidden"
+    # One exception for two things: less than the car has seen ("New … must be >= …"), and not
+    # what the file above it names ("Expected … version …, got …").
+    if isinstance(error, tuf_errors.BadVersionNumberError) and str(error).startswith("Expected"):
+        return "mixed"
+    return next(reason for kind, reason in _REASONS if isinstance(error, kind))

@@ -6,6 +6,7 @@ when the attack is over, the true publication is taken.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -28,9 +29,10 @@ from alprd import sync, wire
 from alprd.central import repository
 from alprd.central.cli import main
 from alprd.central.store import Central
-from alprd.crypto import SignedDocument, sha256_hex
+from alprd.crypto import SignedDocument, sha256_hex, verify_document
 from alprd.errors import SignatureError
 from alprd.frames import Character, PlateReading
+from alprd.outbound import ask_signed
 from alprd.permits import PermitBook
 from alprd.refusals import REMEDIES, TargetsError
 from alprd.store import Store
@@ -108,7 +110,7 @@ class Scene:
         self.import_list([LISTED, *MANY])
         self.run("publish")
         shutil.copytree(folder / CAR, folder / "bare")
-        trust = Trust.load(folder / CAR)
+        trust = met(folder / CAR)
         with trust.client() as client:
             found = TargetClient(trust).refresh(client, clock_agrees=True)
         assert found is not None
@@ -199,12 +201,22 @@ def scene(built: Scene, tmp_path: Path) -> Iterator[Scene]:
 def trust(scene: Scene, tmp_path: Path) -> Trust:
     """A car that holds the first publication."""
     shutil.copytree(scene.folder / CAR, tmp_path / "state", symlinks=True)
-    return Trust.load(tmp_path / "state")
+    return met(tmp_path / "state")
 
 
 def fetch(trust: Trust, client: TargetClient | None = None) -> TargetSet | None:
     with trust.client(timeout_s=10) as connection:
         return (client or TargetClient(trust)).refresh(connection, clock_agrees=True)
+
+
+def met(folder: Path) -> Trust:
+    """A car that has met central: its lists' key is released."""
+    trust = Trust.load(folder)
+    with trust.client(timeout_s=10) as connection:
+        document = ask_signed(connection, "GET", "/v1/unlock")
+    said = verify_document(document, "unlock", trust.receipt_key, wire.Unlock)
+    trust.locker.release("contact", base64.urlsafe_b64decode(said.secret))
+    return trust
 
 
 def lists(found: TargetSet | None, text: str) -> bool:
@@ -224,6 +236,16 @@ def _tampered(scene: Scene) -> None:
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)
+
+
+def _tampered_list(scene: Scene) -> None:
+    """The list itself, in the whole file and in what a delta would make of the old one."""
+    (delta,) = (n for n in scene.published() if n.startswith("delta-"))
+    for name in ("hotlist-lpdf.bin", delta):
+        path = scene.target(name)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
 
 
 def _older(scene: Scene) -> None:
@@ -274,10 +296,11 @@ def _gone(scene: Scene) -> None:
 
 ATTACKS: tuple[tuple[Callable[[Scene], None], str], ...] = (
     (_tampered, "tampered"),
+    (_tampered_list, "tampered"),
     (_older, "rollback"),
     (_expired, "expired"),
     (_wrong_key, "unsigned"),
-    (_mixed, "rollback"),
+    (_mixed, "mixed"),
     (_endless, "endless"),
     (_endless_metadata, "endless"),
     (_wrong_car, "wrong-car"),
@@ -341,7 +364,7 @@ def test_a_cut_line_is_told_and_the_download_goes_on_where_it_broke_off(
     scene: Scene, tmp_path: Path
 ) -> None:
     shutil.copytree(scene.folder / "bare", tmp_path / "state")
-    trust = Trust.load(tmp_path / "state")
+    trust = met(tmp_path / "state")
     scene.line.left = 150_000
     with pytest.raises(TargetsError) as caught:
         fetch(trust)
@@ -353,8 +376,9 @@ def test_a_cut_line_is_told_and_the_download_goes_on_where_it_broke_off(
     assert lists(fetch(trust), NEW)
     rest = scene.line.came
     shutil.copytree(scene.folder / "bare", tmp_path / "again")
+    again = met(tmp_path / "again")
     scene.line.came = 0
-    assert lists(fetch(Trust.load(tmp_path / "again")), NEW)
+    assert lists(fetch(again), NEW)
     assert rest < scene.line.came - have
 
 
