@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_collect import _targets, events, reading
+from test_collect import SUPPRESSION_KEY, _targets, events, reading
 
 from alprd import collecting as collecting_module
 from alprd import keeper as keeper_module
@@ -33,6 +33,7 @@ from alprd.records import Position, new_id
 from alprd.roster import RosterBook, hash_password
 from alprd.session import SessionKeeper
 from alprd.store import Store
+from alprd.suppress import SuppressionSet, plate_digest
 from alprd.targets import TargetSet
 from alprd.wire import Permit, Person, Roster, SessionRow
 from alprd.workers import Beat
@@ -304,6 +305,33 @@ def test_held_hits_lie_on_the_disk_only_under_a_key_that_does_not(
     again.collecting.signed_on(person("pat"), "stolen_vehicles", "12")
     assert again.shown() == ["STL417"]
     assert list((tmp_path / "held").iterdir()) == []
+    again.store.close()
+
+
+@pytest.mark.policy("R-460.5-b2", "R-460.5-b3")
+def test_a_held_hit_whose_plate_is_protected_later_leaves_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still alerts (a criminal category), from memory; a file as large as before stays."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "alprd-alert-key").write_bytes(secrets.token_bytes(32))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    car = make(tmp_path)
+    car.permit()
+    car.policy(**UNATTENDED)
+    car.collecting.tend()
+    car.play("STL417")
+    (path,) = (tmp_path / "held").iterdir()
+    size = path.stat().st_size
+    digest = plate_digest(SUPPRESSION_KEY, "STL417").hex()
+    car.targets = replace(car.targets, suppression=SuppressionSet([digest], SUPPRESSION_KEY))
+    car.held.reconsider(car.targets, car.clock.now()[0])
+    assert len(car.held) == 1
+    assert path.stat().st_size == size
+    car.store.close()
+    again = make(tmp_path)  # only the disk is left
+    assert len(again.held) == 0
     again.store.close()
 
 
