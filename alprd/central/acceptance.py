@@ -11,14 +11,14 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 
-from alprd.central import categories, db, gate, lists, people
+from alprd.central import categories, db, gate, lists, liststore, people
 from alprd.central.audit import Event
 from alprd.central.entry import in_own_words
 from alprd.central.permissions import Act
 from alprd.central.store import Central
-from alprd.errors import AlprdError, RefusedError
+from alprd.errors import AlprdError, InputError, RefusedError
 from alprd.wire import Person
 
 
@@ -79,6 +79,36 @@ def refuse(central: Central, person: Person, held_id: str, reason: str) -> None:
     codes = [finding.code for finding in held.findings]
     _decide(central, person, held_id, "refused", reason, now, Event.LIST_REFUSED, codes)
     gate.forget(central, held_id)
+
+
+def remove(central: Central, person: Person, list_id: str, reason: str) -> None:
+    """Take a list out of use for good; cars drop it with the next publication.
+
+    Raises:
+        RefusedError: the role, or a reason too short.
+        InputError: no such list is in use.
+    """
+    now = central.clock()
+    people.require(person, Act.LISTS_WORK, now)
+    in_own_words("reason", reason)
+    table = db.lists
+    with central.database.write() as tx:
+        row = tx.execute(select(table).where(table.c.list_id == list_id)).one_or_none()
+        if row is None:
+            raise InputError(
+                f"no list {list_id!r} is in use",
+                remedy="see `alprd-central status`",
+            )
+        tx.execute(delete(table).where(table.c.list_id == list_id))
+        central.trail.record(
+            tx,
+            Event.LIST_REMOVED,
+            people.actor(person),
+            at=now,
+            subjects=[list_id],
+            detail={"version": row.version, "entries": row.entries, "reason": reason.strip()},
+        )
+    liststore.forget(central, row.file)
 
 
 def _import_again(

@@ -84,6 +84,7 @@ class Event(StrEnum):
     LIST_HELD = "list.held"
     LIST_ACCEPTED = "list.accepted"
     LIST_REFUSED = "list.refused"
+    LIST_REMOVED = "list.removed"
     CATEGORY_MAPPED = "category.mapped"
     ENTRY_REQUESTED = "entry.requested"
     ENTRY_APPROVED = "entry.approved"

@@ -129,6 +129,23 @@ def lists_refuse(
     show(as_json, {"id": ident, "state": "refused"}, f"{ident}: refused")
 
 
+@lists_group.command("remove")
+@HOME
+@click.option("--list", "list_id", required=True)
+@AS
+@PASSWORD
+@REASON
+@JSON
+@errors
+def lists_remove(
+    home: Path, list_id: str, person_id: str, password_stdin: bool, reason: str, as_json: bool
+) -> None:
+    """Take a list out of use; cars drop it with the next publication."""
+    with Central(home) as central:
+        acceptance.remove(central, _person(central, person_id), list_id, reason)
+    show(as_json, {"list_id": list_id, "state": "removed"}, f"{list_id}: removed; publish now")
+
+
 # --- category map -----------------------------------------------------------------------------
 
 

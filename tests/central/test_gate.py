@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from central_world import PASSWORD, Failed, add_person, everything, make_home, run
+from sqlalchemy import select
 
-from alprd.central import acceptance, gate, people
+from alprd.central import acceptance, db, gate, people
 from alprd.central.audit import CENTRAL, Event, events
 from alprd.central.config import CONFIG_FILE
 from alprd.central.store import Central
@@ -234,3 +235,32 @@ def test_a_file_that_is_gone_keeps_its_import_waiting(home: Path) -> None:
         assert ida is not None
         with pytest.raises(RefusedError, match="role"):
             acceptance.refuse(central, ida, waiting["id"], REASON)
+
+
+@pytest.mark.policy("R-460.4.1-b")
+def test_a_list_is_taken_out_of_use_by_a_named_person_with_a_reason(home: Path) -> None:
+    import_plates(home, many(9))
+    (stored,) = (home / "lists").iterdir()
+
+    def remove(name: str, who: str, reason: str) -> Any:
+        return run(
+            home, "lists", "remove", "--list", name, "--as", who, "--password-stdin",
+            "--reason", reason, stdin=PASSWORD + "\n", check=False,
+        )  # fmt: skip
+
+    for name, who, reason in (
+        ("none", "dana", REASON),
+        ("lpdf", "ida", REASON),
+        ("lpdf", "dana", "x"),
+    ):
+        assert remove(name, who, reason).returncode != 0
+    assert in_use(home) == 9
+    assert remove("lpdf", "dana", REASON) == {"list_id": "lpdf", "state": "removed"}
+    assert run(home, "status")["lists"] == []
+    assert not stored.exists()
+    run(home, "publish")
+    with Central(home) as central, central.database.read() as tx:
+        kinds = [event.event for event in events(tx)]
+        targets = [row.target for row in tx.execute(select(db.published))]
+    assert kinds.count(Event.LIST_REMOVED) == 1
+    assert not [name for name in targets if name.startswith("hotlist-")]
