@@ -246,7 +246,7 @@ ATTACKS: tuple[tuple[Callable[[World], None], str], ...] = (
     (_rollback, "rollback"),
     (_expired, "expired"),
     (_wrong_key, "unsigned"),
-    (_mixed, "rollback"),
+    (_mixed, "mixed"),
     (_not_tuf, "damaged"),
     (_truncated, "truncated"),
     (_truncated_metadata, "truncated"),
