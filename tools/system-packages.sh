@@ -19,6 +19,9 @@ fi
 need /usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstx264.so \
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
     gstreamer1.0-plugins-ugly
+if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+    missing="$missing postgresql"
+fi
 # The guest of `make test-slow` and `make bench-poweroff`: too large to bring unasked.
 if [ "${1:-}" = guest ]; then
     need qemu-system-x86_64 qemu-system-x86

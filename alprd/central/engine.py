@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -59,6 +60,7 @@ class Database:
             event.listen(self.engine, "connect", _on_sqlite_connect)
             event.listen(self.engine, "begin", _on_sqlite_begin)
         else:
+            _need_driver()
             self.engine = create_engine(
                 server_url(place),
                 hide_parameters=True,
@@ -151,6 +153,14 @@ class Database:
     def close(self) -> None:
         """Release every connection."""
         self.engine.dispose()
+
+
+def _need_driver() -> None:
+    if find_spec("psycopg") is None:
+        raise ConfigError(
+            "the settings name a PostgreSQL database, but its driver is not installed",
+            remedy="pip install 'alprd[central,postgresql]'",
+        )
 
 
 def server_url(place: str) -> URL:
