@@ -134,7 +134,7 @@ def test_expiry_governs_acceptance_and_not_the_use_offline(world: World, trust: 
 
 def _tampered(world: World) -> None:
     path = world.repository.path_of("hotlist-lpdf.bin")
-    world.files[path] = world.files[path][:-1] + b"\0"
+    world.files[path] = world.files[path][:-1] + bytes([world.files[path][-1] ^ 1])
 
 
 def _rollback(world: World) -> None:
@@ -348,7 +348,8 @@ def test_an_altered_file_on_the_disk_is_not_used_but_fetched_again(
 ) -> None:
     fetch(TargetClient(trust), trust)
     path = _active_file(trust, world, "hotlist-lpdf.bin")
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     client = TargetClient(trust)
     with pytest.raises(TargetsError) as caught:
         client.load_offline()
