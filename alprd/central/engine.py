@@ -7,8 +7,8 @@ batches a minute; correctness is worth more here than parallel writers).
 
 What is deleted must be gone (R-460.5-4b): SQLite overwrites it (``secure_delete``) and its
 write-ahead log is emptied by :meth:`Database.checkpoint`; PostgreSQL rewrites the tables whose
-rows were destroyed. What may linger in PostgreSQL's own log and backups was encrypted under keys
-that are destroyed elsewhere (docs/adr/0030-storage.md).
+rows were destroyed. PostgreSQL's own log keeps wrapped keys for a while all the same, so the
+keystore's server must be in no backup and archive no log (docs/adr/0030-storage.md).
 """
 
 from __future__ import annotations
