@@ -126,5 +126,11 @@ CUTS ?= 20
 bench-poweroff: $(VENV)/.test ## cut a guest's power CUTS=20 times, count losses (root, qemu; JSON=FILE)
 	$(BIN)/python -m bench poweroff --cuts '$(CUTS)' $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+.PHONY: migration
+migration: $(VENV)/.test ## a revision for changed tables of central: make migration NAME='add anchors'
+	$(BIN)/python tools/migration.py '$(NAME)'
+	$(BIN)/ruff check -q --fix alprd/central/migrations
+	$(BIN)/ruff format -q alprd/central/migrations
+
 clean: ## remove what the targets made, but not the models and fixtures
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage* test-output

@@ -34,6 +34,7 @@ class Event(StrEnum):
     INITIALISED = "central.initialised"
     STARTED = "central.started"
     STOPPED = "central.stopped"
+    UPGRADED = "central.upgraded"
     PERSON_ADDED = "person.added"
     PERSON_CHANGED = "person.changed"
     PERSON_RETIRED = "person.retired"

@@ -23,6 +23,7 @@ from alprd.central import (
     cli_orders,
     cli_people,
     cli_referral,
+    cli_store,
     cli_tuf,
     config,
     enrolment,
@@ -354,6 +355,7 @@ main.add_command(cli_admin.suppression_group)
 main.add_command(cli_lists.categories_group)
 main.add_command(cli_lists.additional_group)
 main.add_command(cli_tuf.tuf_group)
+main.add_command(cli_store.db_group)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-main = MetaData()
+main = MetaData(info={"tree": "main"})
 
 reads = Table(
     "reads",
@@ -413,7 +413,7 @@ counters = Table(
     Column("value", Integer, nullable=False),
 )
 
-keystore = MetaData()
+keystore = MetaData(info={"tree": "keystore"})
 
 secrets = Table(
     "secrets",

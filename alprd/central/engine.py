@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 
+from alprd.central import migrate
 from alprd.errors import ConfigError, StoreError
 
 _LOCK: Final = 0x616C7072_00000000  # "alpr"; below it the CRC of the first table's name
@@ -39,14 +40,25 @@ class Database:
         place: the path of a SQLite file, or a ``postgresql://USER@HOST:PORT/NAME`` URL.
         metadata: the tables that belong there.
         create: make the file (SQLite) and the tables.
+        upgrade: bring a PostgreSQL database to this program's revision; a SQLite file, which has
+            no other users than this program, is brought there at each opening.
 
     Raises:
-        StoreError: missing, unreachable or damaged.
+        StoreError: missing, unreachable, damaged, or of another revision.
         ConfigError: a URL of another kind, or one that holds a password.
     """
 
-    def __init__(self, place: Path | str, metadata: MetaData, *, create: bool = False) -> None:
+    def __init__(
+        self,
+        place: Path | str,
+        metadata: MetaData,
+        *,
+        create: bool = False,
+        upgrade: bool = False,
+    ) -> None:
         self._metadata = metadata
+        self.found_revision = ""
+        """What was there when it was opened; empty: nothing, or of before migrations."""
         self.name = place.name if isinstance(place, Path) else str(make_url(place).database)
         if isinstance(place, Path):
             if not create and not place.exists():
@@ -72,13 +84,7 @@ class Database:
             event.listen(self.engine, "begin", partial(_on_postgresql_begin, lock=lock))
         self.server = not isinstance(place, Path)
         try:
-            with self.write() as tx:
-                if create or not self.server:
-                    metadata.create_all(tx)
-                elif not inspect(tx).has_table(next(iter(metadata.tables))):
-                    raise StoreError(
-                        f"database {self.name} holds no agency", remedy="run alprd-central init"
-                    )
+            self._to_this_revision(create=create, upgrade=upgrade or not self.server)
         except DatabaseError as error:
             self.engine.dispose()
             raise StoreError(
@@ -88,6 +94,21 @@ class Database:
         except StoreError:
             self.engine.dispose()
             raise
+
+    def _to_this_revision(self, *, create: bool, upgrade: bool) -> None:
+        if not create:
+            with self.read() as tx:
+                self.found_revision = migrate.revision(tx, self._metadata) or ""
+                if not migrate.behind(tx, self._metadata, self.name):
+                    return
+            if not upgrade:
+                raise StoreError(
+                    f"database {self.name} is of an older program",
+                    remedy=f"stop every worker, make a backup, then {migrate.UPGRADE}",
+                )
+        with self.write() as tx:  # another process may have been here meanwhile
+            if create or migrate.behind(tx, self._metadata, self.name):
+                migrate.upgrade(tx, self._metadata)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from central_world import Car, Server, enrol, make_home
+from postgres import BIN, MISSING, Postgres, postgres
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgres]:
+    """One PostgreSQL server for all tests; each takes databases of its own."""
+    if BIN is None:
+        pytest.skip(MISSING)
+    # Open to the user postgres, and short: a socket's path has 107 bytes at most.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        parent = Path(name)
+        parent.chmod(0o755)
+        with postgres(parent) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
