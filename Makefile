@@ -121,6 +121,10 @@ bench-soak: $(VENV)/.test ## the real daemon for MINUTES=60: memory, threads and
 bench-matching: $(VENV)/.test ## 5 million list entries: import, load, look-up, delta (JSON=FILE)
 	$(BIN)/python -m bench matching $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+.PHONY: coverage-policy
+coverage-policy: $(VENV)/.test ## each rule: where it is enforced, its tests, its evidence; mutations (POLICY_ARGS=…)
+	$(BIN)/python -m policycheck $(POLICY_ARGS)
+
 CUTS ?= 20
 .PHONY: bench-poweroff
 bench-poweroff: $(VENV)/.test ## cut a guest's power CUTS=20 times, count losses (root, qemu; JSON=FILE)
