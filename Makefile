@@ -99,6 +99,11 @@ bench-recognition: $(VENV)/.bench ## this reader beside fast-alpr, same frames (
 bench-drives: $(VENV)/.test ## the road reader on 2,000 plates of rendered drives (BENCH_ARGS=…)
 	$(BIN)/python -m bench drives $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+.PHONY: bench-alert
+RUNS ?= 1
+bench-alert: $(VENV)/.bench ## from the frame to the sound in a real browser (RUNS=1, JSON=FILE)
+	$(BIN)/python -m bench alert_latency --runs '$(RUNS)' $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
 .PHONY: bench-crash
 KILLS ?= 300
 bench-crash: $(VENV)/.test ## kill -9 of the daemon at random instants (KILLS=300, JSON=FILE)

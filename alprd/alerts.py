@@ -71,11 +71,13 @@ class AlertBoard(ShiftBoard):
         captured_mono_ns: int,
         session: str,
         suppressed: bool = False,
+        decided_mono_ns: int = 0,
     ) -> str:
         """Put a hit on the board; the id of its card, or "" if the plate is cleared (recorded).
 
         Args:
-            captured_mono_ns: monotonic instant of the frame in which this text was first read.
+            captured_mono_ns: monotonic instant of the frame in which this text was first read,
+                and ``decided_mono_ns``, of the one whose reading made it an alert.
             suppressed: the plate is protected and alerts under R-460.5-b3; makes no difference
                 to what is shown or recorded (R-460.5-b4).
 
@@ -93,6 +95,7 @@ class AlertBoard(ShiftBoard):
             captured_mono_ns=captured_mono_ns,
             session=session,
             suppressed=suppressed,
+            decided_mono_ns=decided_mono_ns,
         )
         with self._changing():
             placed = self._deck.place(sighting)
@@ -117,6 +120,7 @@ class AlertBoard(ShiftBoard):
         wide_jpeg: bytes | None = None,
         instant: datetime | None = None,
         captured_mono_ns: int | None = None,
+        decided_mono_ns: int | None = None,
         suppressed: bool | None = None,
     ) -> tuple[str, ...]:
         """The fused reading of a pass is now ``reading``; the ids of the cards that stand for it.
@@ -142,6 +146,7 @@ class AlertBoard(ShiftBoard):
                 reading=reading,
                 instant=instant or old.instant,
                 captured_mono_ns=captured_mono_ns or old.captured_mono_ns,
+                decided_mono_ns=decided_mono_ns or old.decided_mono_ns,
                 suppressed=old.suppressed if suppressed is None else suppressed,
             )
             if plate_jpeg is not None:

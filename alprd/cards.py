@@ -52,6 +52,7 @@ class Sighting:
     captured_mono_ns: int
     session: str
     suppressed: bool
+    decided_mono_ns: int = 0
 
     def key(self) -> tuple[str, str, str, bool]:
         """What folds: list, entry, text; another state is another vehicle."""
@@ -124,6 +125,7 @@ class Card:
             first_instant=self.first_instant,
             time_trusted=now.time_trusted,
             captured_mono_ns=now.captured_mono_ns,
+            decided_mono_ns=now.decided_mono_ns,
             count=self.count,
             corrected_from=self.corrected_from,
             reason=self.reason,

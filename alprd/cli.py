@@ -15,6 +15,7 @@ from alprd import __version__
 from alprd import config as configuration
 from alprd.errors import AlprdError, ModelError
 from alprd.journal import Form, set_up
+from alprd.pagecert import page_request_command
 from alprd.retire import retire_command
 from alprd.trail import audit_group
 from alprd.trust import enrol_command
@@ -65,6 +66,7 @@ def main() -> None:
 
 main.add_command(enrol_command, "enrol")
 main.add_command(retire_command, "retire")
+main.add_command(page_request_command)
 main.add_command(audit_group)
 
 
@@ -132,14 +134,31 @@ def status_command(config_file: Path, as_json: bool) -> None:
 @click.option("--keep", is_flag=True, help="leave both pages up until Ctrl-C")
 @click.option("--open", "open_browser", is_flag=True, help="open both pages in a browser")
 @click.option("--home", type=click.Path(path_type=Path), help="keep the demo's folders there")
+@click.option(
+    "--listen/--no-listen",
+    default=True,
+    help="let a headless Chromium show the page too, and measure when its sounds begin",
+)
 def demo_command(
-    drive: Path, json_file: Path | None, keep: bool, open_browser: bool, home: Path | None
+    drive: Path,
+    json_file: Path | None,
+    keep: bool,
+    open_browser: bool,
+    home: Path | None,
+    listen: bool,
 ) -> None:
     """A whole patrol on this machine, end to end, with a scorecard against the truth."""
     from alprd.demo.patrol import run_demo
 
     sys.exit(
-        run_demo(drive, json_file=json_file, keep=keep, open_browser=open_browser, home_dir=home)
+        run_demo(
+            drive,
+            json_file=json_file,
+            keep=keep,
+            open_browser=open_browser,
+            home_dir=home,
+            listen=listen,
+        )
     )
 
 

@@ -172,6 +172,7 @@ class Collector:
                 wide_jpeg=pictures[1] if pictures else None,
                 instant=instant,
                 captured_mono_ns=event.first_mono_ns,
+                decided_mono_ns=_decided(event),
                 suppressed=covered,
             )
             return
@@ -191,6 +192,7 @@ class Collector:
                 captured_mono_ns=event.first_mono_ns,
                 session=session,
                 suppressed=covered,
+                decided_mono_ns=_decided(event),
             )
 
     def _hold(
@@ -309,6 +311,11 @@ class Collector:
 
     def _life(self, targets: TargetSet) -> timedelta:
         return min(timedelta(hours=targets.policy.retention_hours), self._longest_life)
+
+
+def _decided(event: PassEvent) -> int:
+    """The last frame of the pass so far: what it showed made the event."""
+    return int((event.detail or {}).get("end_mono_ns", event.best_mono_ns))
 
 
 def _wipe(event: PassEvent) -> None:

@@ -23,7 +23,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
-from alprd import selftest
+from alprd import pagecert, selftest
 from alprd.alarms import AlarmBook
 from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON, Event
@@ -385,6 +385,11 @@ class Daemon:
 
     # --- what the page shows ----------------------------------------------------------------
 
+    def _page_names(self) -> tuple[str, ...]:
+        """Names that the page's own certificate is for: by these a laptop asks for it."""
+        certificate = self._config.mdt.tls_cert
+        return pagecert.names_of(certificate) if certificate is not None else ()
+
     def _mdt_context(self) -> MdtContext:
         return MdtContext(
             board=self.board,
@@ -398,7 +403,7 @@ class Daemon:
             locks=locks.LockBook(self.store, self.clock.now),
             locker=self.trust.locker,
             gateway=from_config(self._config.verification),
-            hosts=self._config.mdt.hosts,
+            hosts=(*self._config.mdt.hosts, *self._page_names()),
             ignition_over=self.ignition.over,
             duty=self.collecting,
         )

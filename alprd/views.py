@@ -33,6 +33,7 @@ class AlertView:
     first_instant: datetime
     time_trusted: bool
     captured_mono_ns: int
+    """Monotonic instant of the frame in which this text was first read."""
     count: int
     corrected_from: str
     """Text told before a correction, else empty."""
@@ -45,6 +46,8 @@ class AlertView:
     disposition: Disposition = field(default_factory=Disposition)
     cleared_until: datetime | None = None
     """Until when this plate does not alarm again, if the person cleared it."""
+    decided_mono_ns: int = 0
+    """Monotonic instant of the frame whose reading made it an alert; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 COMMANDS: Final = {
+    "alert_latency": "from the frame to the sound in a real browser, stage by stage",
     "crash": "kill -9 of the real daemon at random instants: nothing lost, nothing twice",
     "faults": "cameras, GPS, disk, clock, database and envelopes that fail: recovery and losses",
     "drives": "the whole road reader on thousands of plates of rendered test drives",

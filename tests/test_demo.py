@@ -62,6 +62,8 @@ def test_scorecard_has_the_promised_keys(played: Played) -> None:
         *("alerts_expected", "alerts_right", "alerts_false", "suppressed_leaked"),
         *("committed", "received", "lost", "duplicated", "left_in_car"),
         *("capture_to_alert_ms_p50", "capture_to_alert_ms_p95", "wall_s"),
+        *("sounds", "capture_to_sound_ms_p50", "capture_to_sound_ms_p95"),
+        *("decided_to_sound_ms_p50", "decided_to_sound_ms_p95"),
     }
 
 

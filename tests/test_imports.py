@@ -21,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "targetfile",
             "totp",
             "verifiers",
+            "pagename",
         }
     ),
     frozenset(
@@ -93,7 +94,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         {"capture", "reader", "permits", "orders", "renewal", "custody", "lastwords", "trail"}
     ),
     frozenset({"sync", "still", "collect", "selfcheck", "wipe"}),
-    frozenset({"mdt", "lanes", "photo", "retire"}),
+    frozenset({"mdt", "lanes", "photo", "retire", "pagecert"}),
     frozenset({"devices"}),
     frozenset({"doctor"}),
     frozenset({"collecting"}),
@@ -115,6 +116,7 @@ SHARED_WITH_CENTRAL = frozenset(
         "audit",
         "totp",
         "verifiers",
+        "pagename",
         "targetfile",
         "rows",
         "packed",

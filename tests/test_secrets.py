@@ -27,6 +27,7 @@ from alprd.crypto import decrypt_target, load_private, open_read, unwrap_key
 from alprd.custody import local_alert_key
 from alprd.errors import EnvelopeError, RefusedError, StoreError
 from alprd.frames import Character, PlateReading
+from alprd.pagecert import make_request
 from alprd.records import Plate
 from alprd.refusals import TargetsError
 from alprd.shiftstore import ShiftStore
@@ -129,6 +130,17 @@ def test_row_tls_key(stolen: Stolen, tmp_path: Path) -> None:
         for path in ("/v1/hello?nonce=n", "/v1/permit", "/tuf/metadata/timestamp.json"):
             assert client.get(path).status_code == 403
         assert client.get("/v1/orders?nonce=n").status_code == 200
+
+
+def test_row_page_key(stolen: Stolen, tmp_path: Path) -> None:
+    thief = stolen.copy(tmp_path / "copy")
+    key = thief.state_dir / "keys" / "mdt.key"
+    assert not (stolen.trust.state_dir / "keys" / "mdt.key").exists()  # made when it is asked for
+    make_request(thief.state_dir)
+    private(key)
+    first = key.read_bytes()
+    make_request(thief.state_dir)
+    assert key.read_bytes() == first
 
 
 def test_row_batch_key(stolen: Stolen, tmp_path: Path) -> None:

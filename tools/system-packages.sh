@@ -12,6 +12,7 @@ need() { # need COMMAND-OR-FILE PACKAGE…
     missing="$missing $*"
 }
 need chromium chromium
+need certutil libnss3-tools
 need ffmpeg ffmpeg
 if ! /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null; then
     missing="$missing python3-gi gir1.2-gst-rtsp-server-1.0"

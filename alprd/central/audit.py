@@ -67,6 +67,7 @@ class Event(StrEnum):
     SUSPENSION_ORDERED = "device.suspension-ordered"
     SUSPENSION_LIFTED = "device.suspension-lifted"
     CERTIFICATE_ISSUED = "device.certificate-issued"
+    PAGE_CERTIFICATE_ISSUED = "device.page-certificate-issued"
     CERTIFICATE_RENEWED = "device.certificate-renewed"
     UNLOCK_GIVEN = "device.unlock-given"
     WIPED = "device.wiped"

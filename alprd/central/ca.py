@@ -133,6 +133,33 @@ def issue_car(
     Raises:
         InputError: not a request, signed by another key, for another name or not P-256.
     """
+    return _issue(
+        ca,
+        ca_key,
+        _requested(csr_pem, vehicle),
+        vehicle,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        [x509.DNSName(vehicle)],
+        now,
+        CAR_LIFE,
+    )
+
+
+def issue_page(
+    ca: x509.Certificate, ca_key: PrivateKey, csr_pem: str, vehicle: str, host: str, now: datetime
+) -> x509.Certificate:
+    """The certificate of a car's page under the name ``host``, from the car's signing request.
+
+    Raises:
+        InputError: as of :func:`issue_car`.
+    """
+    key = _requested(csr_pem, vehicle)
+    names = [x509.DNSName(host)]
+    return _issue(ca, ca_key, key, host, ExtendedKeyUsageOID.SERVER_AUTH, names, now, SERVER_LIFE)
+
+
+def _requested(csr_pem: str, vehicle: str) -> PublicKey:
+    """The key of a car's signing request."""
     try:
         csr = x509.load_pem_x509_csr(csr_pem.encode())
         key = csr.public_key()
@@ -145,16 +172,7 @@ def issue_car(
     names = [a.value for a in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if names != [vehicle]:
         raise InputError("certificate request is for another vehicle")
-    return _issue(
-        ca,
-        ca_key,
-        key,
-        vehicle,
-        ExtendedKeyUsageOID.CLIENT_AUTH,
-        [x509.DNSName(vehicle)],
-        now,
-        CAR_LIFE,
-    )
+    return key
 
 
 def pem(certificate: x509.Certificate) -> str:

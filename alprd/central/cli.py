@@ -27,6 +27,7 @@ from alprd.central import (
     cli_tuf,
     config,
     enrolment,
+    pagecerts,
     people,
     permissions,
     publiclog,
@@ -334,6 +335,7 @@ def audit_verify(home: Path, as_json: bool) -> None:
 
 audit_group.add_command(cli_referral.export)
 vehicles_group.add_command(cli_admin.vehicles_kill)
+vehicles_group.add_command(pagecerts.page_certificate)
 vehicles_group.add_command(cli_admin.vehicles_list)
 vehicles_group.add_command(cli_admin.vehicles_retire)
 for _command in (

@@ -109,9 +109,15 @@ class PageClient:
                 # One entry a card and text: a corrected text is another alert that was shown.
                 key = f"{event['id']} {event['plate']}"
                 delay = (now - int(event["captured_mono_ns"])) / 1e6
-                self._alerts.setdefault(
-                    key, ShownAlert(event["id"], event["plate"], event.get("listed", ""), delay)
+                told = ShownAlert(
+                    event["id"],
+                    event["plate"],
+                    event.get("listed", ""),
+                    delay,
+                    int(event["captured_mono_ns"]),
+                    int(event["decided_mono_ns"]),
                 )
+                self._alerts.setdefault(key, told)
 
     def alerts(self) -> list[ShownAlert]:
         """Every alert the page was shown so far, at its first showing."""

@@ -19,6 +19,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from alprd.demo.chromium import find_chromium
 from alprd.demo.gpsfeed import GpsFeed
 from alprd.demo.home import (
     DEPUTY,
@@ -44,7 +46,8 @@ from alprd.demo.home import (
     write_config,
 )
 from alprd.demo.page import PageClient
-from alprd.demo.score import Scorecard, StoredRead, Truth, load_truth, score
+from alprd.demo.score import Scorecard, ShownAlert, StoredRead, Truth, load_truth, score
+from alprd.demo.screen import Screen
 from alprd.errors import InputError
 
 LEAD_S: Final = 9.0
@@ -71,6 +74,11 @@ class _Child:
             start_new_session=True,  # Ctrl-C reaches the demo alone, which stops them in order
             **options,
         )
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     def check(self) -> None:
         """Raise if it has ended by itself."""
@@ -137,6 +145,7 @@ class Patrol:
         console: where people watch.
         open_browser: show both pages in the user's browser.
         keep: leave the daemon running when the counting is done, so that its page stays up.
+        listen: let a real browser show the page too, and measure when its sounds begin.
     """
 
     def __init__(
@@ -148,10 +157,12 @@ class Patrol:
         *,
         open_browser: bool,
         keep: bool,
+        listen: bool = True,
     ) -> None:
+        self._listen = listen
         self._drive = drive
         self._truth = truth
-        self._home = home
+        self.home = home
         self._console = console
         self._open_browser = open_browser
         self._keep = keep
@@ -160,10 +171,12 @@ class Patrol:
         self._zero_utc: datetime | None = None
         self.central_page = ""
         self.car_page = ""
+        self.screen: Screen | None = None
+        self.shown: list[ShownAlert] = []
 
     def run(self) -> Scorecard:
         """The whole course; children are left running for :meth:`close`."""
-        truth, home = self._truth, self._home
+        truth, home = self._truth, self.home
         with self._step("An agency, its people, a hotlist, protected plates"):
             prepare_central(home, self._drive, truth)
         with self._step("Central storage starts"):
@@ -202,16 +215,17 @@ class Patrol:
         with self._step("A deputy signs on; the car leaves the dock"):
             page.sign_on(DEPUTY, home.deputy_password, within_s=START_S)
             page.listen()
-            home.carrier.write_text("0\n")
+        self.screen = self._open_screen()
+        home.carrier.write_text("0\n")
         self._show_addresses()
         zero_ns, self._zero_utc = feed.start(LEAD_S)
         home.gate.write_text(str(zero_ns))
         self._watch(zero_ns, page, daemon, store)
+        self.shown = _with_sounds(page.alerts(), self.screen)
         with self._step("End of shift: the deputy signs off, the car docks"):
             page.sign_off()
             home.carrier.write_text("1\n")
             left = self._await_empty(daemon)
-        shown = page.alerts()
         if not self._keep:
             with self._step("The car's daemon stops"):
                 code = daemon.stop()
@@ -226,7 +240,7 @@ class Patrol:
             truth,
             zero_utc=self._zero_utc,
             reads=reads,
-            alerts=shown,
+            alerts=self.shown,
             sure=witness.sure,
             committed_ids=witness.sure,
             committed=car["committed"],
@@ -235,12 +249,27 @@ class Patrol:
             wall_s=time.monotonic() - self._started,
         )
 
+    def _open_screen(self) -> Screen | None:
+        """A real browser at the in-car page, where there is one."""
+        chromium = find_chromium() if self._listen else None
+        if chromium is None:
+            return None
+        try:
+            with self._step("A browser opens the in-car page, to hear its alerts"):
+                screen = Screen(chromium, self.home.root / "browser", self.car_page)
+                self._stack.callback(screen.close)
+                screen.sign_on(DEPUTY, self.home.deputy_password)
+        except (DemoError, OSError) as error:  # the patrol itself does not hang on it
+            self._console.print(f"[yellow]![/] No sound is measured: {error}")
+            return None
+        return screen
+
     def close(self) -> None:
         """Stop whatever still runs."""
         self._stack.close()
 
     def _spawn(self, name: str, arguments: list[str], **options: Any) -> _Child:
-        child = _Child(name, arguments, self._home.root / f"{name}.log", **options)
+        child = _Child(name, arguments, self.home.root / f"{name}.log", **options)
         self._stack.callback(_stop_quietly, child)
         return child
 
@@ -252,7 +281,7 @@ class Patrol:
         self._console.print(f"[green]✓[/] {title} [dim]{time.monotonic() - begun:.1f} s[/]")
 
     def _show_addresses(self) -> None:
-        home = self._home
+        home = self.home
         table = Table(show_header=False, box=None, padding=(0, 2))
         table.add_row("In-car page", self.car_page)
         table.add_row("", f"{DEPUTY}  {home.deputy_password}")
@@ -301,7 +330,7 @@ class Patrol:
         while True:
             daemon.check()
             car = json.loads(
-                command("alprd.cli", "status", "--config", str(self._home.config), "--json")
+                command("alprd.cli", "status", "--config", str(self.home.config), "--json")
             )
             if not car["pending"] and not car["sessions_unsent"]:
                 return 0
@@ -319,7 +348,7 @@ class Patrol:
             zero + timedelta(seconds=self._truth.duration_s + 60),
         )
         found = central(
-            self._home,
+            self.home,
             *("search", "--as", INVESTIGATOR, "--password-stdin", "--case", "26001234"),
             *("--offence", "motor vehicle theft"),
             *(
@@ -328,7 +357,7 @@ class Patrol:
             ),
             *("--suspicion", "The invented stolen vehicle of the demo passed this patrol car."),
             *("--from", window[0].isoformat(), "--to", window[1].isoformat(), "--json"),
-            secret=self._home.staff_password + "\n",
+            secret=self.home.staff_password + "\n",
         )
         rows = [json.loads(line) for line in found.splitlines() if line.strip()]
         return [
@@ -337,6 +366,20 @@ class Patrol:
             )
             for row in rows
         ]
+
+
+def _with_sounds(alerts: list[ShownAlert], screen: Screen | None) -> list[ShownAlert]:
+    """The alerts with the instants of their sounds; a correction is not its card's first sound."""
+    if screen is None:
+        return alerts
+    sounds = screen.sounds()
+    first: set[str] = set()
+    told: list[ShownAlert] = []
+    for alert in alerts:
+        sound = None if alert.id in first else sounds.get(alert.id)
+        first.add(alert.id)
+        told.append(replace(alert, sound_mono_ns=sound.heard_ns) if sound else alert)
+    return told
 
 
 def _stop_quietly(child: _Child) -> None:
@@ -366,6 +409,7 @@ def run_demo(
     keep: bool,
     open_browser: bool,
     home_dir: Path | None = None,
+    listen: bool = True,
 ) -> int:
     """Play a drive through the whole system; the exit code.
 
@@ -373,6 +417,7 @@ def run_demo(
         json_file: where the scorecard is written.
         keep: leave both pages up until Ctrl-C.
         home_dir: keep everything there instead of in a folder that is destroyed at the end.
+        listen: measure sounds in a Chromium, where there is one.
     """
     console = Console()
     truth = load_truth(drive)
@@ -387,7 +432,9 @@ def run_demo(
     patrol: Patrol | None = None
     try:
         home = make_home(root)
-        patrol = Patrol(drive, truth, home, console, open_browser=open_browser, keep=keep)
+        patrol = Patrol(
+            drive, truth, home, console, open_browser=open_browser, keep=keep, listen=listen
+        )
         card = patrol.run()
         print_scorecard(card, console)
         if json_file is not None:

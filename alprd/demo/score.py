@@ -8,6 +8,7 @@ line, since confidence is never stored (T-4).
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -102,12 +103,20 @@ class StoredRead:
 
 @dataclass(frozen=True, slots=True)
 class ShownAlert:
-    """One alert as the page received it; ``delay_ms`` from frame to arrival."""
+    """One alert as the page received it; ``delay_ms`` from frame to arrival.
+
+    ``captured_mono_ns``: the frame in which its text was first read; ``decided_mono_ns``: the one
+    whose reading made it an alert; ``sound_mono_ns``: its sound left the browser, 0 where none
+    was listened to.
+    """
 
     id: str
     plate: str
     listed: str
     delay_ms: float
+    captured_mono_ns: int = 0
+    decided_mono_ns: int = 0
+    sound_mono_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,14 @@ class Scorecard:
     left_in_car: int
     capture_to_alert_ms_p50: float | None
     capture_to_alert_ms_p95: float | None
+    sounds: int
+    """Alerts whose sound was heard in a browser."""
+    capture_to_sound_ms_p50: float | None
+    """From the frame in which the text was first read to the sound; None without a browser."""
+    capture_to_sound_ms_p95: float | None
+    decided_to_sound_ms_p50: float | None
+    """From the frame whose reading made it an alert to the sound."""
+    decided_to_sound_ms_p95: float | None
     wall_s: float
 
     @property
@@ -212,6 +229,9 @@ def score(
     expected = {v.plate for v in seen if v.alert}
     shown = {alert.plate for alert in alerts}
     delays = sorted(a.delay_ms for a in alerts if a.plate in expected)
+    heard = [a for a in alerts if a.plate in expected and a.sound_mono_ns]
+    sounds = sorted((a.sound_mono_ns - a.captured_mono_ns) / 1e6 for a in heard)
+    decided = sorted((a.sound_mono_ns - a.decided_mono_ns) / 1e6 for a in heard)
     ids = [read.id for read in reads]
     gone = set(committed_ids) - set(ids)
     return Scorecard(
@@ -229,12 +249,21 @@ def score(
         lost=max(len(gone), committed - received - left_in_car, 0),
         duplicated=len(ids) - len(set(ids)) + max(0, received - committed),
         left_in_car=left_in_car,
-        capture_to_alert_ms_p50=round(statistics.median(delays), 1) if delays else None,
-        capture_to_alert_ms_p95=round(_quantile(delays, 0.95), 1) if delays else None,
+        capture_to_alert_ms_p50=_share(delays, 0.5),
+        capture_to_alert_ms_p95=_share(delays, 0.95),
+        sounds=len(sounds),
+        capture_to_sound_ms_p50=_share(sounds, 0.5),
+        capture_to_sound_ms_p95=_share(sounds, 0.95),
+        decided_to_sound_ms_p50=_share(decided, 0.5),
+        decided_to_sound_ms_p95=_share(decided, 0.95),
         wall_s=round(wall_s, 1),
     )
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """The nearest-rank quantile of a sorted, non-empty sequence."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def _share(ordered: Sequence[float], share: float) -> float | None:
+    """The median, or the nearest-rank quantile, of a sorted sequence; None of an empty one."""
+    if not ordered:
+        return None
+    if share == 0.5:
+        return round(statistics.median(ordered), 1)
+    return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 1)

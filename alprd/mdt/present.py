@@ -73,6 +73,7 @@ def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, objec
         "first_instant": view.first_instant.isoformat(),
         "time_trusted": view.time_trusted,
         "captured_mono_ns": view.captured_mono_ns,
+        "decided_mono_ns": view.decided_mono_ns,
         "count": view.count,
         "cleared": is_cleared(view, person),
     }

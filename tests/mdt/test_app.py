@@ -503,7 +503,8 @@ def test_without_clearance_only_contact_dispatch(
     assert card["text"] == "Contact dispatch"
     assert set(card) == {
         "id", "number", "alarm", "state", "camera", "instant", "first_instant", "time_trusted",
-        "captured_mono_ns", "count", "cleared", "priority", "text", "settled", "dispatched",
+        "captured_mono_ns", "decided_mono_ns", "count", "cleared", "priority", "text", "settled",
+        "dispatched",
     }  # fmt: skip
     assert card["priority"] == "medium"
     assert client.get(f"/alerts/{alert}/plate.jpg").status_code == 404

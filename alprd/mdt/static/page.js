@@ -148,7 +148,7 @@ function signedOff() {
 function showAlert(card) {
   const before = cards.get(card.id);
   stale.delete(card.id);
-  cards.show(card);
+  // The sound first: building the card takes longer than a deputy should wait for it.
   if (!["new", "withdrawn"].includes(card.state)) sounds.stop(card.id);
   else if (alarmed.get(card.id) !== card.alarm) {
     if (card.state === "withdrawn") sounds.start(card.id, "changed");
@@ -156,6 +156,7 @@ function showAlert(card) {
     else sounds.start(card.id, card.priority);
   } else if (before?.state === "silenced" && card.state === "new") sounds.start(card.id, card.priority);
   alarmed.set(card.id, card.alarm);
+  cards.show(card);
 }
 
 function remove(id) {

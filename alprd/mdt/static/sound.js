@@ -37,22 +37,41 @@ export class Sounds {
   }
 
   // Sound `pattern` for a card, and `then` after it.
+  // News is heard at once: what sounds now ends for it, unless that is graver.
   start(id, pattern, then = null) {
     this.due.set(id, { pattern, then, left: TIMES[pattern], at: 0 });
-    this.tick();
+    if (this.sounding && ORDER.indexOf(pattern) <= ORDER.indexOf(this.sounding)) this.hush();
+    this.tick(id);
   }
 
+  // A card that was dealt with is silent at once, in the middle of its pattern too.
   stop(id) {
     this.due.delete(id);
+    if (this.of === id) this.hush();
   }
 
-  tick() {
+  // End what sounds now, without a click of the loudspeaker.
+  hush() {
+    this.busyUntil = 0;
+    this.sounding = this.of = null;
+    if (!this.out) return;
+    const now = this.context.currentTime;
+    this.out.gain.setValueAtTime(1, now);
+    this.out.gain.linearRampToValueAtTime(0, now + 0.01);
+    for (const tone of this.tones) tone.stop(now + 0.012);
+    this.out = null;
+  }
+
+  tick(first = null) {
     const now = performance.now() / 1000;
+    if (now < (this.busyUntil ?? 0)) return;
+    this.sounding = this.of = null;
     const ready = [...this.due].filter(([, one]) => one.at <= now);
-    if (!ready.length || now < (this.busyUntil ?? 0)) return;
-    ready.sort((a, b) => ORDER.indexOf(a[1].pattern) - ORDER.indexOf(b[1].pattern));
+    if (!ready.length) return;
+    const rank = ([id, one]) => 2 * ORDER.indexOf(one.pattern) - (id === first ? 1 : 0);
+    ready.sort((a, b) => rank(a) - rank(b));
     const [id, one] = ready[0];
-    this.play(one.pattern);
+    this.play(one.pattern, id);
     one.left -= 1;
     one.at = now + EVERY[one.pattern];
     if (one.left > 0) return;
@@ -60,13 +79,19 @@ export class Sounds {
     else this.due.delete(id);
   }
 
-  play(pattern) {
+  play(pattern, id = "") {
     const tones = PATTERNS[pattern];
     const last = tones[tones.length - 1];
     this.busyUntil = performance.now() / 1000 + last[1] + last[2];
+    this.sounding = pattern;
+    this.of = id;
     document.body.dataset.lastSound = pattern;
+    document.body.dataset.soundOf = id;
     document.body.dataset.soundAt = String(Math.round(performance.timeOrigin + performance.now()));
     if (!this.running) return;
+    this.out = this.context.createGain();
+    this.out.connect(this.context.destination);
+    this.tones = [];
     for (const [frequency, start, length] of tones) {
       const tone = this.context.createOscillator();
       const gain = this.context.createGain();
@@ -77,7 +102,8 @@ export class Sounds {
       gain.gain.linearRampToValueAtTime(0.25, from + 0.01);
       gain.gain.setValueAtTime(0.25, from + length - 0.02);
       gain.gain.linearRampToValueAtTime(0, from + length);
-      tone.connect(gain).connect(this.context.destination);
+      tone.connect(gain).connect(this.out);
+      this.tones.push(tone);
       tone.start(from);
       tone.stop(from + length);
     }
