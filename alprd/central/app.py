@@ -26,13 +26,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alprd.central import db, people, publiclog, status
+from alprd.central import db, inventory, jobs, navigation, people, publiclog, status, todos
 from alprd.central.audit import Event
+from alprd.central.pagekit import guard
+from alprd.central.pages_cars import CarPages
+from alprd.central.pages_jobs import JobPages
 from alprd.central.pages_lists import ListPages
 from alprd.central.pages_people import PeoplePages
-from alprd.central.permissions import Act
+from alprd.central.permissions import Act, may
 from alprd.central.store import Central
-from alprd.errors import AlprdError, RefusedError
+from alprd.errors import AlprdError, ConfigError, RefusedError
 from alprd.wire import Person
 
 IDLE: Final = timedelta(minutes=30)
@@ -111,6 +114,7 @@ class Pages:
 
         self._templates.filters["local"] = local
         self._templates.globals["agency_name"] = central.config.agency_name
+        self._templates.globals["menu"] = navigation.menu
 
     def render(self, name: str, status_code: int = 200, **values: Any) -> HTMLResponse:
         """A page from its template."""
@@ -171,20 +175,21 @@ class Pages:
 
     # --- pages ------------------------------------------------------------------------------
 
-    async def home(self, request: Request) -> Response:
-        """Counts for a signed-on person."""
-        session = await run_in_threadpool(self._current, request)
-        if session is None:
-            return RedirectResponse("/sign-on", 303)
-        values, log = await run_in_threadpool(self._dashboard, session)
-        return self.render("home.html", status=values, log=log, session=session)
+    async def home(self, request: Request, session: SignedOn) -> Response:
+        """What needs a person today, and counts."""
+        return await run_in_threadpool(self._home, session)
 
-    def _dashboard(self, session: SignedOn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        with self.central.database.write() as tx:
-            self.central.trail.record(
-                tx, Event.STATUS_VIEWED, people.actor(session.person), at=self.central.clock()
-            )
-        return status.collect(self.central), publiclog.rows(self.central)[::-1][:20]
+    def _home(self, session: SignedOn) -> Response:
+        central, now = self.central, self.central.clock()
+        with central.database.write() as tx:
+            central.trail.record(tx, Event.STATUS_VIEWED, people.actor(session.person), at=now)
+        return self.render(
+            "home.html",
+            session=session,
+            status=status.collect(central),
+            todos=todos.for_person(central, session.person, now),
+            may_cars=may(session.person, Act.CARS_SEE),
+        )
 
     async def sign_on_form(self, request: Request) -> Response:
         """The sign-on form."""
@@ -251,6 +256,10 @@ class Pages:
             headers={"content-disposition": 'attachment; filename="alpr-public-log.csv"'},
         )
 
+    def refused(self, session: SignedOn, message: str, code: int) -> Response:
+        """A page that tells why there is none, with the menu."""
+        return self.render("refused.html", code, session=session, message=message)
+
     async def failed(self, request: Request, error: Exception) -> Response:
         """A refusal or failure, in plain words."""
         message = error.message if isinstance(error, AlprdError) else "central failed"
@@ -258,21 +267,32 @@ class Pages:
 
 
 def create_app(central: Central) -> Starlette:
-    """The pages of one agency."""
+    """The pages of one agency.
+
+    Raises:
+        ConfigError: a route does not stand in :mod:`alprd.central.inventory`.
+    """
     pages = Pages(central)
+    jobs.forget_interrupted(central)
     hosts = sorted({*central.config.hosts, central.config.page_host})
+    routes = [
+        Route("/", guard(pages, pages.home)),
+        Route("/sign-on", pages.sign_on_form, methods=["GET"]),
+        Route("/sign-on", pages.sign_on, methods=["POST"]),
+        Route("/sign-off", pages.sign_off, methods=["POST"]),
+        Route("/public/log", pages.public_log),
+        Route("/public/log.csv", pages.public_log_csv),
+        *CarPages(pages).routes(),
+        *JobPages(pages).routes(),
+        *ListPages(pages).routes(),
+        *PeoplePages(pages, IDLE).routes(),
+    ]
+    for route in routes:
+        for method in (route.methods or set()) - {"HEAD"}:
+            if not inventory.listed(method, route.path):
+                raise ConfigError(f"route {method} {route.path} is not in the inventory")
     return Starlette(
-        routes=[
-            Route("/", pages.home),
-            Route("/sign-on", pages.sign_on_form, methods=["GET"]),
-            Route("/sign-on", pages.sign_on, methods=["POST"]),
-            Route("/sign-off", pages.sign_off, methods=["POST"]),
-            Route("/public/log", pages.public_log),
-            Route("/public/log.csv", pages.public_log_csv),
-            *ListPages(pages).routes(),
-            *PeoplePages(pages, IDLE).routes(),
-            Mount("/static", StaticFiles(directory=_HERE / "static")),
-        ],
+        routes=[*routes, Mount("/static", StaticFiles(directory=_HERE / "static"))],
         middleware=[
             Middleware(SecurityHeaders),
             # A page of another site must not reach this one under its own name (DNS rebinding).

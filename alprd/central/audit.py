@@ -117,6 +117,7 @@ class Event(StrEnum):
     SEARCH_REFUSED = "search.refused"
     LOG_EXPORTED = "publiclog.exported"
     STATUS_VIEWED = "status.viewed"
+    ACCESS_REFUSED = "access.refused"
 
 
 class CentralTrail:

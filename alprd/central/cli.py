@@ -27,6 +27,7 @@ from alprd.central import (
     cli_tuf,
     config,
     enrolment,
+    inventory,
     pagecerts,
     people,
     permissions,
@@ -301,6 +302,12 @@ def status_command(home: Path, as_json: bool) -> None:
 def permissions_command() -> None:
     """Print the matrix of roles and acts, as docs/permissions.md has it."""
     click.echo(permissions.matrix(), nl=False)
+
+
+@main.command("routes")
+def routes_command() -> None:
+    """Print the table of the pages' routes, as docs/central-routes.md has it."""
+    click.echo(inventory.table(), nl=False)
 
 
 @main.command("publiclog")

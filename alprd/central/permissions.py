@@ -37,6 +37,9 @@ class Act(StrEnum):
     ENTRY_APPROVE = "Approve, refuse or revoke an additional entry; close a case"
     ENTRY_REGISTER = "See the whole register of additional entries"
     ENTRY_REVIEW = "Find exigent circumstances, and review them"
+    CARS_SEE = "See cars, their health and their orders"
+    CAR_MANAGE = "Enrol, revoke or retire a car"
+    CAR_KILL = "Order a lost car to destroy its keys"
     CAR_ORDER = "Order cars: freeze, thaw, destroy, suspend, lift"
     LINK_ASK = "Ask for a link of reads to a case"
     LINK_DECIDE = "Approve, review or end a link of reads to a case"
@@ -67,6 +70,9 @@ TABLE: Final[dict[Act, frozenset[str]]] = {
     Act.ENTRY_APPROVE: _SUPERVISOR,
     Act.ENTRY_REGISTER: _DAILY | {"sheriff", "auditor"},
     Act.ENTRY_REVIEW: _COMMAND,
+    Act.CARS_SEE: _DAILY | {"sheriff", "auditor"},
+    Act.CAR_MANAGE: _SUPERVISOR,
+    Act.CAR_KILL: _COMMAND,
     Act.CAR_ORDER: _COMMAND,
     Act.LINK_ASK: _DAILY | {"investigator"},
     Act.LINK_DECIDE: _SUPERVISOR,

@@ -1,0 +1,208 @@
+"""Every route of the pages: who may ask, what it does, what the trail gets.
+
+Deny by default (R-460.6-a, R-13.824-7-3): a route that does not stand here is refused when the
+application is made, and a request for it is answered like one for a page that does not exist. Every
+handler asks the permission table again for the single act. ``docs/central-routes.md`` and the
+OpenAPI schema of the tests are made from this table: ``alprd-central routes``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from re import Pattern
+from typing import Any, Final, Literal
+
+from starlette.routing import compile_path
+
+from alprd.central.audit import Event
+from alprd.central.permissions import Act
+
+Method = Literal["GET", "POST"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One route.
+
+    ``acts``: one of them is needed. ``fields`` are those of the form, ``name`` for text and
+    ``name=a|b`` for a choice. ``public``: shows no data about anybody and asks for no sign-on.
+    """
+
+    method: Method
+    path: str
+    what: str
+    acts: tuple[Act, ...] = (Act.PAGES,)
+    events: tuple[Event, ...] = ()
+    fields: str = ""
+    public: bool = False
+
+
+_LINK_SEE: Final = (Act.EXEMPTIONS_SEE, Act.LINK_ASK, Act.LINK_DECIDE)
+_ENTRY: Final = (Act.ENTRY_ASK, Act.ENTRY_REGISTER)
+_PERSON: Final = (Act.PEOPLE_CHANGE, Act.PEOPLE_RECORD, Act.PEOPLE_AUTHORISE)
+
+ENTRIES: Final = (
+    # --- open to everybody ---
+    Entry("GET", "/sign-on", "the form of the sign-on", public=True),
+    Entry(
+        "POST", "/sign-on", "sign on", events=(Event.SIGNED_ON, Event.SIGN_ON_REFUSED),
+        fields="person password code", public=True,
+    ),
+    Entry("GET", "/public/log", "public log of use", public=True),
+    Entry("GET", "/public/log.csv", "public log of use as a file", public=True),
+    # --- today ---
+    Entry("GET", "/", "what needs a person today, and counts", events=(Event.STATUS_VIEWED,)),
+    Entry("POST", "/sign-off", "end the session", events=(Event.SIGNED_OFF,)),
+    Entry(
+        "POST", "/jobs", "destroy what is past its life, or publish, now", (Act.LISTS_WORK,),
+        (Event.DESTROYED, Event.PUBLISHED), "kind=purge|publish",
+    ),
+    Entry("GET", "/jobs/{job}", "how far long work is"),
+    # --- cars ---
+    Entry("GET", "/cars", "every car", (Act.CARS_SEE,), (Event.STATUS_VIEWED,)),
+    Entry(
+        "POST", "/cars", "make a one-time code that enrols a car", (Act.CAR_MANAGE,),
+        (Event.CODE_ISSUED,), "vehicle reader",
+    ),
+    Entry(
+        "GET", "/cars/{car}", "one car with health, permit, orders and certificates",
+        (Act.CARS_SEE,), (Event.STATUS_VIEWED,),
+    ),
+    Entry(
+        "POST", "/cars/{car}", "suspend, lift, freeze, thaw, revoke, destroy its keys, retire",
+        (Act.CAR_ORDER, Act.CAR_MANAGE, Act.CAR_KILL),
+        (Event.SUSPENSION_ORDERED, Event.SUSPENSION_LIFTED, Event.ORDER_ISSUED, Event.REVOKED,
+         Event.KILL_ORDERED, Event.RETIRED, Event.WIPED, Event.PUBLISHED),
+        "act=suspend|lift|freeze|thaw reason reference serial since until confirm certificate",
+    ),
+    # --- lists ---
+    Entry("GET", "/lists", "lists in use and held imports", (Act.LISTS_SEE,)),
+    Entry(
+        "POST", "/lists/upload", "take in a list", (Act.LISTS_WORK,),
+        (Event.LIST_IMPORTED, Event.LIST_HELD), "list_id source supplied file",
+    ),
+    Entry("GET", "/lists/held/{held}", "a held import with its report", (Act.LISTS_SEE,)),
+    Entry(
+        "POST", "/lists/held/{held}", "accept or refuse a held import", (Act.LISTS_WORK,),
+        (Event.LIST_ACCEPTED, Event.LIST_REFUSED), "decision=accept|refuse reason",
+    ),
+    Entry("GET", "/categories", "the category map", (Act.LISTS_SEE,)),
+    Entry(
+        "POST", "/categories", "set a row of the category map", (Act.CATEGORY_MAP,),
+        (Event.CATEGORY_MAPPED,),
+        "source code column=stolen|other_lpdf priority=high|medium|low restricted=yes",
+    ),
+    Entry("GET", "/additional", "additional entries", _ENTRY, (Event.ENTRIES_VIEWED,)),
+    Entry(
+        "POST", "/additional", "ask for an additional entry", (Act.ENTRY_ASK,),
+        (Event.ENTRY_REQUESTED,),
+        "plate state case offence purpose kind=interdiction|monitoring days alert relation",
+    ),
+    Entry(
+        "POST", "/additional/{entry}", "approve, refuse, revoke or review an entry",
+        (Act.ENTRY_ASK, Act.ENTRY_APPROVE, Act.ENTRY_REVIEW),
+        (Event.ENTRY_APPROVED, Event.ENTRY_REFUSED, Event.ENTRY_REVOKED, Event.ENTRY_REVIEWED),
+        "act=approve|refuse|revoke|review reason",
+    ),
+    # --- people ---
+    Entry(
+        "GET", "/people", "people, and who is signed on", (Act.PEOPLE_SEE,), (Event.PEOPLE_VIEWED,)
+    ),
+    Entry(
+        "POST", "/people", "add a person", (Act.PEOPLE_CHANGE,), (Event.PERSON_ADDED,),
+        "id name password screening roles=records|auditor|investigator",
+    ),
+    Entry(
+        "GET", "/people/{person}", "one person with the record", (Act.PEOPLE_SEE,),
+        (Event.PEOPLE_VIEWED,),
+    ),
+    Entry(
+        "POST", "/people/{person}", "change an account or record", _PERSON,
+        (Event.PERSON_CHANGED, Event.PERSON_RETIRED, Event.TRAINING_RECORDED, Event.SCREENED,
+         Event.ASSIGNED, Event.ASSIGNMENT_ENDED, Event.AUTHORISED,
+         Event.AUTHORISATION_WITHDRAWN),
+        "act=change|train|screen|assign|authorise|withdraw name roles=records clearances course "
+        "completed expires evidence screened_by scope until purposes designation reason confirm",
+    ),
+    Entry(
+        "POST", "/sign-off/{ref}", "end another person's session", (Act.SESSION_END,),
+        (Event.FORCED_OFF,),
+    ),
+)  # fmt: skip
+
+
+@cache
+def _compiled() -> tuple[tuple[Pattern[str], Entry], ...]:
+    return tuple((compile_path(entry.path)[0], entry) for entry in ENTRIES)
+
+
+def find(method: str, path: str) -> Entry | None:
+    """The entry that a request falls under; ``None``: there is no such page."""
+    method = "GET" if method == "HEAD" else method
+    for pattern, entry in _compiled():
+        if entry.method == method and pattern.match(path):
+            return entry
+    return None
+
+
+def listed(method: str, template: str) -> bool:
+    """Whether a route, by its template, stands in the table."""
+    return any((entry.method, entry.path) == (method, template) for entry in ENTRIES)
+
+
+def table() -> str:
+    """``docs/central-routes.md``."""
+    lines = [
+        "# Routes of central's pages",
+        "",
+        "Made from `alprd/central/inventory.py` by `alprd-central routes`; a test holds both",
+        "together. A route that is not in the table does not exist (R-460.6-a). Whoever asks",
+        "without a live sign-on is sent to the sign-on, but for the routes open to everybody,",
+        "which show nothing about a person or a read; whoever has none of the acts named is",
+        "refused, and the refusal stands in the trail (`access.refused`). Each handler asks",
+        "[the table of permissions](permissions.md) again for what it does. Files of `/static/`",
+        "(style, icon) are open. The cars' interface is another server with certificates.",
+        "",
+        "| method | path | what | needs one of | trail |",
+        "|---|---|---|---|---|",
+    ]
+    for one in ENTRIES:
+        needs = "open to everybody" if one.public else "; ".join(act.value for act in one.acts)
+        events = ", ".join(f"`{event.value}`" for event in one.events) or "none"
+        lines.append(f"| {one.method} | `{one.path}` | {one.what} | {needs} | {events} |")
+    return "\n".join(lines) + "\n"
+
+
+def openapi() -> dict[str, Any]:
+    """The routes as an OpenAPI 3.1 document, for tests; nothing serves it."""
+    paths: dict[str, Any] = {}
+    for number, one in enumerate(ENTRIES):
+        made: dict[str, Any] = {
+            "operationId": f"{one.method.lower()}_{number}",
+            "responses": {"default": {"description": one.what}},
+        }
+        names = [part[1:-1] for part in one.path.split("/") if part.startswith("{")]
+        if names:
+            made["parameters"] = [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in names
+            ]
+        if one.method == "POST":
+            made["requestBody"] = {
+                "content": {
+                    "application/x-www-form-urlencoded": {
+                        "schema": {"type": "object", "properties": _properties(one.fields)}
+                    }
+                }
+            }
+        paths.setdefault(one.path, {})[one.method.lower()] = made
+    return {"openapi": "3.1.0", "info": {"title": "central", "version": "1"}, "paths": paths}
+
+
+def _properties(fields: str) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for field in fields.split():
+        name, _, values = field.partition("=")
+        made[name] = {"type": "string"} | ({"enum": values.split("|")} if values else {})
+    return made
