@@ -406,23 +406,6 @@ destructions = Table(
     Column("result", String(32), nullable=False),
 )
 
-jobs = Table(
-    "jobs",
-    main,
-    # Long work that a page started, and how far it is (alprd.central.jobs).
-    Column("id", String(32), primary_key=True),
-    Column("kind", String(64), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("done", Integer, nullable=False),
-    Column("total", Integer, nullable=False),
-    Column("started_at", UtcTime, nullable=False),
-    Column("started_by", String(64), nullable=False),
-    Column("ended_at", UtcTime),
-    Column("worker", String(128), nullable=False),
-    Column("text", Text, nullable=False),
-    Column("link", String(128), nullable=False),
-)
-
 counters = Table(
     "counters",
     main,
