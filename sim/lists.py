@@ -20,9 +20,9 @@ import plates
 from sim.seeds import stream
 from sim.world import REGION_WEIGHTS, World, fold
 
-CATEGORIES = ("stolen", "owner_warrant", "owner_suspended_revoked", "active_investigative",
-              "other_lpdf")  # fmt: skip
-"""Hotlist categories (Minn. Stat. 13.824: what a match list may hold)."""
+CATEGORIES = ("stolen", "owner_warrant", "owner_suspended_revoked", "other_lpdf")
+"""Categories that a supplier's list may hold; entries of an active investigation are asked for and
+approved one by one at central, never imported (R-460.4.1-b2)."""
 TWINS = {"B": "8", "8": "B", "S": "5", "5": "S", "Z": "2", "2": "Z", "G": "6", "6": "G"}
 """Look-alike pairs of near-miss twins (O/0 and I/1 are left out: plates do not tell them apart)."""
 HOTLIST_FIELDS = ("plate", "state", "type", "category", "source", "entered", "text")
@@ -31,7 +31,6 @@ _TEXTS = {
     "stolen": "Invented entry: stolen vehicle, recover and hold",
     "owner_warrant": "Invented entry: registered owner has an active warrant, verify owner",
     "owner_suspended_revoked": "Invented entry: registered owner suspended or revoked",
-    "active_investigative": "Invented entry: active investigation, observe and report",
     "other_lpdf": "Invented entry: other file, verify before acting",
 }
 
@@ -130,7 +129,7 @@ def build_lists(world: World, readable: dict[int, float], start: datetime) -> Li
     ]
     taken = [fold(x) for x in texts.values()]
     decoys = _decoys(rng, DECOYS + 40, taken)
-    cats = rng.choice(5, p=[0.34, 0.28, 0.24, 0.08, 0.06], size=DECOYS)
+    cats = rng.choice(4, p=[0.34, 0.28, 0.24, 0.14], size=DECOYS)
     for spec, c in zip(decoys[:DECOYS], cats, strict=True):
         entries.append(_entry(spec.text, spec.region, CATEGORIES[int(c)], start, rng))
     entries = [entries[int(k)] for k in rng.permutation(len(entries))]

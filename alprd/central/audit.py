@@ -87,6 +87,7 @@ class Event(StrEnum):
     LIST_ACCEPTED = "list.accepted"
     LIST_REFUSED = "list.refused"
     LIST_REMOVED = "list.removed"
+    LIST_REJECTED_TAKEN = "list.rejected-taken"
     CATEGORY_MAPPED = "category.mapped"
     ENTRY_REQUESTED = "entry.requested"
     ENTRY_APPROVED = "entry.approved"

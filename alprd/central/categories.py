@@ -25,7 +25,7 @@ from alprd.central import db, people
 from alprd.central.audit import Event
 from alprd.central.permissions import Act
 from alprd.central.store import Central
-from alprd.errors import InputError
+from alprd.errors import InputError, RefusedError
 from alprd.records import Category
 from alprd.wire import RESTRICTED, Clearance, Person
 
@@ -37,8 +37,18 @@ ANY: Final = "*"
 RECORD_TYPE_SOURCES: Final = frozenset({"ncic", "minnesota", "texas-ncic"})
 """Layouts whose code is the one-letter record type of the NCIC extract."""
 COLUMNS: Final[tuple[Category, ...]] = get_args(Category)
+INVESTIGATION: Final[Category] = "active_investigative"
+"""The column of approved additional entries (:mod:`alprd.central.additional`): no list that is
+imported can have it, whatever its code is mapped to (R-460.4.1-b2)."""
+MAPPABLE: Final = tuple(column for column in COLUMNS if column != INVESTIGATION)
+NOT_IMPORTED: Final = frozenset({"ACTIVE INVESTIGATIVE", "ACTIVE INVESTIGATION"})
+"""Codes that say so by their name; no row of the map gives them another column."""
+WHY_NOT: Final = "entries of an active investigation are asked for, not imported"
+ASK_INSTEAD: Final = (
+    "ask for each such entry with `alprd-central additional request`, or on the page Additional "
+    "entries; another person approves it (R-460.4.1-b2)"
+)
 PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
-"""Who may set a row: it changes what the public log says (R-460.3-3)."""
 _MAX_CODE: Final = 64
 _SPACES: Final = re.compile(r"[\s_/.-]+")
 _SOURCE: Final = re.compile(r"\*|[a-z0-9][a-z0-9_.-]{0,63}")
@@ -133,7 +143,6 @@ _WORDS: Final[ReadOnly[str, Mapping]] = MappingProxyType(
         # The product's own CSV names the column itself.
         "OWNER WARRANT": Mapping("owner_warrant", "high"),
         "OWNER SUSPENDED REVOKED": Mapping("owner_suspended_revoked", "low"),
-        "ACTIVE INVESTIGATIVE": Mapping("active_investigative", "high"),
         "OTHER LPDF": Mapping("other_lpdf", "medium"),
     }
 )
@@ -165,6 +174,13 @@ class CategoryMap:
         if source in RECORD_TYPE_SOURCES and code in _RECORD_TYPES:
             return _RECORD_TYPES[code]
         return _WORDS.get(code)
+
+    def is_asked_for(self, source: str, code: str) -> bool:
+        """Whether such entries must be asked for one by one, and never imported."""
+        found = self.column(source, code)
+        return canonical_code(code) in NOT_IMPORTED or (
+            found is not None and found.column == INVESTIGATION
+        )
 
 
 def shipped() -> tuple[Row, ...]:
@@ -202,12 +218,15 @@ def set_row(central: Central, person: Person, source: str, code: str, mapping: M
     """Map a code, or map it anew; counts for the next import (R-460.5.1-c5).
 
     Raises:
-        RefusedError: the person may not, or has no live training or authorisation.
+        RefusedError: the person may not, has no live training or authorisation, or the row would
+            let entries of an active investigation in (R-460.4.1-b2).
         InputError: source or code cannot be.
     """
     now = central.clock()
     people.require(person, Act.CATEGORY_MAP, now)
     source, code = _checked(source, code)
+    if code in NOT_IMPORTED or mapping.column == INVESTIGATION:
+        raise RefusedError(WHY_NOT, reason="additional_not_imported", remedy=ASK_INSTEAD)
     table = db.categories
     here = (table.c.source == source) & (table.c.code == code)
     with central.database.write() as tx:

@@ -89,10 +89,18 @@ def report_import(as_json: bool, report: lists.ImportReport) -> None:
         "rejected_total": max(report.rejected_total, len(report.rejected)),
     }
     total = values["rejected_total"]
+    if report.rejected_report:
+        values["rejected_report"] = report.rejected_report
+    if report.remedy:
+        values["remedy"] = report.remedy
     lines = [f"{report.list_id}: {report.entries} entries, {total} lines rejected"]
     lines += [f"  line {line}: {reason}" for line, reason in report.rejected]
     if total > len(report.rejected):
-        lines += [f"  and {total - len(report.rejected)} more; --rejected FILE takes all of them"]
+        lines += [f"  and {total - len(report.rejected)} more"]
+    if report.rejected_report:
+        lines += [f"  all of them: `alprd-central lists rejected {report.rejected_report}`"]
+    if report.remedy:
+        lines += [f"  remedy: {report.remedy}"]
     if report.held:
         values["held"] = report.held
         values["findings"] = [{"code": f.code, "text": f.text} for f in report.findings]

@@ -13,13 +13,23 @@ from typing import Any, Final, get_args
 
 import click
 
-from alprd.central import acceptance, additional, categories, gate
+from alprd.central import (
+    acceptance,
+    additional,
+    categories,
+    gate,
+    liststore,
+    people,
+    rejections,
+)
 from alprd.central.cli_admin import lists_group, report_import
 from alprd.central.cli_people import sign
 from alprd.central.clikit import HOME, JSON, errors, show
 from alprd.central.entry import PURPOSES, Entry, Kind
+from alprd.central.permissions import Act
 from alprd.central.requestform import build_request
 from alprd.central.store import Central
+from alprd.errors import InputError
 from alprd.records import PLATE_TYPES, Category
 from alprd.wire import Person
 
@@ -144,6 +154,45 @@ def lists_remove(
     with Central(home) as central:
         acceptance.remove(central, _person(central, person_id), list_id, reason)
     show(as_json, {"list_id": list_id, "state": "removed"}, f"{list_id}: removed; publish now")
+
+
+@lists_group.command("rejected")
+@HOME
+@click.argument("ident", metavar="[ID]", default="")
+@AS
+@PASSWORD
+@click.option("--to", type=click.Path(path_type=Path), help="A new file; without it, the screen.")
+@JSON
+@errors
+def lists_rejected(
+    home: Path, ident: str, person_id: str, password_stdin: bool, to: Path | None, as_json: bool
+) -> None:
+    """Every rejected line of an import as CSV (line,reason); without ID, the reports there are."""
+    with Central(home) as central:
+        person = _person(central, person_id)
+        if not ident:
+            people.require(person, Act.LISTS_SEE, central.clock())
+            with central.database.read() as tx:
+                found = rejections.kept(central, tx)
+            lines = [
+                f"{row['id']}  {row['list_id']:<16} {row['lines']} lines, made "
+                f"{row['made_at']:%Y-%m-%dT%H:%M:%SZ}, kept until {row['until']:%Y-%m-%d %H:%M}Z"
+                for row in found
+            ]
+            show(as_json, {"reports": found}, "\n".join(lines) or "no report of rejected lines")
+            return
+        pieces = rejections.take(central, person, ident)
+        if to is None:
+            for piece in pieces:
+                click.echo(piece, nl=False)
+            return
+        try:
+            with open(to, "xb", opener=liststore.private) as file:
+                for piece in pieces:
+                    file.write(piece)
+        except OSError as error:
+            raise InputError(f"--to {to}: {error.strerror}", remedy="name a new file") from error
+    show(as_json, {"file": str(to)}, f"{to}: written; it is yours to remove")
 
 
 # --- category map -----------------------------------------------------------------------------

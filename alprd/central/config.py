@@ -79,6 +79,8 @@ class ListSettings(Closed):
     """A difference of fewer entries than this never holds a list: small lists jump."""
     test_plates: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
     """By list: plates that the supplier puts into every true delivery."""
+    rejected_days: Annotated[int, Field(ge=1, le=30)] = 7
+    """The report of an import's rejected lines is destroyed after this."""
 
 
 class AdditionalSettings(Closed):
@@ -226,6 +228,7 @@ sources = [{sources}]
 [lists]                                      # an import beyond these waits for a person
 size_change = {config.lists.size_change}  # share of the list in use
 size_change_least = {config.lists.size_change_least}  # so few entries may always differ
+rejected_days = {config.lists.rejected_days}  # 1 to 30: reports of rejected lines are kept so long
 
 [lists.test_plates]                          # plates of every true delivery: lpdf = ["ABC123"]
 {test_plates}

@@ -28,16 +28,17 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd.audit import Actor
-from alprd.central import additional, categories, db, gate, liststore
+from alprd.central import additional, categories, db, gate, liststore, rejections
 from alprd.central.audit import Event
 from alprd.central.categories import CategoryMap
 from alprd.central.hotfiles import containers, layouts, reading
-from alprd.central.hotfiles.reading import Record
+from alprd.central.hotfiles.reading import Record, Rejected
 from alprd.central.hotfiles.spool import Spool
 from alprd.central.liststore import FOLDER as FOLDER
 from alprd.central.liststore import ListSource as ListSource
 from alprd.central.liststore import hotlists as hotlists
 from alprd.central.plaincsv import rows as rows
+from alprd.central.rejections import Note, Recorder
 from alprd.central.store import Central
 from alprd.errors import InputError, RefusedError
 from alprd.packed import pack
@@ -48,7 +49,6 @@ from alprd.wire import Hotlist, HotlistEntry
 PRIORITY: Final[dict[Category, Literal["high", "medium", "low"]]] = {
     "stolen": "high",
     "owner_warrant": "high",
-    "active_investigative": "high",
     "other_lpdf": "medium",
     "owner_suspended_revoked": "low",
 }
@@ -63,8 +63,6 @@ _MOST_CODES: Final = 10_000
 _TICK: Final = 20_000
 """Lines between two calls of the progress."""
 
-Note = Callable[[int, str], object]
-"""Called with the number of a rejected line and the reason."""
 Progress = Callable[[int, int], None]
 """Called with the bytes of the file that are read and its length."""
 
@@ -81,6 +79,10 @@ class ImportReport:
     rejected: list[tuple[int, str]] = field(default_factory=list)
     """The first :data:`KEPT` lines."""
     rejected_total: int = 0
+    rejected_report: str = ""
+    """Id of the report of every rejected line (:mod:`alprd.central.rejections`), if any was."""
+    asked_for: int = 0
+    """Rejected lines that say that they are of an active investigation (R-460.4.1-b2)."""
     held: str = ""
     """Id under which it waits for a person, when it looked wrong; the old list stays in use."""
     findings: tuple[gate.Finding, ...] = ()
@@ -88,8 +90,14 @@ class ImportReport:
     def reject(self, line: int, reason: str) -> None:
         """Note a line that cannot be used."""
         self.rejected_total += 1
+        self.asked_for += reason == categories.WHY_NOT
         if len(self.rejected) < KEPT:
             self.rejected.append((line, reason))
+
+    @property
+    def remedy(self) -> str:
+        """What to do about rejected lines, where it is more than to correct the file."""
+        return categories.ASK_INSTEAD if self.asked_for else ""
 
 
 @dataclass(slots=True)
@@ -113,11 +121,15 @@ class _Reading:
         return None if self.lasting else self.ends
 
 
-def _entry(record: Record, layout: str, state: _Reading) -> HotlistEntry | None:
+def _entry(record: Record, layout: str, state: _Reading) -> HotlistEntry | Rejected | None:
     """The entry of a record; ``None`` when its code has no column yet, which is counted.
 
-    An entry is one of plate, state, type and code: never of the plate alone.
+    An entry is one of plate, state, type and code: never of the plate alone. What says that it is
+    of an active investigation is rejected: a file cannot stand in for the approval of a different
+    person (R-460.4.1-b2).
     """
+    if state.columns.is_asked_for(layout, record.code):
+        return Rejected(record.line, categories.WHY_NOT, record.plate)
     mapping = state.columns.column(layout, record.code)
     code = categories.canonical_code(record.code)
     if mapping is None:
@@ -191,9 +203,21 @@ def import_hotlist(
     folder = central.home / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     file_id = new_id()
-    with Spool(folder) as spool, _rejections(rejected_to) as note:
-        _read(path, shape, code, state, found, spool, note, progress)
-        header, key = _write(folder / file_id, spool, found, note, list_id, source, supplied_at)
+    with (
+        Spool(folder) as spool,
+        Recorder(central, list_id, actor) as recorder,
+        _rejections(rejected_to, recorder.note) as note,
+    ):
+        try:
+            _read(path, shape, code, state, found, spool, note, progress)
+            header, key = _write(folder / file_id, spool, found, note, list_id, source, supplied_at)
+        except InputError as error:
+            if recorder.id:
+                every = f"`alprd-central lists rejected {recorder.id}` tells every rejected line"
+                error.remedy = f"{error.remedy}; {every}" if error.remedy else every
+            raise
+        recorder.keep()
+        report.rejected_report = recorder.id
     try:
         candidate = gate.Candidate(
             list_id=list_id,
@@ -301,17 +325,17 @@ def _read(
         report.layout = layout.name
         for number, record in enumerate(records):
             found.seen |= found.wanted & {record.plate}
-            if isinstance(record, Record):
+            entry = _entry(record, layout.name, found) if isinstance(record, Record) else record
+            if isinstance(entry, Rejected):
+                report.reject(entry.line, entry.reason)
+                note(entry.line, entry.reason)
+            elif isinstance(record, Record):
                 if record.expires is None:
                     found.lasting = True
                 elif found.ends is None or record.expires > found.ends:
                     found.ends = record.expires
-                entry = _entry(record, layout.name, found)
                 if entry is not None:
                     spool.add(row_of(entry), record.line)
-            else:
-                report.reject(record.line, record.reason)
-                note(record.line, record.reason)
             if progress is not None and number % _TICK == 0:
                 progress(raw.tell(), total)
         if progress is not None:
@@ -319,15 +343,16 @@ def _read(
 
 
 class _rejections:  # noqa: N801 - a context manager, named as one
-    """Writes every rejected line into a CSV file, if one is wanted."""
+    """Writes every rejected line into a CSV file too, if one is wanted."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, kept: Note) -> None:
         self._path = path
+        self._kept = kept
         self._file: io.TextIOWrapper | None = None
 
     def __enter__(self) -> Note:
         if self._path is None:
-            return lambda line, reason: None
+            return self._kept
         try:
             self._file = open(
                 self._path, "w", encoding="utf-8", newline="", opener=liststore.private
@@ -335,8 +360,13 @@ class _rejections:  # noqa: N801 - a context manager, named as one
         except OSError as error:
             raise InputError(f"report {self._path}: {error.strerror}") from error
         writer = csv.writer(self._file)
-        writer.writerow(("line", "reason"))
-        return lambda line, reason: writer.writerow((line, reason))
+        writer.writerow(rejections.HEAD)
+
+        def both(line: int, reason: str) -> None:
+            self._kept(line, reason)
+            writer.writerow((line, reason))
+
+        return both
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
@@ -382,7 +412,7 @@ def _write(
         path.unlink(missing_ok=True)
         raise InputError(
             f"the list holds no usable entry{_reasons(report)}",
-            remedy="see docs/hotlist-format.md, or name another --layout",
+            remedy=report.remedy or "see docs/hotlist-format.md, or name another --layout",
         )
     return made, key
 

@@ -21,7 +21,7 @@ from alprd.central import additional, db
 from alprd.central.keys import mac
 from alprd.central.store import Central
 from alprd.errors import StoreError
-from alprd.packed import pack
+from alprd.packed import header_of, pack
 from alprd.rows import row_of
 from alprd.targetfile import BytesSource, Source, TargetReader, TargetWriter
 from alprd.wire import Hotlist
@@ -62,7 +62,8 @@ def hotlists(central: Central, tx: Connection) -> dict[str, ListSource]:
     """Every list in use, by list id: what the cars receive, in its packed form.
 
     A list whose source the policy no longer allows is left out: a car takes no publication that
-    names one (R-460.4.1-b).
+    names one (R-460.4.1-b). So is one with entries of an active investigation, which only
+    :mod:`alprd.central.additional` may publish (R-460.4.1-b2).
 
     Raises:
         StoreError: the file of a list or its key is gone.
@@ -78,6 +79,15 @@ def hotlists(central: Central, tx: Connection) -> dict[str, ListSource]:
             name=_stored_name(row.list_id),
             key=central.keystore.secret(secret_name(row.file)),
         )
+        if header_of(reader).counts.get("active_investigative"):
+            # Taken in before imports refused such entries: nobody has approved them.
+            log.error(
+                "list %s is not published: it holds entries of an active investigation "
+                "(R-460.4.1-b2); import it again",
+                row.list_id,
+            )
+            reader.close()
+            continue
         found[row.list_id] = ListSource(f"{row.version} {row.file}".encode(), reader)
     own = additional.hotlist(central, tx)
     if own is not None:  # the approved additional entries, a list of their own (R-460.4.1-b2)

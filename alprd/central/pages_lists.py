@@ -6,23 +6,32 @@ signed-on person and refused or recorded by the function it calls.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from alprd.central import acceptance, additional, categories, db, gate, lists, pagekit, people
+from alprd.central import (
+    acceptance,
+    additional,
+    categories,
+    db,
+    gate,
+    pagekit,
+    people,
+    rejections,
+    uploadform,
+)
 from alprd.central.cli_lists import entry_values, held_values, row_values
 from alprd.central.entry import PURPOSES, Entry
+from alprd.central.hotfiles.layouts import LAYOUTS
 from alprd.central.pagekit import instant, sentence, text
 from alprd.central.permissions import Act, may
 from alprd.central.requestform import build_request
@@ -53,9 +62,6 @@ EXIGENCY: Final = (
 )
 _TIMES: Final = ("warrant_issued", "warrant_expires", "exigency_at")
 
-_SHOWN: Final = 20
-"""Rejected lines that the page names."""
-
 
 class ListPages:
     """The handlers; ``pages`` gives sessions, templates and the store."""
@@ -70,6 +76,7 @@ class ListPages:
         return [
             Route("/lists", guard(self.lists), methods=["GET"]),
             Route("/lists/upload", guard(self.upload), methods=["POST"]),
+            Route("/lists/rejected/{report}", guard(self.rejected), methods=["GET"]),
             Route("/lists/held/{held}", guard(self.held), methods=["GET"]),
             Route("/lists/held/{held}", guard(self.decide), methods=["POST"]),
             Route("/categories", guard(self.categories), methods=["GET"]),
@@ -85,7 +92,9 @@ class ListPages:
         """Lists in use with age and counts, imports that wait, and the form for a file."""
         return await run_in_threadpool(self._lists, session, "", "", 200)
 
-    def _lists(self, session: SignedOn, error: str, done: str, code: int) -> Response:
+    def _lists(
+        self, session: SignedOn, error: str, done: str, code: int, rejected: str = ""
+    ) -> Response:
         central, now = self._central, self._central.clock()
         people.require(session.person, Act.LISTS_SEE, now)
         policy = central.config.policy
@@ -107,12 +116,19 @@ class ListPages:
                 for row in tx.execute(select(*chosen).order_by(table.c.list_id))
             ]
             waiting = [gate.report(central, tx, row.id) for row in gate.waiting(tx)]
+            reports = rejections.kept(central, tx)
         return self._pages.render(
             "lists.html",
             code,
             session=session,
             error=error,
             done=done,
+            rejected=rejected,
+            reports=[
+                {**row, "made_at": row["made_at"].isoformat(), "until": row["until"].isoformat()}
+                for row in reports
+            ],
+            layouts=sorted(LAYOUTS),
             lists=used,
             held=[held_values(central, row, held) for row, held in waiting],
             words=WORDS,
@@ -129,36 +145,28 @@ class ListPages:
         return await run_in_threadpool(self._upload, form, session)
 
     def _upload(self, form: FormData, session: SignedOn) -> Response:
-        file = form.get("file")
         try:
-            people.require(session.person, Act.LISTS_WORK, self._central.clock())
-            if not isinstance(file, UploadFile) or not file.filename:
-                raise InputError("no file was sent")
-            # On disk it has no name, so that no crash leaves it behind.
-            folder = self._central.home / gate.FOLDER
-            folder.mkdir(mode=0o700, exist_ok=True)
-            with os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b") as plain:
-                while chunk := file.file.read(1 << 20):
-                    plain.write(chunk)
-                plain.flush()
-                report = lists.import_hotlist(
-                    self._central,
-                    Path(f"/proc/self/fd/{plain.fileno()}"),
-                    list_id=text(form, "list_id"),
-                    source=text(form, "source"),
-                    supplied_at=instant(self._central, text(form, "supplied"), "Supplied at"),
-                    actor=people.actor(session.person),
-                )
+            report = uploadform.take_in(self._central, form, session.person)
         except AlprdError as error:
             return self._lists(session, sentence(error), "", 400)
         if report.held:
             return RedirectResponse(f"/lists/held/{report.held}", 303)
-        done = f"{report.list_id}: {report.entries} entries in use; cars get them as they dock."
-        if report.rejected_total:
-            first = "; ".join(f"line {line}: {why}" for line, why in report.rejected[:_SHOWN])
-            more = ", and more" if report.rejected_total > _SHOWN else ""
-            done += f" {report.rejected_total} lines were rejected ({first}{more})."
-        return self._lists(session, "", done, 200)
+        return self._lists(session, "", uploadform.told(report), 200, report.rejected_report)
+
+    async def rejected(self, request: Request, session: SignedOn) -> Response:
+        """Every rejected line of an import, as a CSV file."""
+        return await run_in_threadpool(self._rejected, session, request.path_params["report"])
+
+    def _rejected(self, session: SignedOn, report_id: str) -> Response:
+        pieces = rejections.take(self._central, session.person, report_id)
+        return StreamingResponse(
+            pieces,
+            media_type="text/csv; charset=utf-8",
+            headers={
+                "content-disposition": f'attachment; filename="rejected-{report_id[:8]}.csv"',
+                "cache-control": "no-store",
+            },
+        )
 
     async def held(self, request: Request, session: SignedOn) -> Response:
         """A held import with its report and the form of the decision."""
@@ -220,7 +228,7 @@ class ListPages:
             source=source,
             code=code,
             groups=[("Set by this agency", own), ("Shipped", shipped)],
-            columns=categories.COLUMNS,
+            columns=categories.MAPPABLE,
             priorities=categories.PRIORITIES,
             may_change=may(session.person, Act.CATEGORY_MAP),
         )

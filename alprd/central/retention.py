@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
-from alprd.central import db, exemptions, holds, keeping, schedule, vault
+from alprd.central import db, exemptions, holds, keeping, rejections, schedule, vault
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.store import Central
 from alprd.errors import AlprdError
@@ -99,6 +99,7 @@ def _purge(central: Central) -> Purge:
                 detail={"reads": len(due), "quarantined": len(foul)},
             )
         schedule.destroy_old(central, tx, now)
+        rejections.destroy_old(central, tx)
         keys = central.keystore.destroy_intake_before(now, holds.intake_days(central, tx))
         if keys:
             central.trail.record(

@@ -39,7 +39,7 @@ def test_documented_hotlist_is_taken_in_whole(home: Path, tmp_path: Path) -> Non
     report = take_in(home, tmp_path / "good.csv", HOTLIST)
     assert report["rejected"] == []
     assert report["entries"] == len(HOTLIST.splitlines()) - 1
-    assert report["counts"] == dict.fromkeys(lists.PRIORITY, 1)  # every category once
+    assert set(report["counts"]) == set(lists.PRIORITY)  # every category
 
 
 def test_documented_suppression_file_is_taken_in_whole(home: Path, tmp_path: Path) -> None:
@@ -77,6 +77,7 @@ def test_every_reason_and_value_is_documented(home: Path, tmp_path: Path) -> Non
         "ABCDEFGH123,MN,,stolen,LPDF,,",
         "NRT042,QQ,,stolen,LPDF,,",
         "NRT042,MN,boat,stolen,LPDF,,",
+        "NRT042,MN,,active_investigative,LPDF,,",
         "NRT042,MN,,,LPDF,,",
         "NRT042,MN,,stolen,LPDF,yesterday,",
         "n r t 0 4 2,mn,Passenger,STOLEN,LPDF,,",
@@ -84,8 +85,8 @@ def test_every_reason_and_value_is_documented(home: Path, tmp_path: Path) -> Non
     report = take_in(home, tmp_path / "foul.csv", HOTLIST + "\n".join(foul) + "\n")
     assert report["entries"] == len(HOTLIST.splitlines()) - 1
     assert len(report["rejected"]) == len(foul)
-    reasons = {re.sub(r"\d+$", "…", r["reason"]) for r in report["rejected"][-6:]}
-    reasons |= {r["reason"] for r in report["rejected"][:-6]}
+    reasons = {re.sub(r"\d+$", "…", r["reason"]) for r in report["rejected"][-7:]}
+    reasons |= {r["reason"] for r in report["rejected"][:-7]}
     assert reasons == {re.sub(r"\d+$", "…", reason) for reason in documented}
     for value in (*lists.COLUMNS, *lists.PRIORITY, *PLATE_TYPES):
         assert f"`{value}`" in DOCUMENT

@@ -52,7 +52,8 @@ def local(hours: float) -> str:
 
 
 ROUTES = (
-    ("GET", "/lists"), ("POST", "/lists/upload"), ("GET", "/lists/held/x"),
+    ("GET", "/lists"), ("POST", "/lists/upload"), ("GET", "/lists/rejected/x"),
+    ("GET", "/lists/held/x"),
     ("POST", "/lists/held/x"), ("GET", "/categories"), ("POST", "/categories"),
     ("GET", "/additional"), ("POST", "/additional"), ("POST", "/additional/x"),
 )  # fmt: skip
@@ -110,6 +111,95 @@ def test_a_held_file_is_mapped_and_accepted(client: httpx.Client, staffed: Serve
     assert client.post(page.url.path, data=decision).url.path == "/lists"
     used = run(staffed.home, "status")["lists"][0]
     assert (used["list_id"], used["entries"]) == ("lpdf", 2)
+
+
+UNKNOWN_LAYOUT = "Tag|St|Why\nNRT042|MN|stolen\nKZM905|MN|active_investigative\nHJP227|QQ|stolen\n"
+MAPPING = """\
+name = "county"
+delimiter = "|"
+[fields]
+plate = "Tag"
+state = "St"
+code = "Why"
+"""
+
+
+@pytest.mark.policy("R-460.4.1-b2", "R-460.4.1-b4")
+def test_layout_mapping_and_report_in_a_browser(staffed: Server, tmp_path: Path) -> None:
+    """A file of an unknown layout with a mapping, one without a code, and the rejected lines."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no browser; install with apt-get install chromium")
+    from playwright.sync_api import Page, sync_playwright
+
+    unknown, mapping = tmp_path / "county.txt", tmp_path / "county.toml"
+    unknown.write_text(UNKNOWN_LAYOUT)
+    mapping.write_text(MAPPING)
+    bare = tmp_path / "rekor.csv"
+    bare.write_text("Plate Number,Description,State/Province\nNRT042,Invented,MN\n")
+
+    def fill(page: Page, name: str, file: Path) -> None:
+        page.get_by_label("List", exact=True).fill(name)
+        page.get_by_label("Supplied at").fill(local(2))
+        page.get_by_label("File", exact=True).set_input_files(str(file))
+
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = running.new_page(viewport={"width": 1280, "height": 900})
+        faults: list[str] = []
+        page.on("console", lambda message: faults.append(message.text))
+        page.goto(f"{staffed.page_url}/sign-on")
+        page.get_by_label("User id").fill("dana")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign on").click()
+        page.get_by_role("link", name="Lists", exact=True).click()
+        fill(page, "county", unknown)
+        page.get_by_label("Mapping file").set_input_files(str(mapping))
+        page.get_by_role("button", name="Take in").click()
+        said = page.get_by_role("status").inner_text()
+        assert "county: 1 entries in use" in said
+        assert "line 3: entries of an active investigation are asked for, not imported" in said
+        assert "line 4: unknown state" in said
+        assert "Ask for each such entry" in said
+        with page.expect_download() as coming:
+            page.get_by_role("link", name="Every rejected line (CSV)").click()
+        saved = tmp_path / "saved.csv"
+        coming.value.save_as(saved)
+        assert saved.read_text().startswith("line,reason")
+        assert saved.read_text().splitlines()[2] == "4,unknown state"
+        assert "HJP227" not in saved.read_text()
+        fill(page, "rekor", bare)
+        page.get_by_label("Layout", exact=True).select_option("rekor")
+        page.get_by_label("Code").fill("STOLEN")
+        page.get_by_role("button", name="Take in").click()
+        assert "rekor: 1 entries in use" in page.get_by_role("status").inner_text()
+        page.screenshot(path=str(tmp_path / "lists.png"), full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") == 1280
+        assert faults == []  # a refusal below is told by the browser's console too
+        fill(page, "both", unknown)
+        page.get_by_label("Layout", exact=True).select_option("own")
+        page.get_by_label("Mapping file").set_input_files(str(mapping))
+        page.get_by_role("button", name="Take in").click()
+        assert "both a layout and a mapping" in page.get_by_role("alert").inner_text()
+        page.goto(f"{staffed.page_url}/categories")
+        assert page.locator("#column option[value=active_investigative]").count() == 0
+        running.close()
+
+
+def test_a_mapping_that_cannot_be_read_is_refused(client: httpx.Client) -> None:
+    token = sign_on(client, "dana")
+    sent = {"csrf": token, "list_id": "odd", "source": "LPDF", "supplied": local(1)}
+    for mapping, said in (
+        (b"\xff\xfe", "not UTF-8"),
+        (b"#" * 70_000, "longer than"),
+        (b"name = 3", "machine name"),
+        (b" \n", "is empty"),
+    ):
+        files = {"file": ("x.txt", b"Tag|St\n"), "mapping": ("m.toml", mapping)}
+        answer = client.post("/lists/upload", data=sent, files=files)
+        assert (answer.status_code, said in answer.text) == (400, True), said
+    row = {"source": "own", "code": "X", "column": "active_investigative", "priority": "low"}
+    assert "asked for" in client.post("/categories", data=row | {"csrf": token}).text
 
 
 def test_typed_text_is_shown_as_text(client: httpx.Client) -> None:
