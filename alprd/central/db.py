@@ -323,17 +323,6 @@ held_lists = Table(
     Column("reason", Text),
 )
 
-rejections = Table(
-    "rejections",
-    main,
-    # One report of rejected lines; it lies sealed in <home>/rejected/<id>, its key in the keystore.
-    Column("id", String(32), primary_key=True),
-    Column("list_id", String(64), nullable=False),
-    Column("made_at", UtcTime, nullable=False),
-    Column("made_by", String(64), nullable=False),
-    Column("lines", Integer, nullable=False),
-)
-
 additional = Table(
     "additional",
     main,

@@ -80,7 +80,12 @@ ENTRIES: Final = (
     Entry("GET", "/lists", "lists in use and held imports", (Act.LISTS_SEE,)),
     Entry(
         "POST", "/lists/upload", "take in a list", (Act.LISTS_WORK,),
-        (Event.LIST_IMPORTED, Event.LIST_HELD), "list_id source supplied file",
+        (Event.LIST_IMPORTED, Event.LIST_HELD),
+        "list_id source supplied file layout mapping code state",
+    ),
+    Entry(
+        "GET", "/lists/rejected/{report}", "every rejected line of an import", (Act.LISTS_SEE,),
+        (Event.LIST_REJECTED_TAKEN,),
     ),
     Entry("GET", "/lists/held/{held}", "a held import with its report", (Act.LISTS_SEE,)),
     Entry(

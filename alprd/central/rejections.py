@@ -30,7 +30,7 @@ from typing import IO, Any, Final
 from sqlalchemy import Connection, delete, insert, select
 
 from alprd.audit import Actor
-from alprd.central import db, people
+from alprd.central import people, rejections_tables
 from alprd.central.audit import Event
 from alprd.central.permissions import Act
 from alprd.central.store import Central
@@ -108,7 +108,7 @@ class Recorder:
         self._central.keystore.put_secret(_secret(self.id), self._key)
         with self._central.database.write() as tx:
             tx.execute(
-                insert(db.rejections).values(
+                insert(rejections_tables.rejections).values(
                     id=self.id,
                     list_id=self._list_id,
                     made_at=self._central.clock(),
@@ -158,7 +158,7 @@ class Recorder:
 
 def kept(central: Central, tx: Connection) -> list[dict[str, Any]]:
     """The reports that are there, newest first, with the time at which each is destroyed."""
-    table, life = db.rejections, _life(central)
+    table, life = rejections_tables.rejections, _life(central)
     return [
         {**row._asdict(), "until": row.made_at + life}
         for row in tx.execute(select(table).order_by(table.c.made_at.desc(), table.c.id))
@@ -176,7 +176,7 @@ def take(central: Central, person: Person, report_id: str) -> Iterator[bytes]:
     """
     now = central.clock()
     people.require(person, Act.LISTS_SEE, now)
-    table = db.rejections
+    table = rejections_tables.rejections
     with central.database.write() as tx:
         row = tx.execute(select(table).where(table.c.id == report_id)).one_or_none()
         key = central.keystore.find_secret(_secret(report_id)) if row is not None else None
@@ -212,7 +212,7 @@ def _pieces(reader: TargetReader) -> Iterator[bytes]:
 
 def destroy_old(central: Central, tx: Connection) -> int:
     """Destroy reports past their time, and what a crash left; how many. Part of the purge."""
-    table, folder = db.rejections, central.home / FOLDER
+    table, folder = rejections_tables.rejections, central.home / FOLDER
     rows = tx.execute(select(table.c.id, table.c.made_at)).all()
     old = [row.id for row in rows if row.made_at + _life(central) <= central.clock()]
     known = {row.id for row in rows}
