@@ -93,6 +93,10 @@ def _refused_settings(error: ValidationError) -> InputError:
 @click.option("--intake-from", help="First day of the intake keys (default: 60 days back).")
 @click.option("--database", default="", help="postgresql://USER@HOST/NAME; default: a file here.")
 @click.option("--keystore", default="", help="The same for the keystore; never in a backup.")
+@click.option("--pictures", default="", help="s3://BUCKET/PREFIX; default: a folder here.")
+@click.option("--endpoint", default="", help="URL of the S3-compatible server.")
+@click.option("--region", default="", help="Region of the bucket.")
+@click.option("--credentials", default="", help="File with access key id and secret, 0600.")
 @JSON
 @errors
 def init(
@@ -107,6 +111,10 @@ def init(
     intake_from: str | None,
     database: str,
     keystore: str,
+    pictures: str,
+    endpoint: str,
+    region: str,
+    credentials: str,
     as_json: bool,
 ) -> None:
     """Make an agency ready: settings, keys, databases, certificates, first publication."""
@@ -122,7 +130,14 @@ def init(
             timezone=timezone,
             hosts=("localhost", "127.0.0.1", *hosts),
             policy=policy.model_copy(update={"retention_hours": retention_hours}),
-            storage=config.StorageSettings(database=database, keystore=keystore),
+            storage=config.StorageSettings(
+                database=database,
+                keystore=keystore,
+                pictures=pictures,
+                endpoint=endpoint,
+                region=region,
+                credentials=credentials,
+            ),
         )
     except ValidationError as error:
         raise _refused_settings(error) from error

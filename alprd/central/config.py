@@ -64,10 +64,17 @@ def _time_in_name(value: str) -> str:
 
 
 class StorageSettings(Closed):
-    """Where the two databases are; empty: SQLite files in the home folder."""
+    """Where databases and encrypted files are; empty: in the home folder (docs/storage.md)."""
 
     database: Annotated[str, AfterValidator(_server_url)] = ""
     keystore: Annotated[str, AfterValidator(_server_url)] = ""
+    pictures: Annotated[str, Field(pattern=r"^$|^s3://[a-z0-9.-]{3,63}(/[A-Za-z0-9._-]+)*/?$")] = ""
+    """``s3://BUCKET/PREFIX``: pictures, quarantined envelopes and hold requests lie there."""
+    endpoint: Annotated[str, Field(pattern=r"^$|^https?://")] = ""
+    """Of the S3-compatible server; empty: the public one of the region."""
+    region: str = ""
+    credentials: str = ""
+    """Name of a systemd credential, or a file from the home folder on, with two lines."""
 
 
 class ListSettings(Closed):
@@ -248,6 +255,11 @@ keep_days = {config.drop.keep_days}  # of imported files and their reports
 # log: what is destroyed there must be destroyed everywhere.
 database = {_quoted(config.storage.database)}
 keystore = {_quoted(config.storage.keystore)}
+# Empty: files in this folder. Else s3://BUCKET/PREFIX of a bucket that keeps no versions.
+pictures = {_quoted(config.storage.pictures)}
+endpoint = {_quoted(config.storage.endpoint)}  # URL of the S3 server; empty: the region's own
+region = {_quoted(config.storage.region)}
+credentials = {_quoted(config.storage.credentials)}  # a file (0600) with access key id, secret
 """
 
 

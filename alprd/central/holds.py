@@ -66,8 +66,8 @@ def place(central: Central, person: Person, asked: Asked) -> tuple[Exemption, in
     now = central.clock()
     people.require(person, Act.HOLD_PLACE, now)
     row = _row(person, asked, now)
-    path = central.home / "holds" / row.id
-    vault.write_file(path, seal(_file_key(central, row.id), asked.request, _aad(row.id)))
+    sealed = seal(_file_key(central, row.id), asked.request, _aad(row.id))
+    central.objects.put("holds", {row.id: sealed})
     actor = people.actor(person)
     with central.database.write() as tx:
         row = _freeze(central, tx, row, actor)
@@ -147,7 +147,7 @@ def written_request(central: Central, person: Person, hold: str) -> bytes:
     people.require(person, Act.HOLD_PLACE, now)
     with central.database.write() as tx:
         row = exemptions.find(central, tx, hold, "hold")
-        sealed = (central.home / "holds" / row.id).read_bytes()
+        sealed = central.objects.get("holds", row.id)
         plain = unseal(_file_key(central, row.id), sealed, _aad(row.id))
         central.trail.record(
             tx,

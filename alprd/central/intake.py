@@ -4,7 +4,7 @@ Order inside one write transaction of the main database::
 
     check signature and digests → look up what arrived before → open against the closed schema
     → second-line suppression → pending holds → read keys (keystore, durable)
-    → pictures (files, fsynced) → rows, ledger, trail → commit → sign the receipt
+    → rows, pictures (durable), ledger, trail → commit → sign the receipt
 
 A crash before the commit leaves keys and files without a row, which :mod:`retention` sweeps; the
 car holds its ciphertext until the receipt and sends it again. What cannot be used is quarantined
@@ -219,12 +219,13 @@ def _open(
 def _store(
     central: Central, tx: Connection, vehicle: Vehicle, arrivals: list[_Arrival], now: datetime
 ) -> None:
-    """Keys, then files, then rows; the caller's transaction commits them."""
+    """Keys, then rows and pictures; the caller's transaction commits the rows last."""
     fresh = [a for a in arrivals if not a.known]
     wanted = [(a.read.id, a.hour) for a in fresh if a.read is not None and a.hour is not None]
     wanted += [(a.item.sha256, hour_floor(now)) for a in fresh if a.outcome == "quarantined"]
     made = central.keystore.new_read_keys(wanted) if wanted else {}
     held: dict[str, tuple[bytes, tuple[str, ...]]] = {}
+    pictures: dict[str, bytes] = {}
     for arrival in fresh:
         if arrival.outcome == "quarantined":
             _quarantine(central, tx, vehicle, arrival, made[arrival.item.sha256][0], now)
@@ -238,7 +239,7 @@ def _store(
                 sealed = vault.seal_void(read.id, size, read_key)
             else:
                 sealed = vault.seal_read(read, read_key, hour_key)
-            vault.write_pictures(central.home, read.id, sealed.pictures)
+            pictures[read.id] = sealed.pictures
             tx.execute(
                 insert(db.reads).values(
                     vault.row_values(read, sealed, vehicle=vehicle.name, hour=hour, destroy_by=end)
@@ -257,6 +258,7 @@ def _store(
                     outcome=arrival.outcome,
                 )
             )
+    central.objects.put("pictures", pictures)
     holds.take_arrivals(central, tx, held)
     count(tx, "duplicates_refused", len(arrivals) - len(fresh))
 
@@ -272,7 +274,7 @@ def _quarantine(
     """Keep an unusable envelope, encrypted again (it may hold anything), and raise the alarm."""
     sha256 = arrival.item.sha256
     sealed = seal(key, arrival.envelope, f"quarantine {sha256}".encode())
-    vault.write_file(vault.quarantine_path(central.home, sha256), sealed)
+    central.objects.put("quarantine", {sha256: sealed})
     tx.execute(
         upsert(db.quarantine)
         .values(

@@ -7,7 +7,6 @@ Neither the trail nor any report tells how many requests there are (R-460.5-b4).
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Final
 
@@ -97,15 +96,15 @@ def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> Non
                 table.c.hour == hour, table.c.id.not_in(select(db.exempted.c.read))
             )
         )
-        for row in held.all():
+        rows = held.all()
+        for row in rows:
             if digests.isdisjoint((row.digest0, row.digest1, row.digest2)):
                 continue
-            path = vault.picture_path(central.home, row.id)
-            before = path.stat()
+            before = central.objects.size("pictures", row.id) or 0
             fresh, _ = central.keystore.new_read_keys([(row.id, hour)])[row.id]
-            void = vault.seal_void(row.id, max(0, before.st_size - vault.PICTURE_OVERHEAD), fresh)
-            vault.write_pictures(central.home, row.id, void.pictures)
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            void = vault.seal_void(row.id, max(0, before - vault.PICTURE_OVERHEAD), fresh)
+            beside = (other.id for other in rows)
+            central.objects.replace("pictures", row.id, void.pictures, beside)
             tx.execute(
                 update(table)
                 .where(table.c.id == row.id)

@@ -15,8 +15,9 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
-from alprd.central import db, exemptions, holds, keeping, rejections, schedule, vault
+from alprd.central import db, exemptions, holds, keeping, rejections, schedule
 from alprd.central.audit import CENTRAL, Event
+from alprd.central.objects import Kind
 from alprd.central.store import Central
 from alprd.errors import AlprdError
 from alprd.records import MAX_LIFE
@@ -44,6 +45,7 @@ def purge(central: Central) -> Purge:
     """
     try:
         done = _purge(central)
+        central.objects.check()  # a bucket may have been changed since the start
     except (AlprdError, OSError) as error:
         with central.database.write() as tx:
             central.trail.record(
@@ -76,9 +78,8 @@ def _purge(central: Central) -> Purge:
         if stale or foul:
             central.keystore.destroy_read_keys([*stale, *(row.sha256 for row in foul)])
         keeping.sweep(central.keystore, kept)
-        vault.remove_pictures(central.home, ids)
-        for row in foul:
-            vault.quarantine_path(central.home, row.sha256).unlink(missing_ok=True)
+        central.objects.remove("pictures", ids)
+        central.objects.remove("quarantine", [row.sha256 for row in foul])
         tx.execute(
             delete(db.reads).where(
                 db.reads.c.destroy_by <= now, db.reads.c.id.not_in(exemptions.exempted())
@@ -132,9 +133,9 @@ def _sweep(central: Central, tx: Connection) -> int:
     if keyless:
         central.keystore.destroy_read_keys(keyless)
     orphans = len(keyless)
-    for folder, known in (("pictures", held), ("quarantine", foul)):
-        for path in (central.home / folder).rglob("*"):
-            if path.is_file() and path.name not in known:
-                path.unlink(missing_ok=True)
-                orphans += 1
+    kinds: tuple[tuple[Kind, set[str]], ...] = (("pictures", held), ("quarantine", foul))
+    for kind, known in kinds:
+        lost = [name for name in central.objects.names(kind) if name not in known]
+        central.objects.remove(kind, lost)
+        orphans += len(lost)
     return orphans

@@ -189,7 +189,7 @@ def _find(central: Central, tx: Connection, request: Request, now: datetime) -> 
                 lon=cell.position.lon if cell.position else None,
                 session=row.session,
                 vehicle=row.vehicle,
-                pictures=vault.picture_path(central.home, row.id).exists(),
+                pictures=vault.has_pictures(central.objects, row.id),
             )
         )
     return sorted(found, key=lambda read: (read.instant, read.id))

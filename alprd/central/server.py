@@ -117,6 +117,7 @@ async def serve(
         ConfigError: a port cannot be had.
     """
     settings = central.config
+    central.objects.check()
     if renew_server_certificate(central):
         log.warning("server certificate issued anew")
     with contextlib.ExitStack() as stack:

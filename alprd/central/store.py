@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -31,9 +32,11 @@ from alprd.central import ca, config, db, keys
 from alprd.central import jobs_tables as jobs_tables  # its tables belong to every agency
 from alprd.central import rejections_tables as rejections_tables
 from alprd.central.audit import CentralTrail, Event
-from alprd.central.config import CentralConfig
+from alprd.central.config import CentralConfig, StorageSettings
 from alprd.central.engine import Database
 from alprd.central.keys import Keystore
+from alprd.central.objects import FolderObjects, Objects
+from alprd.central.s3 import S3Objects
 from alprd.errors import ConfigError, StoreError
 from alprd.records import utc_now
 
@@ -65,6 +68,7 @@ class Central:
         try:
             self.database = Database(self.config.storage.database or home / DATABASE, db.main)
             self.ca = _load_certificate(home / "keys" / "ca.crt")
+            self.objects = open_objects(home, self.config.storage)
         except BaseException:
             self.keystore.close()
             raise
@@ -116,6 +120,44 @@ def counter(tx: Connection, name: str) -> int:
     return tx.scalar(select(db.counters.c.value).where(db.counters.c.name == name)) or 0
 
 
+def open_objects(home: Path, settings: StorageSettings) -> Objects:
+    """Where the settings put encrypted files.
+
+    Raises:
+        ConfigError: S3 without its client, or without usable credentials.
+    """
+    if not settings.pictures:
+        return FolderObjects(home)
+    bucket, _, prefix = settings.pictures.removeprefix("s3://").partition("/")
+    return S3Objects(
+        bucket,
+        prefix.rstrip("/") + "/" if prefix.strip("/") else "",
+        endpoint=settings.endpoint,
+        region=settings.region,
+        credentials=_credentials(home, settings.credentials),
+    )
+
+
+def _credentials(home: Path, name: str) -> tuple[str, str]:
+    """Access key id and secret, one a line, of a systemd credential or a file."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(given) / name if given and (Path(given) / name).is_file() else home / name
+    try:
+        if path.stat().st_mode & 0o077 and path.parent != Path(given or "/nowhere"):
+            raise ConfigError(f"{path} is readable by others", remedy=f"chmod 600 {path}")
+        lines = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"credentials of the bucket: {path} cannot be read",
+            remedy="name a file with access key id and secret in [storage] credentials",
+        ) from error
+    if len(lines) != 2:
+        raise ConfigError(
+            f"{path} does not hold two lines", remedy="access key id, then the secret key"
+        )
+    return lines[0], lines[1]
+
+
 def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
@@ -142,6 +184,7 @@ def initialise(
     if (home / config.CONFIG_FILE).exists() or (home / KEYSTORE).exists():
         raise ConfigError(f"{home} already holds an agency", remedy="choose an empty folder")
     now = clock()
+    open_objects(home, settings.storage).check()  # before anything is made
     for name in ("", *_FOLDERS):
         (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     agency_key = keys.create_agency_key(home / "keys")

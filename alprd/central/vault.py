@@ -17,14 +17,14 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Row
 
 from alprd.central.keys import derive, mac, seal, unseal
-from alprd.crypto import canonical, write_secret
-from alprd.errors import EnvelopeError, StoreError
+from alprd.central.objects import Objects
+from alprd.crypto import canonical
+from alprd.errors import EnvelopeError
 from alprd.records import Closed, Plate, Position, Read, Utc, fold
 
 _CELL: Final = 512
@@ -118,66 +118,20 @@ def open_cell(row: Row[Any], read_key: bytes) -> Cell | None:
         raise EnvelopeError(f"stored read {row.id} does not fit its schema") from None
 
 
-def open_pictures(home: Path, read: str, read_key: bytes) -> tuple[bytes, bytes]:
+def open_pictures(objects: Objects, read: str, read_key: bytes) -> tuple[bytes, bytes]:
     """Plate picture and wide picture (empty when there is none) of a read.
 
     Raises:
-        EnvelopeError: the file is missing or was altered.
+        EnvelopeError: the object is missing or was altered.
     """
-    try:
-        sealed = picture_path(home, read).read_bytes()
-    except OSError as error:
-        raise EnvelopeError(f"pictures of read {read}: {error.strerror}") from error
-    plain = unseal(read_key, sealed, _picture_aad(read))
+    plain = unseal(read_key, objects.get("pictures", read), _picture_aad(read))
     (length,) = struct.unpack(">I", plain[:4])
     return plain[4 : 4 + length], plain[8 + length :]
 
 
-def picture_path(home: Path, read: str) -> Path:
-    """The picture file of a read."""
-    return home / "pictures" / read[:2] / read
-
-
-def write_pictures(home: Path, read: str, sealed: bytes) -> None:
-    """Put a picture file on disk; durable when this returns."""
-    write_file(picture_path(home, read), sealed)
-
-
-def write_file(path: Path, sealed: bytes) -> None:
-    """Put an encrypted file on disk; durable when this returns.
-
-    Raises:
-        StoreError: the disk is full or the folder cannot be used; nothing was stored.
-    """
-    try:
-        if not path.parent.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(path.parent.parent)  # else a power cut could take the folder away
-        write_secret(path, sealed)
-    except OSError as error:
-        raise StoreError(
-            f"file in {path.parent} cannot be written: {error.strerror}",
-            remedy="check free disk space and the folder's owner",
-        ) from error
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def remove_pictures(home: Path, reads: Iterable[str]) -> None:
-    """Remove picture files; those already gone are no error."""
-    for read in reads:
-        picture_path(home, read).unlink(missing_ok=True)
-
-
-def quarantine_path(home: Path, sha256: str) -> Path:
-    """The file of a quarantined envelope."""
-    return home / "quarantine" / sha256
+def has_pictures(objects: Objects, read: str) -> bool:
+    """Whether the pictures of a read are there."""
+    return objects.size("pictures", read) is not None
 
 
 def row_values(

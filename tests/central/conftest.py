@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from central_world import Car, Server, enrol, make_home
 from postgres import BIN, MISSING, Postgres, postgres
+from s3server import S3Server, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,13 @@ def postgresql() -> Iterator[Postgres]:
         parent.chmod(0o755)
         with postgres(parent) as running:
             yield running
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """One S3 server for all tests; each takes buckets of its own."""
+    with s3_server() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,13 @@ WORDS = "The van passed the reader on its way from the burgled store."
 _BATCH_KEY = crypto.generate_key()
 
 
-def template(home: Path) -> Path:
+def template(home: Path, storage: config.StorageSettings | None = None) -> Path:
     """A home with the people that links and holds need, to be copied for each world."""
     settings = config.CentralConfig(
-        agency=AGENCY, agency_name="Test", policy=config.default_policy("460", "Sheriff", START)
+        agency=AGENCY,
+        agency_name="Test",
+        policy=config.default_policy("460", "Sheriff", START),
+        storage=storage or config.StorageSettings(),
     )
     initialise(home, settings, intake_from=date(2025, 10, 1), clock=lambda: START)
     with Central(home, lambda: START) as central:
@@ -64,9 +67,14 @@ def template(home: Path) -> Path:
 class World:
     """One central to act in."""
 
-    def __init__(self, home: Path, source: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        source: Path | None = None,
+        storage: config.StorageSettings | None = None,
+    ) -> None:
         if source is None:
-            template(home)
+            template(home, storage)
         else:
             shutil.copytree(source, home)
         self.home = home
@@ -148,7 +156,7 @@ class World:
         with self.central.keystore.database.read() as tx:
             if tx.scalar(select(db.kept_keys.c.id).where(db.kept_keys.c.id == read)):
                 left.append("kept")
-        if (self.home / "pictures" / read[:2] / read).exists():
+        if self.central.objects.size("pictures", read) is not None:
             left.append("picture")
         return left
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,60 +124,65 @@ def test_a_database_of_a_newer_program_is_refused(place: Path | str) -> None:
         assert "backup" in caught.value.remedy
 
 
+@pytest.fixture
+def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Gives the program one revision more in both trees, with this step."""
+
+    def add(step: str) -> None:
+        folder = tmp_path / "migrations"
+        shutil.copytree(migrate.FOLDER, folder)
+        for name in NAMES:
+            head = migrate.revisions(name)[-1]
+            (folder / name / "m9998_next.py").write_text(
+                "from alembic import op\nimport sqlalchemy as sa\n"
+                f"revision, down_revision = '9998', {head!r}\n"
+                "def upgrade():\n"
+                f"    op.create_table('next_{name}', sa.Column('x', sa.Integer()))\n{step}"
+            )
+        monkeypatch.setattr(migrate, "FOLDER", folder)
+        migrate.revisions.cache_clear()
+
+    yield add
+    monkeypatch.undo()
+    migrate.revisions.cache_clear()
+
+
 def test_an_upgrade_that_fails_changes_nothing(
-    place: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path | str, newer: Callable[[str], None]
 ) -> None:
     Database(place, db.main, create=True).close()
-    folder = tmp_path / "migrations"
-    shutil.copytree(migrate.FOLDER, folder)
     head = migrate.revisions("main")[-1]
-    (folder / "main" / "m9998_half.py").write_text(
-        "from alembic import op\n"
-        f"revision, down_revision = '9998', {head!r}\n"
-        "def upgrade():\n"
-        "    op.execute('CREATE TABLE half (x INTEGER)')\n"
-        "    op.drop_table('nothing')\n"
-    )
-    monkeypatch.setattr(migrate, "FOLDER", folder)
-    migrate.revisions.cache_clear()
-    try:
-        with pytest.raises(StoreError):
-            Database(place, db.main, upgrade=True)
-    finally:
-        monkeypatch.undo()
-        migrate.revisions.cache_clear()
-    opened = Database(place, db.main)
-    with opened.read() as view:
-        assert not inspect(view).has_table("half")
-        assert migrate.revision(view, db.main) == head
-    opened.close()
+    newer("    op.drop_table('nothing')\n")
+    with pytest.raises(StoreError):
+        Database(place, db.main, upgrade=True)
+    with raw(place) as connection:
+        assert not inspect(connection).has_table("next_main")
+        assert migrate.revision(connection, db.main) == head
 
 
-def later_tables() -> list[str]:
-    """Tables that came after the first revision, which no old program has made."""
-    first = "".join(path.read_text() for path in migrate.FOLDER.glob("*/m0001_*.py"))
-    names = set(re.findall(r'create_table\(\s*"(\w+)"', first))
-    return sorted({name for tree in TREES for name in tree.tables} - names)
-
-
-def test_the_command_upgrades_both_and_says_so(postgresql: Postgres, tmp_path: Path) -> None:
+def test_the_command_upgrades_both_and_says_so(
+    postgresql: Postgres, tmp_path: Path, newer: Callable[[str], None]
+) -> None:
     place = postgresql.database()
     home = make_home(tmp_path / "home", "--database", place, "--keystore", place)
     head = {name: migrate.revisions(name)[-1] for name in NAMES}
     assert run(home, "db", "upgrade") == {"before": head, "after": head}
-    with raw(place) as connection:
-        connection.execute(text("DROP TABLE revision_of_main"))  # as an old program left it
-        connection.execute(text("DROP TABLE revision_of_keystore"))
-        for name in later_tables():
-            connection.execute(text(f"DROP TABLE {name}"))
+    newer("")
     refused = run(home, "status", check=False)
     assert "older program" in refused.stderr, refused
     assert "alprd-central db upgrade" in refused.stderr
-    done = run(home, "db", "upgrade")
-    assert done["after"] == head
-    assert done["before"] == dict.fromkeys(NAMES, "")
+    after = dict.fromkeys(NAMES, "9998")
+    assert run(home, "db", "upgrade") == {"before": head, "after": after}
     run(home, "status")
     assert run(home, "audit", "verify")["whole"]
+
+
+def test_a_file_is_upgraded_at_its_opening(tmp_path: Path, newer: Callable[[str], None]) -> None:
+    home = make_home(tmp_path / "home")
+    newer("")
+    run(home, "status")
+    with raw(home / "central.db") as connection:
+        assert inspect(connection).has_table("next_main")
 
 
 def test_make_migration_has_nothing_to_write() -> None:

@@ -22,7 +22,6 @@ from alprd.central import (
     publish,
     retention,
     search,
-    vault,
 )
 from alprd.central.store import Central, initialise
 from alprd.central.vehicles import Vehicle
@@ -104,7 +103,7 @@ def test_vector_collected_on_new_year_is_gone_by_the_second_of_march(tmp_path: P
         world.central.database.checkpoint()
         backup = tmp_path / "central-backup.db"
         shutil.copy(world.home / "central.db", backup)
-        picture = vault.picture_path(world.home, old)
+        picture = picture_path(world.home, old)
         kept_picture = picture.read_bytes()
 
         world.now = GONE_BY - timedelta(seconds=1)
@@ -131,6 +130,10 @@ def test_vector_collected_on_new_year_is_gone_by_the_second_of_march(tmp_path: P
         assert world.find(COLLECTED) == []
         with world.central.database.read() as tx:
             assert tx.scalar(select(db.destructions.c.count)) is None  # restored from before
+
+
+def picture_path(home: Path, read: str) -> Path:
+    return home / "pictures" / read[:2] / read
 
 
 def _cell(world: World, read: str) -> bytes:
@@ -176,7 +179,7 @@ def test_request_destroys_what_is_held_and_shows_no_difference(tmp_path: Path) -
     with world.central:
         target = world.store("ACP817", COLLECTED - timedelta(minutes=3))
         other = world.store("HJK220", COLLECTED - timedelta(minutes=2))
-        path = vault.picture_path(world.home, target)
+        path = picture_path(world.home, target)
         before, cell = path.stat(), _cell(world, target)
         request = tmp_path / "request.csv"
         request.write_text("plate,state\nacp 8l7,\nACP817,MN\n,MN\nX1,QQ\n")
@@ -218,7 +221,7 @@ def test_leftovers_of_an_interrupted_intake_are_swept(tmp_path: Path) -> None:
         kept = world.store("SWP1001", COLLECTED)
         orphan = new_id()
         world.central.keystore.new_read_keys([(orphan, COLLECTED)])
-        vault.write_pictures(world.home, orphan, b"sealed")
+        world.central.objects.put("pictures", {orphan: b"sealed"})
         torn = world.home / "pictures" / kept[:2] / f".{kept}.77.new"
         torn.write_bytes(b"half a picture")
         assert retention.purge(world.central).orphans == 3
@@ -249,7 +252,7 @@ def test_failing_purge_alarms_and_is_ended_by_the_next(tmp_path: Path) -> None:
     world = World(tmp_path / "home", COLLECTED)
     with world.central:
         read = world.store("FAI1001", COLLECTED)
-        path = vault.picture_path(world.home, read)
+        path = picture_path(world.home, read)
         path.rename(tmp_path / "aside")
         path.mkdir()  # what stands there cannot be removed as a file
         world.now = GONE_BY
