@@ -30,7 +30,9 @@ from alprd.central import db, inventory, jobs, navigation, people, publiclog, st
 from alprd.central.audit import Event
 from alprd.central.pagekit import guard
 from alprd.central.pages_cars import CarPages
+from alprd.central.pages_holds import HoldPages
 from alprd.central.pages_jobs import JobPages
+from alprd.central.pages_links import LinkPages
 from alprd.central.pages_lists import ListPages
 from alprd.central.pages_people import PeoplePages
 from alprd.central.permissions import Act, may
@@ -284,6 +286,8 @@ def create_app(central: Central) -> Starlette:
         Route("/public/log.csv", pages.public_log_csv),
         *CarPages(pages).routes(),
         *JobPages(pages).routes(),
+        *LinkPages(pages).routes(),
+        *HoldPages(pages).routes(),
         *ListPages(pages).routes(),
         *PeoplePages(pages, IDLE).routes(),
     ]

@@ -110,6 +110,51 @@ ENTRIES: Final = (
         (Event.ENTRY_APPROVED, Event.ENTRY_REFUSED, Event.ENTRY_REVOKED, Event.ENTRY_REVIEWED),
         "act=approve|refuse|revoke|review reason",
     ),
+    # --- links, holds, retention schedule ---
+    Entry("GET", "/links", "case links, page by page", _LINK_SEE, (Event.EXEMPTIONS_LISTED,)),
+    Entry(
+        "POST", "/links", "ask for a link of reads to a case", (Act.LINK_ASK,),
+        (Event.LINK_REQUESTED,), "case relation reads session bulk_reason",
+    ),
+    Entry("GET", "/links/{link}", "one link", _LINK_SEE, (Event.EXEMPTION_VIEWED,)),
+    Entry(
+        "POST", "/links/{link}", "approve, refuse, review, end or release a link",
+        (Act.LINK_DECIDE,),
+        (Event.LINK_APPROVED, Event.LINK_REFUSED, Event.LINK_REVIEWED, Event.LINK_INACTIVE,
+         Event.LINK_SCHEDULED, Event.EXEMPTION_RELEASED),
+        "act=approve|refuse|review|inactive|schedule|release reason until outcome citation ends "
+        "confirm=yes",
+    ),
+    Entry(
+        "GET", "/links/{link}/reads", "the reads that a link keeps", (Act.LINK_READ,),
+        (Event.EXEMPTION_VIEWED,),
+    ),
+    Entry(
+        "GET", "/holds", "holds, page by page", (Act.EXEMPTIONS_SEE,), (Event.EXEMPTIONS_LISTED,)
+    ),
+    Entry(
+        "POST", "/holds", "place a hold", (Act.HOLD_PLACE,), (Event.HOLD_PLACED,),
+        "requester number received statement plates since until request",
+    ),
+    Entry("GET", "/holds/{hold}", "one hold", (Act.EXEMPTIONS_SEE,), (Event.EXEMPTION_VIEWED,)),
+    Entry(
+        "POST", "/holds/{hold}", "say that every car has uploaded, or release a hold",
+        (Act.HOLD_PLACE,), (Event.HOLD_COLLECTED, Event.EXEMPTION_RELEASED),
+        "act=collected|release reason confirm=yes",
+    ),
+    Entry(
+        "GET", "/holds/{hold}/reads", "the reads that a hold keeps", (Act.HOLD_PLACE,),
+        (Event.EXEMPTION_VIEWED,),
+    ),
+    Entry(
+        "GET", "/holds/{hold}/request", "the written request as a file", (Act.HOLD_PLACE,),
+        (Event.EXEMPTION_VIEWED,),
+    ),
+    Entry("GET", "/schedule", "the retention schedule", (Act.EXEMPTIONS_SEE,)),
+    Entry(
+        "POST", "/schedule", "set an item of the retention schedule", (Act.SCHEDULE_SET,),
+        (Event.SCHEDULE_SET,), "type=destructions|list_versions citation days",
+    ),
     # --- people ---
     Entry(
         "GET", "/people", "people, and who is signed on", (Act.PEOPLE_SEE,), (Event.PEOPLE_VIEWED,)

@@ -41,7 +41,7 @@ def guard(pages: Pages, handler: Handler) -> Callable[[Request], Any]:
             return RedirectResponse("/sign-on", 303)
         navigation.HERE.set(request.url.path)
         if request.method == "POST":
-            form = await request.form(max_files=2, max_fields=60)
+            form = await request.form(max_files=2, max_fields=300)
             if not pages.from_session(form, session):
                 await request.close()
                 return pages.refused(session, "The form was not from this session.", 403)
