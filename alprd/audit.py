@@ -36,6 +36,7 @@ class Event(StrEnum):
     SESSION_OPENED = "session.opened"
     SESSION_CLOSED = "session.closed"
     COLLECTION_REFUSED = "session.refused"
+    SESSION_CORRECTED = "session.corrected"
     ALERT_SHOWN = "alert.shown"
     ALERT_CORRECTED = "alert.corrected"
     ALERT_WITHDRAWN = "alert.withdrawn"

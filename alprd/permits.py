@@ -101,6 +101,13 @@ class PermitBook:
                 reason="no_permit",
                 remedy="dock the car so that it can fetch one",
             )
+        if not suspended and permit is not None and permit.reason == "notice":
+            raise RefusedError(
+                "This reader may not collect: its notice to the BCA is not on record "
+                "(Minn. Stat. § 13.824 subd. 8).",
+                reason="suspended",
+                remedy="the office records the notice, then the car fetches a new permit",
+            )
         if suspended or permit is None or permit.suspended:
             raise RefusedError(
                 "Collection is suspended by order (Minn. Stat. § 13.824 subd. 6).",

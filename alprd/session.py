@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from alprd.audit import DAEMON, Actor
+from alprd.audit import DAEMON, Actor, Event
 from alprd.records import Category, new_id
 from alprd.store import Now, Store
 from alprd.wire import Database, EndReason, SessionRow
@@ -187,13 +187,27 @@ class SessionKeeper:
             )
             return self._snapshot()
 
-    def count_misread(self) -> None:
-        """A person marked a match as misread (R-460.5.1-c5)."""
+    def count_misread(self, session: str = "") -> None:
+        """A person marked a match as misread (R-460.5.1-c5).
+
+        The row of a session that has ended is never edited: for it an event goes to central,
+        which adds a dated correction to the public log (R-460.5.1-0).
+
+        Args:
+            session: in which the match was; empty: the open one.
+
+        Raises:
+            AuditError: the event could not be written.
+        """
         with self._lock:
-            if self._row is not None:
-                self._row = self._row.model_copy(
-                    update={"marked_misread": self._row.marked_misread + 1}
-                )
+            row = self._row
+            if row is not None and session in ("", row.id):
+                self._row = row.model_copy(update={"marked_misread": row.marked_misread + 1})
+                return
+        if session:
+            self._store.record(
+                Event.SESSION_CORRECTED, session=session, detail={"marked_misread": 1}
+            )
 
     def note_databases(self, databases: Iterable[Database]) -> None:
         """Lists were activated in mid-session: the row names every one loaded (R-460.5.1-b2)."""

@@ -24,7 +24,8 @@ class Settling:
     """Steps over one board; any thread. Each raises as :meth:`AlertBoard.act`, besides its own.
 
     Args:
-        on_misread: a match was marked as misread (the public log counts them, R-460.5.1-c5).
+        on_misread: a match of this session was marked as misread (the public log counts them,
+            R-460.5.1-c5); never told of a protected plate, whose match was not counted either.
         now: UTC; a cleared plate ends by it.
     """
 
@@ -32,7 +33,7 @@ class Settling:
         self,
         board: AlertBoard,
         *,
-        on_misread: Callable[[], None],
+        on_misread: Callable[[str], None],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._board = board
@@ -57,18 +58,20 @@ class Settling:
 
     def misread(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
         """Misread, in one tap; a second tap changes nothing."""
-        marked: list[bool] = []
+        marked: list[AlertView] = []
 
         def change(view: AlertView) -> Act | None:
             if view.disposition.misread:
                 return None
             found = view.disposition.look(False)
-            marked.append(True)
+            marked.append(view)
             return self._step(view, found, Event.ALERT_MISREAD, {})
 
         self._board.act(alert_id, actor, change, seen=seen)
-        if marked:
-            self._on_misread()
+        # A misread without its match in the row would betray the protected plate (R-460.5-b4).
+        for view in marked:
+            if not view.suppressed:
+                self._on_misread(view.session)
 
     def verify(
         self,

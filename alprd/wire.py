@@ -162,6 +162,8 @@ class Permit(Closed):
     not_before: Utc
     expires: Utc
     suspended: bool = False
+    reason: Literal["", "order", "notice"] = ""
+    """Why it is suspended: by order, or because no notice to the BCA is on record."""
 
 
 class Ack(Closed):

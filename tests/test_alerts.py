@@ -375,7 +375,7 @@ def test_a_suppressed_card_lives_and_ends_like_any_other(
         put(board, "p2", suppressed=suppressed)
         board.mark_shown(one(board), PERSON, cleared=True)
         board.acknowledge(card, PERSON)
-        Settling(board, on_misread=lambda: None).misread(card, PERSON)
+        Settling(board, on_misread=lambda session: None).misread(card, PERSON)
         seen.append([(v.state, v.count, v.has_wide) for v in board.snapshot()])
         sightings = board._deck.cards[card].sightings
         clock.now += LINGER_S + 1
@@ -400,7 +400,7 @@ def test_cards_end_with_shift_and_age(board: AlertBoard, clock: Seconds) -> None
     board.acknowledge(done, PERSON)
     board.end_shift()
     assert len(board.snapshot()) == 2  # acknowledged is not settled: it waits for the next person
-    Settling(board, on_misread=lambda: None).misread(done, PERSON)
+    Settling(board, on_misread=lambda session: None).misread(done, PERSON)
     board.end_shift()
     assert one(board).id == left
     clock.now += MAX_AGE_S + 1

@@ -156,6 +156,22 @@ def test_misreads_are_counted(keeper: SessionKeeper) -> None:
     assert row is not None and row.marked_misread == 1
 
 
+@pytest.mark.policy("R-460.5.1-c5", "R-460.5.1-0")
+def test_a_misread_of_an_ended_session_is_a_correction_not_an_edit(
+    keeper: SessionKeeper, store: Store
+) -> None:
+    first = begin(keeper)
+    keeper.close("signed_off")
+    second = begin(keeper)
+    keeper.count_misread(first)
+    keeper.count_misread(second)
+    row = keeper.row()
+    assert row is not None and row.marked_misread == 1
+    assert [one.marked_misread for one in store.unsent_sessions()] == [0]
+    told = [event for event in store.audit_events() if event.event == "session.corrected"]
+    assert [(event.session, event.detail) for event in told] == [(first, {"marked_misread": 1})]
+
+
 CATEGORIES: list[Category] = ["stolen", "owner_warrant", "other_lpdf"]
 PASSES = st.lists(
     st.tuples(

@@ -38,7 +38,7 @@ class Desk:
         self.misreads = 0
         self.settling = Settling(self.board, on_misread=self._misread, now=lambda: self.now)
 
-    def _misread(self) -> None:
+    def _misread(self, session: str) -> None:
         self.misreads += 1
 
     def view(self, alert: str) -> Any:

@@ -237,7 +237,7 @@ def test_clearing_the_alert_of_a_protected_plate_writes_nothing_of_it() -> None:
         try:
             world.edit(frozenset({"STL417"}), frozenset(CATEGORY))
             world.board.begin_shift(PERSON.id)
-            settling = Settling(world.board, on_misread=lambda: None)
+            settling = Settling(world.board, on_misread=lambda session: None)
             for plate in ("STL417", "WNT238"):
                 world.drive_by(("final", reading(plate)))
             for card in world.board.snapshot():

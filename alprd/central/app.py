@@ -26,7 +26,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alprd.central import db, inventory, jobs, navigation, people, publiclog, status, todos
+from alprd.central import db, inventory, jobs, navigation, people, status, todos
 from alprd.central.audit import Event
 from alprd.central.pagekit import guard
 from alprd.central.pages_cars import CarPages
@@ -36,6 +36,7 @@ from alprd.central.pages_links import LinkPages
 from alprd.central.pages_lists import ListPages
 from alprd.central.pages_people import PeoplePages
 from alprd.central.permissions import Act, may
+from alprd.central.publicpages import PublicPages
 from alprd.central.store import Central
 from alprd.errors import AlprdError, ConfigError, RefusedError
 from alprd.wire import Person
@@ -71,7 +72,9 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 static = scope["path"].startswith("/static/")
-                headers["cache-control"] = "max-age=3600" if static else "no-store"
+                public = scope["path"].startswith("/public/") and "cache-control" in headers
+                if not public:
+                    headers["cache-control"] = "max-age=3600" if static else "no-store"
             await send(message)
 
         await self.app(scope, receive, complete)
@@ -244,20 +247,6 @@ class Pages:
         answer.delete_cookie(COOKIE)
         return answer
 
-    async def public_log(self, request: Request) -> Response:
-        """The public log of use as a page, without sign-on (R-460.5.1-0)."""
-        rows = await run_in_threadpool(publiclog.rows, self.central)
-        return self.render("public_log.html", log=rows[::-1])
-
-    async def public_log_csv(self, request: Request) -> Response:
-        """The public log of use as CSV, without sign-on (R-460.5.1-0)."""
-        rows = await run_in_threadpool(publiclog.rows, self.central)
-        return Response(
-            publiclog.as_csv(rows),
-            media_type="text/csv; charset=utf-8",
-            headers={"content-disposition": 'attachment; filename="alpr-public-log.csv"'},
-        )
-
     def refused(self, session: SignedOn, message: str, code: int) -> Response:
         """A page that tells why there is none, with the menu."""
         return self.render("refused.html", code, session=session, message=message)
@@ -282,8 +271,7 @@ def create_app(central: Central) -> Starlette:
         Route("/sign-on", pages.sign_on_form, methods=["GET"]),
         Route("/sign-on", pages.sign_on, methods=["POST"]),
         Route("/sign-off", pages.sign_off, methods=["POST"]),
-        Route("/public/log", pages.public_log),
-        Route("/public/log.csv", pages.public_log_csv),
+        *PublicPages(central).routes(),
         *CarPages(pages).routes(),
         *JobPages(pages).routes(),
         *LinkPages(pages).routes(),

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
-from alprd.central import db, exemptions, people, schedule
+from alprd.central import db, exemptions, logbook, people, schedule
 from alprd.central.audit import Event
 from alprd.central.entry import in_own_words
 from alprd.central.exemptions import Exemption
@@ -115,6 +115,15 @@ def approve(central: Central, person: Person, link: str, reason: str) -> Exempti
         exemptions.replace(central, tx, row)
         exemptions.take_in(central, tx, row.id, keys)
         exemptions.classify(tx, keys)
+        day = now.astimezone(central.config.zone()).date()
+        logbook.add_correction(
+            central,
+            tx,
+            now,
+            "linked",
+            note=f"{len(keys)} read(s) collected earlier became active investigative data on {day}",
+            figures={"active_investigative": len(keys)},
+        )
         _record(central, tx, Event.LINK_APPROVED, person, row, now, reads=sorted(keys))
     return row
 

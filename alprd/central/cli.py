@@ -22,6 +22,7 @@ from alprd.central import (
     cli_lists,
     cli_orders,
     cli_people,
+    cli_public,
     cli_referral,
     cli_store,
     cli_tuf,
@@ -31,7 +32,6 @@ from alprd.central import (
     pagecerts,
     people,
     permissions,
-    publiclog,
     publish,
     retention,
     search,
@@ -218,13 +218,17 @@ _vehicle_command("resume", Event.RESUMED, "Let the car collect again.")
 
 @main.command("publish")
 @HOME
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--by", default="", help="Who orders it.")
 @JSON
 @errors
-def publish_command(home: Path, by: str, as_json: bool) -> None:
-    """Publish lists, roster, policy and keys to the cars."""
+def publish_command(home: Path, folder: Path | None, by: str, as_json: bool) -> None:
+    """Publish lists, roster, policy and keys to the cars; with FOLDER, the public pages there."""
     with Central(home) as central:
         actor = people.named_actor(central, by) if by else audit.CENTRAL
+        if folder is not None:
+            cli_public.publish_site(central, folder, actor, as_json)
+            return
         done = publish.publish(central, actor)
     show(
         as_json,
@@ -325,20 +329,6 @@ def routes_command() -> None:
     click.echo(inventory.table(), nl=False)
 
 
-@main.command("publiclog")
-@HOME
-@click.option("--csv", "as_csv", is_flag=True, help="The published CSV (default).")
-@JSON
-@errors
-def publiclog_command(home: Path, as_csv: bool, as_json: bool) -> None:
-    """Print the public log of use (R-460.5.1-0)."""
-    with Central(home) as central:
-        rows = publiclog.rows(central)
-    click.echo(json.dumps(rows) if as_json and not as_csv else publiclog.as_csv(rows), nl=False)
-    if as_json and not as_csv:
-        click.echo()
-
-
 @main.group("audit")
 def audit_group() -> None:
     """The audit trail."""
@@ -370,6 +360,7 @@ for _command in (
 ):
     cli_admin.people_group.add_command(_command)
 main.add_command(cli_admin.people_group)
+cli_public.add_to(main, audit_group)
 main.add_command(cli_orders.orders_group)
 main.add_command(cli_cases.cases_group)
 main.add_command(cli_holds.holds_group)

@@ -128,6 +128,13 @@ class DropSettings(Closed):
     lists: dict[Name, DropList] = Field(default_factory=dict)
 
 
+class PublicSettings(Closed):
+    """The public pages as files for another web host."""
+
+    folder: str = ""
+    """Its path, or one from the home folder on; empty: ``alprd-central publish DIR`` alone."""
+
+
 class CentralConfig(Closed):
     """Everything that ``central.toml`` may say; an unknown name is an error."""
 
@@ -144,6 +151,7 @@ class CentralConfig(Closed):
     lists: ListSettings = ListSettings()
     additional: AdditionalSettings = AdditionalSettings()
     drop: DropSettings = DropSettings()
+    public: PublicSettings = PublicSettings()
 
     def zone(self) -> ZoneInfo:
         """The agency's local time, used on every public page."""
@@ -249,6 +257,9 @@ folder = {_quoted(config.drop.folder)}  # files put there are imported; empty: n
 settle_s = {config.drop.settle_s}  # seconds without a change until a file is whole
 keep_days = {config.drop.keep_days}  # of imported files and their reports
 {drop_lists}
+[public]                                     # docs/public-log.md
+folder = {_quoted(config.public.folder)}  # the public pages are kept there as files; empty: not
+
 [storage]
 # Empty: SQLite files in this folder. Else postgresql://USER@HOST:5432/NAME, without a password
 # (name a password file in PGPASSFILE). The keystore's server must be in no backup and archive no

@@ -54,6 +54,14 @@ class Act(StrEnum):
     PERSON_FREEZE = "Freeze a person's access, and lift it"
     SESSION_END = "Sign another person off"
     TRAIL_EXPORT = "Export a person's audit trail"
+    LOG_CORRECT = "Add a dated note to the public log"
+    SOURCE_HIDE = "Flag a source whose existence is not public"
+    READERS_SEE = "See the register of readers and the notices to the BCA"
+    READERS_KEEP = "Keep the register of readers, fixed locations and notices to the BCA"
+    PLACE_WITHHOLD = "Withhold a fixed location as security information"
+    PLACE_FULL = "Take out a withheld location in full, for a court"
+    REDACTION_SET = "Set what the public trail export withholds"
+    TRAIL_PUBLIC = "Export the public part of the trail"
 
 
 _SUPERVISOR: Final = frozenset({"admin_supervisor"})
@@ -87,6 +95,14 @@ TABLE: Final[dict[Act, frozenset[str]]] = {
     Act.PERSON_FREEZE: _COMMAND,
     Act.SESSION_END: _COMMAND,
     Act.TRAIL_EXPORT: _COMMAND | {"auditor"},
+    Act.LOG_CORRECT: _SUPERVISOR,
+    Act.SOURCE_HIDE: _SUPERVISOR,
+    Act.READERS_SEE: _DAILY | {"sheriff", "auditor"},
+    Act.READERS_KEEP: _DAILY,
+    Act.PLACE_WITHHOLD: frozenset({"sheriff"}),
+    Act.PLACE_FULL: _COMMAND,
+    Act.REDACTION_SET: _SUPERVISOR,
+    Act.TRAIL_PUBLIC: frozenset({"admin_supervisor", "records"}),
 }
 
 

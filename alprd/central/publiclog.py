@@ -1,19 +1,25 @@
 """The public log of use: one row a session, open to everyone (R-460.5.1-0 … -c5).
 
 No plate, picture, place of a mobile reader, person or case. Times are local with their offset.
+Rows come from the append-only book (:mod:`logbook`). Two cells follow a decision that is not in
+the row itself: a source whose existence is not public (R-460.5.1-b2), and a fixed location that is
+withheld as security information (R-460.5.1-e2). Both say that something is withheld, and why.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Connection
 
-from alprd.central import db
+from alprd.central import fixedplaces, logbook
+from alprd.central.logbook import CATEGORIES, UNTRUSTED, LogEntry
+from alprd.central.sources import hidden
 from alprd.central.store import Central
-from alprd.wire import SessionRow
 
 COLUMNS: Final = (
     "reader",
@@ -25,62 +31,96 @@ COLUMNS: Final = (
     "plates_read",
     "distinct_plates",
     "databases_compared",
-    "stolen",
-    "owner_warrant",
-    "owner_suspended_revoked",
-    "active_investigative",
-    "other_lpdf",
+    *CATEGORIES,
     "marked_misread",
     "fixed_location",
     "correction_of",
     "correction_note",
     "time_note",
 )
-UNTRUSTED: Final = "times by the car's own clock, not confirmed by GPS or the agency"
-_CATEGORIES: Final = COLUMNS[9:14]
+__all__ = ("COLUMNS", "UNTRUSTED", "as_csv", "rows", "table_csv")
 
 
 def rows(central: Central) -> list[dict[str, Any]]:
     """Every row, oldest first; a session appears once it has ended and reached central."""
+    logbook.catch_up(central)
     with central.database.read() as tx:
-        texts = tx.scalars(select(db.sessions.c.row).order_by(db.sessions.c.started))
-        return [_row(central, SessionRow.model_validate_json(text)) for text in texts]
+        return rows_in(central, tx)
 
 
-def _row(central: Central, session: SessionRow) -> dict[str, Any]:
-    zone = central.config.zone()
-    start, end = session.started.astimezone(zone), session.ended.astimezone(zone)
-    compared = [
-        f"{base.source} {base.bundle} ({base.supplied_at.astimezone(zone):%Y-%m-%d})"
-        for base in session.databases
-    ]
-    matches: dict[str, int] = {str(name): number for name, number in session.matches.items()}
+def rows_in(central: Central, tx: Connection) -> list[dict[str, Any]]:
+    """As :func:`rows`, from one view of the database."""
+    flagged = hidden(tx)
+    places = fixedplaces.shown(central, tx)
+    found = sorted(logbook.entries(tx), key=lambda one: (_moment(one), one.number))
+    return [_row(one, flagged, places) for one in found]
+
+
+def _moment(entry: LogEntry) -> str:
+    """Where a row stands among the others: a session by its start, a correction by its date."""
+    return entry.added.isoformat() if not entry.start else _utc(entry.start)
+
+
+def _utc(local: str) -> str:
+    return datetime.fromisoformat(local).astimezone(UTC).isoformat()
+
+
+def _row(entry: LogEntry, flagged: Mapping[str, str], places: fixedplaces.Shown) -> dict[str, Any]:
+    def blank(value: int | None) -> int | str:
+        return "" if value is None else value
+
     return {
-        "reader": session.reader,
-        "kind": session.kind,
-        "date": start.date().isoformat(),
-        "start": start.isoformat(timespec="seconds"),
-        "end": end.isoformat(timespec="seconds"),
-        "end_reason": session.end_reason,
-        "plates_read": session.plates_read,
-        "distinct_plates": session.distinct_plates,
-        "databases_compared": "; ".join(compared),
-        **{name: matches.get(name, 0) for name in _CATEGORIES},
-        "marked_misread": session.marked_misread,
-        "fixed_location": session.fixed_location,
-        "correction_of": "",
-        "correction_note": "",
-        "time_note": "" if session.time_trusted else UNTRUSTED,
+        "reader": entry.reader,
+        "kind": entry.mode,
+        "date": entry.date,
+        "start": entry.start,
+        "end": entry.end,
+        "end_reason": entry.end_reason,
+        "plates_read": blank(entry.plates_read),
+        "distinct_plates": blank(entry.distinct_plates),
+        "databases_compared": _compared(entry, flagged),
+        **{name: blank(entry.figures.get(name)) for name in CATEGORIES},
+        "marked_misread": blank(entry.marked_misread),
+        "fixed_location": places.of(entry.reader, entry.date, entry.place),
+        "correction_of": entry.correction_of,
+        "correction_note": entry.correction_note,
+        "time_note": entry.time_note,
     }
 
 
+def _compared(entry: LogEntry, flagged: Mapping[str, str]) -> str:
+    told = [
+        f"{one.source} {one.bundle} ({one.day})"
+        for one in entry.sources
+        if one.source.casefold() not in flagged
+    ]
+    # The citation once, never the number: two lists of one source must not be told apart.
+    told += [
+        f"withheld: its existence is not public ({citation})"
+        for citation in sorted(
+            {
+                flagged[one.source.casefold()]
+                for one in entry.sources
+                if one.source.casefold() in flagged
+            }
+        )
+    ]
+    return "; ".join(told)
+
+
 def as_csv(table: list[dict[str, Any]]) -> str:
-    """The rows as CSV with a header (RFC 4180); a text that a spreadsheet could run is quoted."""
+    """The rows as CSV with a header (RFC 4180)."""
+    return table_csv(COLUMNS, table)
+
+
+def table_csv(columns: Iterable[str], table: Iterable[Mapping[str, Any]]) -> str:
+    """CSV with a header (RFC 4180); a text that a spreadsheet could run is quoted."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\r\n")
+    names = list(columns)
+    writer = csv.DictWriter(out, names, lineterminator="\r\n")
     writer.writeheader()
     for row in table:
-        writer.writerow({name: _plain(value) for name, value in row.items()})
+        writer.writerow({name: _plain(row[name]) for name in names})
     return out.getvalue()
 
 

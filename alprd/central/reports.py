@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, func, insert, select
 
 from alprd import crypto
 from alprd.audit import FIRST, verify_chain
-from alprd.central import db
+from alprd.audit import Event as CarEvent
+from alprd.central import db, logbook, readers
 from alprd.central.audit import Event
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle, touch
 from alprd.errors import AuditError, InputError, RefusedError
 from alprd.wire import Ack, AuditEvent, AuditReport, SessionReport, SessionRow
+
+SESSION_CORRECTED: Final = CarEvent.SESSION_CORRECTED.value
 
 
 def _own(central: Central, vehicle: Vehicle, report: SessionReport | AuditReport) -> None:
@@ -42,6 +46,7 @@ def accept_sessions(
         added = [row.id for row in report.rows if _keep_session(central, tx, vehicle, row, now)]
         touch(tx, vehicle, now, dock=True)
         if added:
+            readers.ensure(central, tx, vehicle.name)
             central.trail.record(tx, Event.SESSIONS_RECEIVED, vehicle.actor, at=now, subjects=added)
     ack = Ack(
         agency=central.config.agency,
@@ -63,6 +68,18 @@ def _keep_session(
                 id=row.id, vehicle=vehicle.name, started=row.started, row=text, received_at=now
             )
         )
+        logbook.add_session(central, tx, row, now)
+        # Its corrections, where the trail came before it.
+        table = db.car_events
+        told = select(table.c.document).where(
+            table.c.vehicle == vehicle.name,
+            table.c.document.contains(f'"{SESSION_CORRECTED}"'),
+            table.c.document.contains(row.id),
+        )
+        for document in tx.scalars(told).all():
+            event = AuditEvent.model_validate_json(document)
+            if event.event == SESSION_CORRECTED and event.session == row.id:
+                _correct(central, tx, event, now)
         return True
     if kept != text:
         central.trail.record(tx, Event.SESSION_CONFLICT, vehicle.actor, at=now, subjects=[row.id])
@@ -84,7 +101,11 @@ def accept_audit(
     with central.database.write() as tx:
         seq = tx.scalar(select(func.max(db.car_events.c.seq)).where(mine)) or 0
         try:
-            seq = _append_events(tx, vehicle, report, seq)
+            last = _append_events(tx, vehicle, report, seq)
+            for event in report.events:
+                if event.seq > seq and event.event == SESSION_CORRECTED:
+                    _correct(central, tx, event, now)
+            seq = last
             broken: AuditError | None = None
         except AuditError as error:
             broken = error
@@ -138,3 +159,22 @@ def _append_events(tx: Connection, vehicle: Vehicle, report: AuditReport, last: 
             ],
         )
     return max(end, last)
+
+
+def _correct(central: Central, tx: Connection, event: AuditEvent, now: datetime) -> None:
+    """A match of an ended session was marked as misread: a dated correction (R-460.5.1-c5)."""
+    number = event.detail.get("marked_misread")
+    if not isinstance(number, int) or number < 1 or event.session is None:
+        return
+    if logbook.find(tx, event.session) is None:
+        return  # its row is still on the way, and brings its corrections
+    day = event.at.astimezone(central.config.zone()).date()
+    logbook.add_correction(
+        central,
+        tx,
+        now,
+        "misread",
+        session=event.session,
+        note=f"{number} more match(es) of this period marked as misread on {day}",
+        misread=number,
+    )

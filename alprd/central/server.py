@@ -17,7 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from alprd.central import app, carapi, dropwatch, publish, retention
+from alprd.central import (
+    app,
+    bcanotices,
+    carapi,
+    dropwatch,
+    logbook,
+    publicsite,
+    publish,
+    retention,
+)
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.config import CentralConfig
 from alprd.central.store import Central, renew_server_certificate
@@ -193,3 +202,7 @@ def _house(central: Central) -> None:
                 tx, Event.INTAKE_KEYS_MADE, CENTRAL, at=central.clock(), detail={"days": made}
             )
     publish.publish(central)
+    bcanotices.remind(central)
+    logbook.catch_up(central)
+    if central.config.public.folder:
+        publicsite.publish(central, central.home / central.config.public.folder)

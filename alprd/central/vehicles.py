@@ -7,14 +7,14 @@ import binascii
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from cryptography import x509
 from sqlalchemy import Connection, Row, delete, select, update
 
 from alprd import crypto
 from alprd.audit import Actor
-from alprd.central import ca, db
+from alprd.central import bcanotices, ca, db
 from alprd.central.audit import Event
 from alprd.central.store import Central
 from alprd.errors import EnvelopeError, InputError, RefusedError
@@ -26,8 +26,8 @@ from alprd.wire import (
 )
 
 PERMIT_LIFE: Final = timedelta(hours=24)
-_PERMIT_FRESH: Final = timedelta(hours=20)
-"""A permit with at least this much left is handed out again instead of a new one."""
+_PERMIT_OLD: Final = timedelta(hours=4)
+"""A permit that lacks no more of its life than this is handed out again instead of a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,26 +247,39 @@ def hello(central: Central, vehicle: Vehicle, nonce: str) -> crypto.SignedDocume
 
 
 def permit(central: Central, vehicle: Vehicle) -> crypto.SignedDocument:
-    """Leave to collect for 24 h, or the news that the car is suspended (R-13.824-6-6)."""
+    """Leave to collect for 24 h, or the news that the car is suspended (R-13.824-6-6).
+
+    Without a notice to the BCA on record it never reaches beyond the tenth day (R-460.4.1-d).
+    """
     now = central.clock()
+    end = now + PERMIT_LIFE
+    reason: Literal["", "order", "notice"] = ""
     with central.database.write() as tx:
         row = tx.execute(
             select(db.vehicles.c.permit, db.vehicles.c.suspended).where(
                 db.vehicles.c.vehicle == vehicle.name
             )
         ).one()
-        suspended = row.suspended or _suspended_by_order(tx, vehicle.name)
+        blocked = bcanotices.blocked_from(central, tx, vehicle.name)
+        if row.suspended or _suspended_by_order(tx, vehicle.name):
+            reason = "order"
+        elif blocked is not None and blocked <= now:
+            reason = "notice"
+        elif blocked is not None:
+            end = min(end, blocked)  # out of contact it must stop then too (R-460.4.1-d)
+        suspended = reason != ""
         current = Permit.model_validate_json(row.permit) if row.permit else None
-        if current is not None and current.suspended != suspended:
+        if current is not None and (current.suspended, current.reason) != (suspended, reason):
             current = None  # a permit never outlives what it says
-        if current is None or current.expires - now < _PERMIT_FRESH:
+        if current is None or current.expires > end or end - current.expires > _PERMIT_OLD:
             current = Permit(
                 agency=central.config.agency,
                 vehicle=vehicle.name,
                 serial=new_id(),
                 not_before=now,
-                expires=now + PERMIT_LIFE,
+                expires=end,
                 suspended=suspended,
+                reason=reason,
             )
             tx.execute(
                 update(db.vehicles)
@@ -279,7 +292,7 @@ def permit(central: Central, vehicle: Vehicle) -> crypto.SignedDocument:
                 vehicle.actor,
                 at=now,
                 subjects=[current.serial],
-                detail={"suspended": suspended},
+                detail={"suspended": suspended, "reason": reason},
             )
         touch(tx, vehicle, now, dock=False)
     return crypto.sign_document("permit", current, central.receipt_key())

@@ -138,6 +138,14 @@ def check_permit(car: Car, sheet: Sheet) -> None:
         return
     left = permit.expires - now
     hours = left / timedelta(hours=1)
+    if permit.suspended and permit.reason == "notice":
+        sheet.fail(
+            "permit",
+            "the notice of this reader to the BCA is not on record (Minn. Stat. 13.824 subd. 8)",
+            f"the office records it at central; then {_DOCK}",
+            suspended=True,
+        )
+        return
     if permit.suspended:
         sheet.fail(
             "permit",

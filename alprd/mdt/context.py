@@ -17,7 +17,7 @@ from alprd.unlock import Locker
 from alprd.verification import Gateway
 
 
-def _nothing() -> None:
+def _nothing(session: str) -> None:
     """For a page without a daemon."""
 
 
@@ -39,7 +39,7 @@ class MdtContext:
     clock: Clock = field(default=lambda: (utc_now(), False))
     idle_s: float = IDLE_S
     shift_s: float = SHIFT_S
-    misread: Callable[[], None] = _nothing
+    misread: Callable[[str], None] = _nothing
     moving: Callable[[], bool] = bool
     gateway: Gateway | None = None
     duty: Duty | None = None

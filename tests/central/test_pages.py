@@ -134,8 +134,8 @@ def test_pages_in_a_browser(stocked: Server, tmp_path: Path) -> None:
         faults: list[str] = []
         page.on("console", lambda message: faults.append(message.text))
         page.goto(f"{stocked.page_url}/public/log")
-        assert page.locator("tbody tr").count() == 1
-        assert page.locator("tbody").inner_text().count("41") >= 1
+        assert page.locator("table.log tbody tr").count() == 1
+        assert page.locator("table.log tbody").inner_text().count("41") >= 1
         page.get_by_role("link", name="Sign on").click()
         page.get_by_label("User id").fill("dana")
         page.get_by_label("Password").fill(PASSWORD)
@@ -156,7 +156,7 @@ def test_whole_public_log_can_be_seen_and_printed(stocked: Server) -> None:
     from playwright.sync_api import sync_playwright
 
     widths = """() => {
-      const box = document.querySelector('.scroll');
+      const box = document.querySelector('.scroll:has(.log)');
       box.scrollLeft = 10000;
       const last = box.querySelector('th:last-child').getBoundingClientRect();
       return {page: document.documentElement.scrollWidth, box: box.clientWidth,
