@@ -20,7 +20,7 @@ from alprd.central import fixedplaces, people, readers, vault
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.keys import seal, unseal
 from alprd.central.permissions import Act
-from alprd.central.public_tables import bca_checks, bca_reminders, notices
+from alprd.central.public_tables import bca_checks, bca_notices, bca_reminders
 from alprd.central.store import Central
 from alprd.crypto import sha256_hex
 from alprd.errors import InputError
@@ -79,7 +79,7 @@ def due_day(installed: str | None, first_used: str | None) -> tuple[date, date] 
 def duties(central: Central, tx: Connection, device: str = "") -> list[Duty]:
     """Every duty of a device, or of all, the earliest due first."""
     sent: dict[tuple[str, str], Row[Any]] = {}
-    for row in tx.execute(select(notices).order_by(notices.c.recorded_at)):
+    for row in tx.execute(select(bca_notices).order_by(bca_notices.c.recorded_at)):
         sent.setdefault((row.device, row.entry), row)
     found = []
     for row in readers.register(tx):
@@ -168,14 +168,14 @@ def record(
         raise InputError("the receipt is missing or too long", remedy="attach what proves it")
     made = new_id()
     # Before the row: a row without its receipt would be no proof; a file without a row is none.
-    vault.write_file(central.home / "notices" / made, seal(_key(central), receipt, _aad(made)))
+    vault.write_file(central.home / "bca" / made, seal(_key(central), receipt, _aad(made)))
     with central.database.write() as tx:
         readers.ensure_all(central, tx)
         if entry not in {duty.entry for duty in duties(central, tx, device)}:
-            raise InputError("no such notice is owed", remedy="see alprd-central notices list")
+            raise InputError("no such notice is owed", remedy="see alprd-central bca list")
         digest = sha256_hex(receipt)
         tx.execute(
-            insert(notices).values(
+            insert(bca_notices).values(
                 id=made, device=device, entry=entry, sent_at=sent_at, sent_by=sent_by, how=how,
                 reference=reference, receipt_sha256=digest, recorded_by=person.id, recorded_at=now,
             )
@@ -205,9 +205,9 @@ def receipt(central: Central, person: Person, notice: str) -> bytes:
     now = central.clock()
     people.require(person, Act.READERS_SEE, now)
     with central.database.write() as tx:
-        if tx.scalar(select(notices.c.id).where(notices.c.id == notice)) is None:
+        if tx.scalar(select(bca_notices.c.id).where(bca_notices.c.id == notice)) is None:
             raise InputError(f"there is no notice {notice}")
-        sealed = (central.home / "notices" / notice).read_bytes()
+        sealed = (central.home / "bca" / notice).read_bytes()
         plain = unseal(_key(central), sealed, _aad(notice))
         central.trail.record(
             tx, Event.BCA_VIEWED, people.actor(person), at=now, subjects=[notice]
@@ -221,7 +221,7 @@ def remind(central: Central) -> list[Duty]:
     told = []
     with central.database.write() as tx:
         readers.ensure_all(central, tx)
-        given = set(tx.execute(select(bca_reminders.c.duty, bca_reminders.c.day)).tuples())
+        given = {(row.duty, row.day) for row in tx.execute(select(bca_reminders))}
         for duty in duties(central, tx):
             days = (today - duty.begun).days
             fresh = [
@@ -306,7 +306,7 @@ def _words(text: str) -> str:
 
 
 def _key(central: Central) -> bytes:
-    return central.keystore.purpose_key("notices")
+    return central.keystore.purpose_key("bca notices")
 
 
 def _aad(notice: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Commands of what the public and the BCA get: ``publiclog``, ``readers``, ``fixed``, ``notices``.
+"""Commands of what the public and the BCA get: ``publiclog``, ``readers``, ``fixed``, ``bca``.
 
 What a person decides asks for that person with ``--as`` and a password on standard input.
 """
@@ -37,7 +37,7 @@ _DEVICE: Final = click.option("--device", required=True, help="Name in the regis
 
 def add_to(main: click.Group, audit_group: click.Group) -> None:
     """Put the commands under the others."""
-    for command in (publiclog_group, readers_group, fixed_group, notices_group):
+    for command in (publiclog_group, readers_group, fixed_group, bca_group):
         main.add_command(command)
 
 
@@ -347,8 +347,8 @@ def fixed_court(
 # --- notices --------------------------------------------------------------------------------
 
 
-@click.group("notices")
-def notices_group() -> None:
+@click.group("bca")
+def bca_group() -> None:
     """Notices to the BCA: what is owed, the document, the proof (R-460.4.1-d, -d2)."""
 
 
@@ -358,14 +358,14 @@ def _duty(central: Central, device: str, entry: str) -> bcanotices.Duty:
         for duty in bcanotices.duties(central, tx, device):
             if duty.entry == entry:
                 return duty
-    raise InputError("no such notice is owed", remedy="see alprd-central notices list")
+    raise InputError("no such notice is owed", remedy="see alprd-central bca list")
 
 
-@notices_group.command("list")
+@bca_group.command("list")
 @HOME
 @JSON
 @errors
-def notices_list(home: Path, as_json: bool) -> None:
+def bca_list(home: Path, as_json: bool) -> None:
     """Every notice that is owed or was sent, with its last day."""
     with Central(home) as central:
         with central.database.write() as tx:
@@ -384,14 +384,14 @@ def notices_list(home: Path, as_json: bool) -> None:
     show(as_json, {"notices": rows}, "\n".join(lines) or "no notice is owed")
 
 
-@notices_group.command("write")
+@bca_group.command("write")
 @HOME
 @_DEVICE
 @click.option("--entry", default="", help="Of a fixed location; else installation or use.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @JSON
 @errors
-def notices_write(home: Path, device: str, entry: str, file: Path, as_json: bool) -> None:
+def bca_write(home: Path, device: str, entry: str, file: Path, as_json: bool) -> None:
     """Write the notice into FILE (.pdf or .txt), ready to be sent."""
     if file.suffix not in (".pdf", ".txt") or file.exists():
         raise InputError("FILE ends in .pdf or .txt and does not exist yet")
@@ -405,7 +405,7 @@ def notices_write(home: Path, device: str, entry: str, file: Path, as_json: bool
     show(as_json, {"file": str(file), "due": duty.due}, f"{file}: send it by {duty.due}")
 
 
-@notices_group.command("sent")
+@bca_group.command("sent")
 @HOME
 @_DEVICE
 @click.option("--entry", default="", help="Of a fixed location; else installation or use.")
@@ -420,7 +420,7 @@ def notices_write(home: Path, device: str, entry: str, file: Path, as_json: bool
 @_STDIN
 @JSON
 @errors
-def notices_sent(
+def bca_sent(
     home: Path, device: str, entry: str, at: str, sent_by: str, how: str, reference: str,
     receipt: Path, person_id: str, password_stdin: bool, as_json: bool,
 ) -> None:  # fmt: skip
@@ -434,18 +434,18 @@ def notices_sent(
     show(as_json, {"notice": made}, f"on record as {made}")
 
 
-@notices_group.command("published")
+@bca_group.command("published")
 @HOME
 @JSON
 @errors
-def notices_published(home: Path, as_json: bool) -> None:
+def bca_published(home: Path, as_json: bool) -> None:
     """Our entry as the BCA should publish it."""
     with Central(home) as central, central.database.read() as tx:
         text = bcanotices.published_text(central, tx)
     show(as_json, {"text": text}, text.rstrip())
 
 
-@notices_group.command("check")
+@bca_group.command("check")
 @HOME
 @click.option("--published", type=click.File("r"), required=True, help="What the BCA publishes.")
 @click.option("--note", default="")
@@ -453,7 +453,7 @@ def notices_published(home: Path, as_json: bool) -> None:
 @_STDIN
 @JSON
 @errors
-def notices_check(
+def bca_check(
     home: Path, published: Any, note: str, person_id: str, password_stdin: bool, as_json: bool
 ) -> None:
     """Compare the BCA's published entry with the register, on record."""

@@ -18,11 +18,12 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection, func, insert, select
 
 from alprd.audit import Actor
-from alprd.central import db, people
+from alprd.central import db, people, readers
 from alprd.central.audit import Event
 from alprd.central.keys import seal, unseal
+from alprd.central.localdays import as_date, local_day
 from alprd.central.permissions import Act
-from alprd.central.public_tables import fixed_events, readers
+from alprd.central.public_tables import fixed_events
 from alprd.central.sources import cited
 from alprd.central.store import Central
 from alprd.errors import InputError
@@ -92,7 +93,7 @@ class Shown:
 
 def shown(central: Central, tx: Connection) -> Shown:
     """The list by the readers' public numbers."""
-    numbers = dict(tx.execute(select(db.vehicles.c.vehicle, db.vehicles.c.reader)).tuples().all())
+    numbers = {row.vehicle: row.reader for row in tx.execute(select(db.vehicles))}
     return Shown(
         tuple((numbers[one.device], one) for one in listing(central, tx) if one.device in numbers)
     )
@@ -148,7 +149,8 @@ def place(
         raise InputError("the place is missing or longer than 200 characters")
     by = people.actor(person)
     with central.database.write() as tx:
-        _known(tx, device)
+        readers.ensure(central, tx, device)
+        readers.known(tx, device)
         before = [one for one in listing(central, tx) if one.device == device]
         for one in before:
             if day < (one.until or one.since):
@@ -198,7 +200,7 @@ def withhold(
     now = central.clock()
     people.require(person, Act.PLACE_WITHHOLD, now)
     today = now.astimezone(central.config.zone()).date()
-    due = _date(review)
+    due = as_date(review)
     if not today < due <= today + LONGEST_REVIEW:
         raise InputError("the date of review lies within a year from now")
     for name, text in (("reason", reason), ("explanation", explanation)):
@@ -302,32 +304,6 @@ def find(central: Central, tx: Connection, entry: str) -> Entry:
         if one.id == entry:
             return one
     raise InputError(f"there is no fixed location {entry}", remedy="see alprd-central fixed list")
-
-
-def _known(tx: Connection, device: str) -> None:
-    if tx.scalar(select(readers.c.device).where(readers.c.device == device)) is None:
-        raise InputError(
-            f"no device {device} is in the register", remedy="see alprd-central readers list"
-        )
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text.strip())
-    except ValueError:
-        raise InputError(f"{text!r} is not a date", remedy="write 2026-01-31") from None
-
-
-def local_day(central: Central, text: str, now: datetime) -> str:
-    """A day as typed, if it can be one of the past or today.
-
-    Raises:
-        InputError: not a date, in the future, or before the year 2000.
-    """
-    day = _date(text)
-    if not date(2000, 1, 1) <= day <= now.astimezone(central.config.zone()).date():
-        raise InputError("the day lies in the future, or before the year 2000")
-    return day.isoformat()
 
 
 def _add(

@@ -49,8 +49,11 @@ ENTRIES: Final = (
         "POST", "/sign-on", "sign on", events=(Event.SIGNED_ON, Event.SIGN_ON_REFUSED),
         fields="person password code", public=True,
     ),
-    Entry("GET", "/public/log", "public log of use", public=True),
-    Entry("GET", "/public/log.csv", "public log of use as a file", public=True),
+    Entry("GET", "/public", "to the first public page", public=True),
+    Entry(
+        "GET", "/public/{name}", "public log of use and fixed locations, as pages and files",
+        public=True,
+    ),
     # --- today ---
     Entry("GET", "/", "what needs a person today, and counts", events=(Event.STATUS_VIEWED,)),
     Entry("POST", "/sign-off", "end the session", events=(Event.SIGNED_OFF,)),

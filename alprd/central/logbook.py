@@ -192,7 +192,7 @@ def verify(tx: Connection) -> int:
     for event in events(tx):
         if event.event == Event.LOG_ROW_ADDED.value:
             named[int(event.detail["row"])] = str(event.detail["digest"])
-    reported = dict(tx.execute(select(db.sessions.c.id, db.sessions.c.row)).tuples().all())
+    reported = {row.id: row.row for row in tx.execute(select(db.sessions))}
     previous, number = FIRST, 0
     for row in tx.execute(select(public_log).order_by(public_log.c.number)):
         number += 1

@@ -36,7 +36,7 @@ MENU: Final = (
     ("Private requests", (("Address confidentiality", "/confidentiality"),)),
     (
         "Oversight",
-        (("People", "/people"), ("Audit trail", "/trail"), ("Public log", "/public/log")),
+        (("People", "/people"), ("Audit trail", "/trail"), ("Public log", "/public/index.html")),
     ),
 )
 

@@ -99,10 +99,10 @@ readers = Table(
     Column("added_at", UtcTime, nullable=False),
 )
 
-notices = Table(
-    "notices",
+bca_notices = Table(
+    "bca_notices",
     main,
-    # Notices sent to the BCA; the receipt lies sealed in <home>/notices/<id>.
+    # Notices sent to the BCA; the receipt lies sealed in <home>/bca/<id>.
     Column("id", String(32), primary_key=True),
     Column("device", String(64), nullable=False, index=True),
     # Entry of a fixed location that it tells of; empty: installation or use of the device.
@@ -162,6 +162,6 @@ protected_cases = Table(
 )
 
 APPEND_ONLY: Final = (
-    "public_log", "fixed_events", "notices", "bca_checks", "redactions",
+    "public_log", "fixed_events", "bca_notices", "bca_checks", "redactions",
 )  # fmt: skip
 """Their migration makes the triggers; :func:`append_only_statements` gives them."""

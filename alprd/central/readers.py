@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from alprd.audit import Actor
 from alprd.central import db, people
 from alprd.central.audit import CENTRAL, Event
-from alprd.central.fixedplaces import local_day
+from alprd.central.localdays import local_day
 from alprd.central.permissions import Act
 from alprd.central.public_tables import readers
 from alprd.central.store import Central

@@ -68,7 +68,7 @@ def test_what_the_table_does_not_name_nobody_may(monkeypatch: pytest.MonkeyPatch
 def test_the_auditor_searches_nothing_and_changes_nothing() -> None:
     """Requirements, part 0: read-only, no plate search; R-460.6-0: least privilege."""
     reads = {Act.PAGES, Act.LISTS_SEE, Act.ENTRY_REGISTER, Act.PEOPLE_SEE, Act.TRAIL_EXPORT}
-    reads |= {Act.EXEMPTIONS_SEE, Act.CARS_SEE}
+    reads |= {Act.EXEMPTIONS_SEE, Act.CARS_SEE, Act.READERS_SEE}
     assert {act for act in Act if "auditor" in TABLE[act]} <= reads
     assert all("operator" not in TABLE[act] for act in Act)
 
