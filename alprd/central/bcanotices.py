@@ -209,9 +209,7 @@ def receipt(central: Central, person: Person, notice: str) -> bytes:
             raise InputError(f"there is no notice {notice}")
         sealed = (central.home / "bca" / notice).read_bytes()
         plain = unseal(_key(central), sealed, _aad(notice))
-        central.trail.record(
-            tx, Event.BCA_VIEWED, people.actor(person), at=now, subjects=[notice]
-        )
+        central.trail.record(tx, Event.BCA_VIEWED, people.actor(person), at=now, subjects=[notice])
     return plain
 
 

@@ -29,8 +29,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
 from alprd.central import ca, config, db, keys
-from alprd.central import public_tables as public_tables
 from alprd.central import jobs_tables as jobs_tables  # its tables belong to every agency
+from alprd.central import public_tables as public_tables
 from alprd.central import rejections_tables as rejections_tables
 from alprd.central.audit import CentralTrail, Event
 from alprd.central.config import CentralConfig, StorageSettings
