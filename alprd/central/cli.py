@@ -6,12 +6,9 @@ import asyncio
 import json
 import logging
 import sys
-from datetime import date
 from pathlib import Path
-from typing import Final
 
 import click
-from pydantic import ValidationError
 
 import alprd
 from alprd.central import (
@@ -19,6 +16,7 @@ from alprd.central import (
     cli_admin,
     cli_cases,
     cli_holds,
+    cli_init,
     cli_lists,
     cli_orders,
     cli_people,
@@ -26,7 +24,6 @@ from alprd.central import (
     cli_referral,
     cli_store,
     cli_tuf,
-    config,
     enrolment,
     inventory,
     pagecerts,
@@ -49,102 +46,14 @@ from alprd.central.clikit import (
     instant,
     show,
 )
-from alprd.central.store import Central, initialise
-from alprd.errors import InputError, RefusedError
+from alprd.central.store import Central
+from alprd.errors import RefusedError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(alprd.__version__, prog_name="alprd-central")
 def main() -> None:
     """Central storage of alprd: the agency's own store of reads."""
-
-
-_ALLOWED: Final = {
-    "agency": (
-        "--agency",
-        "a machine name of 1 to 64 letters, digits, '.', '_' or '-' that begins with a letter or "
-        "digit, such as becker-county; the full name goes in --name",
-    ),
-    "agency_name": ("--name", "1 to 200 characters"),
-    "timezone": ("--timezone", "an IANA time zone, such as America/Chicago"),
-}
-
-
-def _refused_settings(error: ValidationError) -> InputError:
-    """The first setting that cannot be, by the option that gave it."""
-    first = error.errors(include_url=False)[0]
-    place = str(first["loc"][0])
-    option, allowed = _ALLOWED.get(place, (place, ""))
-    return InputError(
-        f"{option}: {first['input']!r} is not allowed",
-        remedy=f"give {allowed}" if allowed else first["msg"],
-    )
-
-
-@main.command()
-@HOME
-@click.option("--agency", required=True, help="Machine name of the agency.")
-@click.option("--name", required=True, help="Full name of the agency.")
-@click.option("--policy-version", default="460", show_default=True)
-@click.option("--adopted-by", default="Sheriff", show_default=True, help="Who adopted the policy.")
-@click.option("--retention-hours", type=click.IntRange(0, 1440), default=1440, show_default=True)
-@click.option("--timezone", default="America/Chicago", show_default=True)
-@click.option("--host", "hosts", multiple=True, help="More names or addresses of this server.")
-@click.option("--intake-from", help="First day of the intake keys (default: 60 days back).")
-@click.option("--database", default="", help="postgresql://USER@HOST/NAME; default: a file here.")
-@click.option("--keystore", default="", help="The same for the keystore; never in a backup.")
-@click.option("--pictures", default="", help="s3://BUCKET/PREFIX; default: a folder here.")
-@click.option("--endpoint", default="", help="URL of the S3-compatible server.")
-@click.option("--region", default="", help="Region of the bucket.")
-@click.option("--credentials", default="", help="File with access key id and secret, 0600.")
-@JSON
-@errors
-def init(
-    home: Path,
-    agency: str,
-    name: str,
-    policy_version: str,
-    adopted_by: str,
-    retention_hours: int,
-    timezone: str,
-    hosts: tuple[str, ...],
-    intake_from: str | None,
-    database: str,
-    keystore: str,
-    pictures: str,
-    endpoint: str,
-    region: str,
-    credentials: str,
-    as_json: bool,
-) -> None:
-    """Make an agency ready: settings, keys, databases, certificates, first publication."""
-    try:
-        first = date.fromisoformat(intake_from) if intake_from else None
-    except ValueError as error:
-        raise InputError("--intake-from: not an ISO date", remedy="write 2026-01-31") from error
-    try:
-        policy = config.default_policy(policy_version, adopted_by)
-        settings = config.CentralConfig(
-            agency=agency,
-            agency_name=name,
-            timezone=timezone,
-            hosts=("localhost", "127.0.0.1", *hosts),
-            policy=policy.model_copy(update={"retention_hours": retention_hours}),
-            storage=config.StorageSettings(
-                database=database,
-                keystore=keystore,
-                pictures=pictures,
-                endpoint=endpoint,
-                region=region,
-                credentials=credentials,
-            ),
-        )
-    except ValidationError as error:
-        raise _refused_settings(error) from error
-    initialise(home, settings, intake_from=first)
-    with Central(home) as central:
-        publish.create_repository(central)
-    show(as_json, {"home": str(home), "agency": agency}, f"agency {agency} is ready in {home}")
 
 
 @main.command()
@@ -359,6 +268,7 @@ for _command in (
     cli_referral.unfreeze,
 ):
     cli_admin.people_group.add_command(_command)
+main.add_command(cli_init.init)
 main.add_command(cli_admin.people_group)
 cli_public.add_to(main, audit_group)
 main.add_command(cli_orders.orders_group)
