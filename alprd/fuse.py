@@ -5,7 +5,8 @@ The readings of a track are distributions over characters for every place
 summing weighted log-probabilities place by place over the readings of that length: the product
 rule for conditionally independent observations, tempered, because frames of one plate share its
 dirt, its design and the network's habits (measured: the untempered product called nearly every
-fused text certain, the wrong ones too).
+fused text certain, the wrong ones too). Between O and 0 the state's order of letters and digits
+has a say (:mod:`alprd.serials`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,10 @@ import numpy as np
 from alprd.frames import Character, PlateReading
 from alprd.ocr import ALPHABET, CHARACTERS, PAD, OcrResult, Probabilities
 from alprd.profiles import ReaderSettings
+from alprd.serials import TWINS, one_shape, shipped_serials
 
 ALTERNATIVE: Final = 0.01
 """Other characters above this probability are told with the fused one."""
-
-SAME_SHAPE: Final = {"O": "0", "0": "O", "I": "1", "1": "I"}
-"""Characters that many plates do not tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Fused:
 
     reading: PlateReading
     agreeing: int
-    """Frames whose own text is the fused text."""
+    """Frames whose own text is the fused text, O and 0, I and 1 taken as one."""
     usable: bool
     """Enough evidence to tell anyone: two agreeing frames or one very sure one."""
     frames: int
@@ -103,13 +102,17 @@ def fuse(
         end = float(
             _product([r.places[length : length + 1] for r in chosen], weights, settings)[0, PAD]
         )
-    characters = tuple(_character(row) for row in fused)
-    text = "".join(c.char for c in characters)
-    confidence = min(min(c.prob for c in characters), end)
     stacked = _stacked(chosen, weights, settings)
-    region, region_prob = _region(chosen, weights, regions, settings)
+    issuers = _issuers(chosen, weights, settings)
+    region, region_prob = _region(issuers, regions, settings)
+    text = "".join(CHARACTERS[i] for i in fused[:, :PAD].argmax(axis=1))
+    states = _by_state(issuers, regions)
+    if settings.serials and _american(states, issuers):
+        text = shipped_serials().decide(text, fused, states)
+    characters = tuple(_character(row, char) for row, char in zip(fused, text, strict=True))
+    confidence = min(min(c.prob for c in characters), end)
 
-    same = [r for r in chosen if r.text == text]
+    same = [r for r in chosen if one_shape(r.text) == one_shape(text)]
     agreeing = len({r.mono_ns for r in same})
     alone = max((r.confidence for r in same), default=0.0)
     enough = agreeing >= settings.agree or alone >= settings.very_sure
@@ -156,13 +159,15 @@ def _product(
     return product.astype(np.float32)
 
 
-def _character(row: Probabilities) -> Character:
+def _character(row: Probabilities, char: str) -> Character:
     order = np.argsort(-row[:PAD], kind="stable")
-    first = int(order[0])
+    first = CHARACTERS.index(char)
     others = tuple(
-        (CHARACTERS[i], float(row[i])) for i in map(int, order[1:]) if row[i] >= ALTERNATIVE
+        (CHARACTERS[i], float(row[i]))
+        for i in map(int, order)
+        if i != first and row[i] >= ALTERNATIVE
     )
-    return Character(CHARACTERS[first], float(row[first]), others)
+    return Character(char, float(row[first]), others)
 
 
 def _stacked(chosen: Sequence[Reading], weights: Sequence[float], settings: ReaderSettings) -> str:
@@ -180,19 +185,34 @@ def _stacked(chosen: Sequence[Reading], weights: Sequence[float], settings: Read
     return letters[:4]
 
 
-def _region(
-    chosen: Sequence[Reading],
-    weights: Sequence[float],
-    regions: Sequence[str | None],
-    settings: ReaderSettings,
-) -> tuple[str | None, float]:
+def _issuers(
+    chosen: Sequence[Reading], weights: Sequence[float], settings: ReaderSettings
+) -> Probabilities | None:
+    """The fused distribution over the regions, None where no reading has one."""
     pairs = [(r.region, w) for r, w in zip(chosen, weights, strict=True) if r.region is not None]
-    if not pairs or not regions:
+    return _product([m for m, _ in pairs], [w for _, w in pairs], settings) if pairs else None
+
+
+def _region(
+    issuers: Probabilities | None, regions: Sequence[str | None], settings: ReaderSettings
+) -> tuple[str | None, float]:
+    if issuers is None or not regions:
         return None, 0.0
-    fused = _product([m for m, _ in pairs], [w for _, w in pairs], settings)
-    best = int(fused.argmax())
-    prob = float(fused[best])
+    best = int(issuers.argmax())
+    prob = float(issuers[best])
     return (regions[best] if prob >= settings.region_floor else None), prob
+
+
+def _by_state(issuers: Probabilities | None, regions: Sequence[str | None]) -> dict[str, float]:
+    """Probability by USPS code; what is missing to 1 is of another issuer, or unknown."""
+    if issuers is None:
+        return {}
+    return {r: float(p) for r, p in zip(regions, issuers, strict=False) if r is not None}
+
+
+def _american(states: dict[str, float], issuers: Probabilities | None) -> bool:
+    """Whether the plate is likelier of a state than of another country, or nobody was asked."""
+    return issuers is None or sum(states.values()) >= 0.5
 
 
 def _above_floors(characters: Sequence[Character], end: float, settings: ReaderSettings) -> bool:
@@ -202,6 +222,6 @@ def _above_floors(characters: Sequence[Character], end: float, settings: ReaderS
     one match as look-alikes whichever was meant, and the card says so.
     """
     return end >= settings.char_floor and all(
-        c.prob + dict(c.alternatives).get(SAME_SHAPE.get(c.char, ""), 0.0) >= settings.char_floor
+        c.prob + dict(c.alternatives).get(TWINS.get(c.char, ""), 0.0) >= settings.char_floor
         for c in characters
     )

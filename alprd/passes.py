@@ -15,6 +15,7 @@ from alprd.fuse import Fused, Reading, differing, fuse
 from alprd.pictures import plate_picture, wide_picture
 from alprd.profiles import ReaderSettings
 from alprd.records import new_id
+from alprd.serials import one_shape
 from alprd.track import centre, size
 
 _KEPT: Final = 8
@@ -41,7 +42,7 @@ class Pass:
     readings: list[Reading] = field(default_factory=list)
     fused: Fused | None = None
     first_seen: dict[str, int] = field(default_factory=dict)
-    """Text -> frame in which it was first read."""
+    """Text (one_shape) -> frame in which it was first read."""
     ocr_runs: int = 0
     ocr_mono_ns: int = 0
     best_read: float = 0.0
@@ -73,7 +74,7 @@ class Pass:
         """Add the readings of one frame and fuse anew."""
         for reading in fresh:
             if len(self.first_seen) < _TEXTS:
-                self.first_seen.setdefault(reading.text, reading.mono_ns)
+                self.first_seen.setdefault(one_shape(reading.text), reading.mono_ns)
             self.readings.append(reading)
         crops = len(settings.widenings)
         if len(self.readings) > _KEPT * crops:
@@ -104,7 +105,7 @@ class Pass:
         believed = min(last.confidence, new.confidence) >= settings.char_floor
         if last.text != new.text or not believed:
             return []
-        if differing(new.text, self.fused.reading.text) < _OTHER_VEHICLE:
+        if differing(one_shape(new.text), one_shape(self.fused.reading.text)) < _OTHER_VEHICLE:
             return []
         return [r for r in self.readings if r.mono_ns == last.mono_ns]
 
@@ -134,8 +135,8 @@ class Pass:
         what a deputy verifies the text by. ``others`` are masked; the plate's own box may be
         among them.
         """
-        text = self.readings[-1].text
-        fused = self.fused.reading.text if self.fused else ""
+        text = one_shape(self.readings[-1].text)
+        fused = one_shape(self.fused.reading.text) if self.fused else ""
         agrees, kept_agrees = text == fused, self.picture_text == fused
         if self.final or agrees < kept_agrees:
             return
@@ -175,7 +176,7 @@ class Pass:
         old = earlier.usable
         if old is None:
             return False
-        if old.text == reading.text:
+        if one_shape(old.text) == one_shape(reading.text):
             return True
         # Nearly the same text at the same place: one plate, of which one reading is poor.
         doubtful = not (old.sure and reading.sure)
@@ -201,7 +202,7 @@ class Pass:
         self.told = reading
         first = self.first_mono_ns
         if reading is not None:
-            first = self.first_seen.get(reading.text, first)
+            first = self.first_seen.get(one_shape(reading.text), first)
         return PassEvent(
             kind=kind,
             pass_id=self.id,

@@ -25,6 +25,7 @@ from alprd.models import ModelSet
 from alprd.ocr import OcrResult, PlateReader, crop
 from alprd.passes import Pass
 from alprd.profiles import ROAD, ReaderSettings
+from alprd.serials import one_shape
 from alprd.track import Step, Track, Tracker, sharpness
 
 _NS: Final = 1e-9
@@ -315,7 +316,9 @@ class RoadReader:
     def _told_already(self, pass_: Pass, reading: PlateReading) -> bool:
         """Whether another pass in view or just gone has told this very text."""
         return any(
-            other is not pass_ and other.told is not None and other.told.text == reading.text
+            other is not pass_
+            and other.told is not None
+            and one_shape(other.told.text) == one_shape(reading.text)
             for other in [*self._lost, *self._passes.values()]
         )
 

@@ -28,11 +28,11 @@ from rich.table import Table
 from alprd.detect import Detector
 from alprd.errors import AlprdError, InputError
 from alprd.frames import Frame, PassEvent
-from alprd.fuse import SAME_SHAPE
 from alprd.models import shipped
 from alprd.ocr import PlateReader
 from alprd.profiles import ROAD
 from alprd.reader import RoadReader, load
+from alprd.serials import TWINS
 from bench.drive_score import Report, owner
 from bench.drive_world import SCENES, Clip, frames, render, wanted
 from sim.seeds import TUNING_SEEDS
@@ -89,7 +89,7 @@ def row_of(clip: Clip, event: PassEvent) -> Row | None:
         true_state=plate.state if plate else None,
         sure=reading.sure,
         probs=tuple(
-            c.prob + dict(c.alternatives).get(SAME_SHAPE.get(c.char, ""), 0.0)
+            c.prob + dict(c.alternatives).get(TWINS.get(c.char, ""), 0.0)
             for c in reading.characters
         ),
         alternatives=tuple(

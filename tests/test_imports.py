@@ -70,6 +70,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"ocr", "nmea", "choice", "feed", "v4l", "patching", "hotlist"}),
+    frozenset({"serials"}),
     frozenset(
         {
             "streams",

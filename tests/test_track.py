@@ -15,6 +15,7 @@ from alprd.ocr import ALPHABET, CHARACTERS, PAD, OcrResult, Probabilities
 from alprd.passes import Pass
 from alprd.pictures import overlap
 from alprd.profiles import PROFILES, ROAD
+from alprd.serials import one_shape
 from alprd.track import Tracker, sharpness
 
 FRAME_NS = 66_666_667
@@ -156,11 +157,13 @@ def test_agreeing_frames_give_their_text_surer(text: str, frames: int) -> None:
     many = fuse([reading(text, i, prob=0.95) for i in range(frames)], (), ROAD)
     assert one is not None
     assert many is not None
-    assert many.reading.text == text
+    assert one_shape(many.reading.text) == one_shape(text), "O or 0: the serial has a say"
     assert many.agreeing == frames
     assert many.usable
     assert many.reading.sure
-    assert many.reading.confidence > one.reading.confidence
+    if "O" not in text and "0" not in text:
+        assert many.reading.text == text
+        assert many.reading.confidence > one.reading.confidence
     assert not one.usable
 
 
@@ -207,10 +210,10 @@ def test_shapes_that_plates_do_not_tell_apart_are_sure_together() -> None:
         places[place, [ALPHABET.index(c) for c in pair]] = (0.6, 0.4)
     fused = fuse([decode(OcrResult(places, None, None), 1.0, i) for i in range(3)], (), ROAD)
     assert fused is not None
-    assert fused.reading.text == "A0C123"
+    assert fused.reading.text == "AOC123", "the country's usual order"
     assert fused.reading.sure
     assert fused.reading.confidence < 0.9, "told as it is"
-    assert fused.reading.characters[1].alternatives[0][0] == "O"
+    assert fused.reading.characters[1].alternatives[0][0] == "0"
 
 
 def test_one_character_below_its_floor_makes_the_text_unsure() -> None:

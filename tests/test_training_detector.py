@@ -232,6 +232,16 @@ def test_a_small_network_learns_one_picture() -> None:
     assert losses.positives >= 2
 
 
+def test_a_run_of_steps_ends_by_steps_whatever_the_clock_says() -> None:
+    by_steps = Schedule(minutes=1, steps=40, cooldown=0.5)
+    assert by_steps.done(39, spent=500.0) < 1 <= by_steps.done(40, spent=0.0)
+    rates = [by_steps.rate_at(step, 500.0) for step in range(40)]
+    assert rates[0] < rates[8] == max(rates) == 1.0, "it rises over a fifth of so short a run"
+    assert rates[20] > rates[30] > rates[39] > 0
+    by_minutes = Schedule(minutes=10)
+    assert by_minutes.done(10**6, 9.9) < 1 <= by_minutes.done(0, 10.0)
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), width=st.floats(12, 200))
 def test_augmented_boxes_stay_on_the_picture(seed: int, width: float) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from alprd.models import shipped
 from plates import FontPool, PlateSpec, random_spec, render
+from training import serials
 from training.ocr import degrade, labels, pool
 from training.ocr.evaluate import distance
 from training.ocr.layout import ALPHABET, HEIGHT, PLATE_SLOTS, WIDTH
@@ -191,6 +192,15 @@ def test_training_resumes_where_it_stopped(data: Path, tmp_path: Path) -> None:
     second = load(tmp_path)
     assert second["step"] > first["step"] >= 1
     assert second["spent"] > first["spent"]
+
+
+def test_orders_of_serials_are_counted_and_texts_are_not_kept() -> None:
+    texts = ["KXO417", "ABC120", "GOPHER", "417KXO"]
+    samples = [labels.Sample(Path("x.jpg"), text, "", "MN") for text in texts]
+    samples.append(labels.Sample(Path("x.jpg"), "1A", "", None))
+    assert serials.counts(samples) == {
+        "MN": {"orders": {"AAA999": 2}, "letters": 15, "digits": 9, "O": 3, "0": 1}
+    }
 
 
 @pytest.mark.parametrize(("a", "b", "wanted"), [("ABC", "ABC", 0), ("ABC", "AC", 1), ("", "AB", 2)])

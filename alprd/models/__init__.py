@@ -1,10 +1,11 @@
 """The models that ship with the package: where they lie, and that they are whole.
 
 The folder holds ``detector.onnx`` with ``detector.yaml``, ``ocr.onnx`` with ``ocr.yaml``, the
-state classifier ``state.onnx`` with ``state.yaml``, their cards, and ``SHA256SUMS`` (``sha256sum``
-format; ``python -m alprd.models`` rewrites it after a training run). The sums catch a torn copy or
-a half-applied update before a deputy relies on it; they are no defence against someone who can
-write the folder, which the package signature is for.
+state classifier ``state.onnx`` with ``state.yaml``, ``serials.json`` (:mod:`alprd.serials`), the
+models' cards, and ``SHA256SUMS`` (``sha256sum`` format; ``python -m alprd.models`` rewrites it
+after a training run). The sums catch a torn copy or a half-applied update before a deputy relies
+on it; they are no defence against someone who can write the folder, which the package signature
+is for.
 Patrol cars have no internet: nothing is downloaded unless the configuration names a model of a
 public hub (:mod:`alprd.hub`).
 """
@@ -31,6 +32,7 @@ NAMES: Final = (
     "ocr.yaml",
     "state.onnx",
     "state.yaml",
+    "serials.json",
 )
 _PACKAGES: Final = {
     "OpenVINOExecutionProvider": "onnxruntime-openvino",

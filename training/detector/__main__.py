@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
     training = commands.add_parser("train", parents=[work, data], help="train or go on")
     training.add_argument("--minutes", type=float, default=120, help="in all, resumed or not")
+    training.add_argument("--steps", type=int, help="in all, instead of minutes (comparisons)")
     training.add_argument("--cooldown", type=float, default=0.5, help="share with falling rate")
     training.add_argument(
         "--start", type=Path, help="weights to go on from without a checkpoint, such as ours"
@@ -175,6 +176,7 @@ def main(argv: list[str] | None = None) -> int:
         elif args.command == "train":
             schedule = Schedule(
                 minutes=args.minutes,
+                steps=args.steps,
                 cooldown=args.cooldown,
                 batch=args.batch,
                 rate=args.rate,

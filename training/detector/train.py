@@ -31,9 +31,11 @@ NO_END = 1 << 40
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train; minutes count from the first run's start."""
+    """How long and how fast to train; minutes count from the first run's start. `steps`, where
+    given, ends the run instead of the minutes, so that runs beside other work can be compared."""
 
     minutes: float = 120
+    steps: int | None = None
     batch: int = 16
     rate: float = 1.5e-3
     # The backbone knows much already and is changed more carefully.
@@ -47,9 +49,14 @@ class Schedule:
 
     def rate_at(self, step: int, spent: float) -> float:
         """Learning rate of ``step`` after ``spent`` minutes, as a share of the peak."""
-        up = min(1.0, (step + 1) / self.warmup)
-        down = min(1.0, (1 - spent / self.minutes) / max(1e-6, self.cooldown))
+        warmup = self.warmup if self.steps is None else min(self.warmup, self.steps // 5)
+        up = min(1.0, (step + 1) / max(1, warmup))
+        down = min(1.0, (1 - self.done(step, spent)) / max(1e-6, self.cooldown))
         return up * max(down, 0.01)
+
+    def done(self, step: int, spent: float) -> float:
+        """Share of the run that is over after ``step`` steps and ``spent`` minutes."""
+        return spent / self.minutes if self.steps is None else step / self.steps
 
 
 class MovingAverage:
@@ -196,10 +203,12 @@ def train(
     running, mark = 0.0, time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress, (work / "log.jsonl").open("a") as log:
-        task = progress.add_task("train", total=schedule.minutes, completed=int(spent))
+        task = progress.add_task(
+            "train", total=10_000, completed=int(10_000 * schedule.done(step, spent))
+        )
         batches = _loader(work, schedule, step, mix or Mix(), strict)
         began = time.monotonic() - 60 * spent
-        while spent < schedule.minutes:
+        while schedule.done(step, spent) < 1:
             batch = next(batches)
             share = schedule.rate_at(step, spent)
             for group in optimiser.param_groups:
@@ -213,7 +222,8 @@ def train(
             step += 1
             spent = (time.monotonic() - began) / 60
             running += float(loss.detach())
-            progress.update(task, completed=spent, description=f"step {step} {note}")
+            done = 10_000 * schedule.done(step, spent)
+            progress.update(task, completed=done, description=f"step {step} {note}")
             if step % 50 == 0:
                 speed = 50 * schedule.batch / (time.monotonic() - mark)
                 row = {"step": step, "minutes": spent, "loss": running / 50, "note": note}

@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     pool.add_argument("--minutes", type=float, help="stop after this long")
     train = command("train", "train on the pool; goes on from the last checkpoint")
     train.add_argument("--minutes", type=float, default=60, help="in all, resumed or not")
+    train.add_argument("--steps", type=int, help="steps in all, instead of minutes (comparisons)")
     train.add_argument("--batch", type=int, default=64)
     train.add_argument("--rate", type=float, default=2e-3)
     train.add_argument("--threads", type=int, default=1)
@@ -80,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
                 options.work,
                 Plan(
                     minutes=options.minutes,
+                    steps=options.steps,
                     batch=options.batch,
                     rate=options.rate,
                     threads=options.threads,

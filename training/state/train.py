@@ -30,9 +30,11 @@ CHECKPOINT_SECONDS, EVALUATE_SECONDS = 120.0, 240.0
 @dataclass(frozen=True)
 class Plan:
     """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation, and
-    the weights to go on from (None: general features)."""
+    the weights to go on from (None: general features). `steps`, where given, ends the run instead
+    of the minutes, so that runs beside other work can be compared."""
 
     minutes: float = 60
+    steps: int | None = None
     batch: int = 64
     rate: float = 2e-3
     threads: int = 1
@@ -100,6 +102,9 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
     saved = evaluated = spent
     running = 0.0
 
+    def done() -> float:
+        return spent / total if plan.steps is None else step / plan.steps
+
     def keep() -> None:
         weights = {"model": model.state_dict(), "averaged": averaged.state}
         save(
@@ -109,11 +114,11 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
 
     bars = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*bars) as progress, (work / "train.log").open("a", encoding="utf-8") as log:
-        bar = progress.add_task("training", total=total, completed=int(spent))
-        while spent < total:
+        bar = progress.add_task("training", total=10_000, completed=int(10_000 * done()))
+        while done() < 1:
             begun = time.monotonic()
             for group in optimiser.param_groups:
-                group["lr"] = group["share"] * cosine(spent / total, step, plan.rate)
+                group["lr"] = group["share"] * cosine(done(), step, plan.rate)
             images, targets = pool.batch(plan.batch)
             goal = torch.from_numpy(targets[:, -1].astype(np.int64))
             model.train()
@@ -131,11 +136,13 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
             averaged.update(model, step)
             running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
             spent += time.monotonic() - begun
-            progress.update(bar, completed=spent, description=f"step {step} loss {running:.3f}")
-            if spent - saved > CHECKPOINT_SECONDS or spent >= total:
+            progress.update(
+                bar, completed=10_000 * done(), description=f"step {step} loss {running:.3f}"
+            )
+            if spent - saved > CHECKPOINT_SECONDS or done() >= 1:
                 keep()
                 saved = spent
-            if spent - evaluated > EVALUATE_SECONDS or spent >= total:
+            if spent - evaluated > EVALUATE_SECONDS or done() >= 1:
                 evaluated = spent
                 shadow.load_state_dict(averaged.state)
                 share = accuracy(shadow, val_images, val_targets[:, -1])

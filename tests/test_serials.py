@@ -1,0 +1,132 @@
+"""O or 0 by the order of a state's serial; I and 1 by the picture; other countries left alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alprd.errors import ModelError
+from alprd.fuse import decode, fuse
+from alprd.ocr import ALPHABET, PAD, OcrResult, Probabilities
+from alprd.profiles import PHOTO, ROAD
+from alprd.serials import FILE, Serials, one_shape, order_of, shipped_serials
+
+REGIONS = ("ND", "SD", None)
+
+
+def places(text: str, twins: float = 0.5, slots: int = 9) -> Probabilities:
+    """A reading of ``text``: 0.97 for each character, of O and 0 together; ``twins`` of that is
+    the character's own."""
+    rows = np.full((slots, len(ALPHABET)), 0.03 / 36, np.float32)
+    for n in range(slots):
+        char = text[n] if n < len(text) else ALPHABET[PAD]
+        rows[n, ALPHABET.index(char)] = 0.97
+        other = {"O": "0", "0": "O", "I": "1", "1": "I"}.get(char)
+        if other is not None:
+            rows[n, ALPHABET.index(char)] = 0.97 * twins
+            rows[n, ALPHABET.index(other)] = 0.97 * (1 - twins)
+    return rows
+
+
+def state(**shares: float) -> Probabilities:
+    """A distribution over REGIONS."""
+    return np.array([shares.get(r or "other", 0.0) for r in REGIONS], np.float32)
+
+
+def told(text: str, issuer: Probabilities | None, twins: float = 0.5) -> str:
+    """What three equal frames are told as."""
+    result = OcrResult(places(text, twins), None, issuer)
+    fused = fuse([decode(result, 1.0, n) for n in range(3)], REGIONS, ROAD)
+    assert fused is not None
+    return fused.reading.text
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ("0KX417", "OKX417"),
+        ("KX0417", "KXO417"),  # AAA999 is nine times as common as AA9999 in North Dakota
+        ("KXT4O7", "KXT407"),
+        ("417K0X", "417KOX"),
+        ("O17KTX", "017KTX"),
+    ],
+)
+def test_the_order_of_the_state_decides_between_o_and_zero(seen: str, expected: str) -> None:
+    assert told(seen, state(ND=0.95, SD=0.05)) == expected
+
+
+def test_another_state_orders_otherwise() -> None:
+    # South Dakota begins with the number of a county; where nothing is known, AAA999 is usual.
+    assert told("0KX417", state(SD=0.99)) == "0KX417"
+    assert told("0KX417", state(ND=0.99)) == "OKX417"
+
+
+def test_a_clear_picture_stands_against_a_rare_order() -> None:
+    """A word is no order of the state: what the picture says stays."""
+    assert told("GOPHER", state(ND=0.95), twins=0.95) == "GOPHER"
+
+
+def test_one_and_i_are_left_to_the_picture() -> None:
+    assert told("1RELIC", state(ND=0.95), twins=0.9) == "1RELIC"
+
+
+def test_plates_of_other_countries_are_left_alone() -> None:
+    assert told("KX0417", state(other=0.9, ND=0.1), twins=0.6) == "KX0417"
+
+
+def test_a_pair_is_as_sure_as_before_and_frames_still_agree() -> None:
+    result = OcrResult(places("0KX417", 0.6), None, state(ND=0.95))
+    readings = [decode(result, 1.0, n) for n in range(3)]
+    ours = fuse(readings, REGIONS, ROAD)
+    assert ours is not None
+    assert ours.reading.text == "OKX417"
+    assert ours.agreeing == 3
+    first, second = ours.reading.characters[:2]
+    assert (first.char, first.alternatives[0][0]) == ("O", "0")
+    assert first.prob + first.alternatives[0][1] == pytest.approx(second.prob, abs=0.01)
+
+
+def test_many_doubtful_places_are_bounded() -> None:
+    rows = places("0O0O0O0O")
+    text = shipped_serials().decide("0O0O0O0O", rows, {"MN": 1.0})
+    assert one_shape(text) == "00000000"
+    assert np.allclose(rows.sum(axis=1), 1.0, atol=1e-3)
+
+
+def test_the_shipped_table_counts_plates_and_names_none() -> None:
+    table = json.loads(FILE.read_text())
+    assert len(table) == 51
+    for row in table.values():
+        assert all(set(order) <= {"A", "9"} and n >= 2 for order, n in row["orders"].items())
+    assert table["MN"]["orders"]["AAA999"] > table["MN"]["orders"]["AA9999"]
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"orders": 3}, {"orders": {"AAA999": "many"}, "letters": 1, "digits": 1}, "MN"]
+)
+def test_a_broken_table_is_told(row: object) -> None:
+    with pytest.raises(ModelError, match=r"serials\.json"):
+        Serials({"MN": row})
+
+
+def test_a_missing_table_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"none\.json"):
+        shipped_serials(tmp_path / "none.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ModelError, match="no table"):
+        shipped_serials(tmp_path / "list.json")
+
+
+def test_the_setting_turns_it_off() -> None:
+    result = OcrResult(places("KX0417", 0.6), None, state(ND=0.95))
+    readings = [decode(result, 1.0, n) for n in range(3)]
+    off = fuse(readings, REGIONS, replace(PHOTO, serials=False))
+    assert off is not None and off.reading.text == "KX0417"
+
+
+def test_order_of() -> None:
+    assert order_of("KXO417") == "AAA999"
