@@ -60,11 +60,17 @@ def _count(tx: Connection, table: Any) -> int:
 def _vehicles(tx: Connection) -> list[dict[str, Any]]:
     wiped: dict[str, str] = {row.enrolment: row.kind for row in tx.execute(select(db.wipes))}
     dying = set(tx.scalars(select(db.kill_orders.c.enrolment)))
+    ordered = set(
+        tx.scalars(select(db.suspensions.c.vehicle).where(db.suspensions.c.lifted_at.is_(None)))
+    )
 
     def state(row: Any) -> str:
         if row.enrolment in wiped or row.enrolment in dying:
             return wiped.get(row.enrolment, "to be killed")
-        return "revoked" if row.revoked_at else "suspended" if row.suspended else "enrolled"
+        if row.revoked_at:
+            return "revoked"
+        stopped = row.suspended or not ordered.isdisjoint({"", row.vehicle})
+        return "suspended" if stopped else "enrolled"
 
     return [
         {
