@@ -22,6 +22,8 @@ from alprd.errors import AuditError
 from alprd.wire import AuditEvent
 
 FIRST: Final = "0" * 64
+_LATER: Final = frozenset({"local_offset", "address"})
+"""Fields that older events do not have; their digests are reckoned without them."""
 
 
 class Event(StrEnum):
@@ -120,8 +122,8 @@ class Trail(Protocol):
 
 
 def digest(fields: Mapping[str, object]) -> str:
-    """Digest of an event's fields, ``digest`` itself left out, and a local offset not told."""
-    told = {k: v for k, v in fields.items() if k != "digest" and (k != "local_offset" or v)}
+    """Digest of an event's fields, ``digest`` itself left out, and offset or address not told."""
+    told = {k: v for k, v in fields.items() if k != "digest" and (k not in _LATER or v)}
     return sha256_hex(canonical(told))
 
 

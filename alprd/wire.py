@@ -410,6 +410,8 @@ class AuditEvent(Closed):
     local_offset: Annotated[str, Field(pattern=r"^([+-]\d\d:\d\d)?$")] = ""
     """Local time minus UTC at ``at``; empty before the agency's zone is known, and in old events,
     which the digest takes as they were written."""
+    address: Annotated[str, Field(max_length=128)] = ""
+    """At central: the network address or the account of whoever did it; empty in a car."""
     previous: Digest
     digest: Digest
 

@@ -126,6 +126,7 @@ class Central:
             self.home,
             *("search", "--as", INVESTIGATOR, "--password-stdin", "--case", "26001234"),
             *("--offence", "motor vehicle theft"),
+            *("--near", "46.82,-95.87", "--radius", "10000", "--unplaced"),
             *("--facts", "Crash bench: the reads of these invented cars are counted and compared."),
             *(
                 "--suspicion",

@@ -204,6 +204,7 @@ def test_kill_in_mid_drive_loses_no_committed_read(tmp_path: Path, stack: ExitSt
         *("search", "--as", INVESTIGATOR, "--password-stdin", "--case", "26001234"),
         *("--offence", "theft", "--facts", "Crash test of the car: all of its reads are wanted."),
         *("--suspicion", "The reads of this invented patrol are the evidence of the test."),
+        *("--near", "46.82,-95.87", "--radius", "10000", "--unplaced"),
         *("--from", (truth_now := _window())[0], "--to", truth_now[1], "--json"),
         secret=home.staff_password + "\n",
     )

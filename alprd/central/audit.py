@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -18,14 +19,16 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import DatabaseError
 
 import alprd
-from alprd.audit import FIRST, Actor, digest, verify_chain
-from alprd.central import db
+from alprd.audit import FIRST, Actor, digest, local_offset, verify_chain
+from alprd.central import db, trailheads
 from alprd.central.keys import Keystore, seal, unseal
 from alprd.errors import AuditError
 from alprd.records import new_id
 from alprd.wire import AuditEvent
 
 CENTRAL: Final = Actor("alprd-central", "central storage", "service")
+ADDRESS: Final[ContextVar[str]] = ContextVar("alprd_address", default="")
+"""Where the person or car at hand is: a network address, or the account of a command (R-AT-2)."""
 
 
 class Event(StrEnum):
@@ -116,6 +119,34 @@ class Event(StrEnum):
     TUF_KEY_ROTATED = "keys.role-rotated"
     SEARCHED = "search.done"
     SEARCH_REFUSED = "search.refused"
+    SEARCH_STOPPED = "search.stopped"
+    PICTURE_VIEWED = "read.picture-viewed"
+    WARRANT_ENTERED = "basis.warrant-entered"
+    EXIGENCY_ASKED = "basis.exigency-asked"
+    EXIGENCY_DECIDED = "basis.exigency-decided"
+    EXIGENCY_REVIEWED = "basis.exigency-reviewed"
+    BASIS_WITHDRAWN = "basis.withdrawn"
+    BASES_VIEWED = "basis.viewed"
+    NOTICES_VIEWED = "notice.viewed"
+    NOTICE_ANSWERED = "notice.answered"
+    REASONS_SAMPLED = "reasons.sampled"
+    REASONS_VIEWED = "reasons.viewed"
+    REASON_JUDGED = "reasons.judged"
+    REQUESTS_WORKED = "requests.worked"
+    TRANSFER_IMPORTED = "transfer.imported"
+    TRANSFER_REFUSED = "transfer.refused"
+    TRANSFERS_VIEWED = "transfer.viewed"
+    ANCHORED = "audit.anchored"
+    ANCHOR_FAILED = "audit.anchor-failed"
+    TRAIL_VERIFIED = "audit.verified"
+    TRAIL_SEARCHED = "audit.searched"
+    TERMS_VIEWED = "audit.terms-viewed"
+    REPORT_MADE = "audit.report-made"
+    REPORT_VIEWED = "audit.report-viewed"
+    REPORT_SIGNED = "audit.report-signed"
+    RESET_ASKED = "credential.reset-asked"
+    RESET_DECIDED = "credential.reset-decided"
+    RESETS_VIEWED = "credential.resets-viewed"
     LOG_EXPORTED = "publiclog.exported"
     LOG_ROW_ADDED = "publiclog.row-added"
     LOG_PUBLISHED = "publiclog.published"
@@ -137,12 +168,17 @@ class Event(StrEnum):
     ACCESS_REFUSED = "access.refused"
 
 
+PRIVATE: Final = frozenset({Event.REQUESTS_IMPORTED.value, Event.REQUESTS_WORKED.value})
+"""Events whose content only those see who work with address confidentiality (R-460.5-b4)."""
+
+
 class CentralTrail:
     """Writes events into the transaction it is given."""
 
-    def __init__(self, keystore: Keystore, device: str) -> None:
+    def __init__(self, keystore: Keystore, device: str, zone: str = "") -> None:
         self._keystore = keystore
         self._device = device
+        self._zone = zone
 
     def record(
         self,
@@ -189,6 +225,8 @@ class CentralTrail:
                 subjects=tuple(subjects),
                 detail=details,
                 version=alprd.__version__,
+                local_offset=local_offset(at, self._zone),
+                address=ADDRESS.get(),
                 previous=last.digest if last else FIRST,
                 digest=FIRST,
             )
@@ -203,6 +241,7 @@ class CentralTrail:
                     document=made.model_dump_json(),
                 )
             )
+            trailheads.put(self._keystore, tx, trailheads.CENTRAL_CHAIN, made.seq, made.digest)
         except DatabaseError as error:
             raise AuditError(
                 "central's audit trail cannot be written, so the act was not done",

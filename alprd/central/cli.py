@@ -14,6 +14,7 @@ import alprd
 from alprd.central import (
     audit,
     cli_admin,
+    cli_audit,
     cli_cases,
     cli_holds,
     cli_init,
@@ -22,6 +23,7 @@ from alprd.central import (
     cli_people,
     cli_public,
     cli_referral,
+    cli_search,
     cli_store,
     cli_tuf,
     enrolment,
@@ -31,7 +33,6 @@ from alprd.central import (
     permissions,
     publish,
     retention,
-    search,
     server,
     status,
     vehicles,
@@ -43,11 +44,9 @@ from alprd.central.clikit import (
     JSON,
     QuietFormatter,
     errors,
-    instant,
     show,
 )
 from alprd.central.store import Central
-from alprd.errors import RefusedError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -163,55 +162,6 @@ def purge_command(home: Path, as_json: bool) -> None:
     show(as_json, values, f"destroyed {done.reads} reads and {done.intake_keys} intake keys")
 
 
-@main.command("search")
-@HOME
-@click.option("--as", "person_id", required=True, help="Who searches.")
-@click.option("--password-stdin", is_flag=True, required=True, help="First line of stdin.")
-@click.option("--case", default="", help="Case, complaint or incident number.")
-@click.option("--offence", default="", help="Offence type.")
-@click.option("--facts", default="", help="The facts, in your own words.")
-@click.option("--suspicion", default="", help="Why these reads are pertinent.")
-@click.option("--from", "since", default="", help="Start of the window, ISO time.")
-@click.option("--to", "until", default="", help="End of the window, ISO time, at most 24 h on.")
-@click.option("--plate", default=None)
-@JSON
-@errors
-def search_command(
-    home: Path,
-    person_id: str,
-    password_stdin: bool,
-    case: str,
-    offence: str,
-    facts: str,
-    suspicion: str,
-    since: str,
-    until: str,
-    plate: str | None,
-    as_json: bool,
-) -> None:
-    """Documented search of stored reads (R-13.824-7-2)."""
-    if not since or not until:
-        raise RefusedError("search has no window", reason="missing_window", remedy="--from, --to")
-    with Central(home) as central:
-        person = cli_people.sign(central, person_id)
-        request = search.Request(
-            case=case,
-            offence=offence,
-            facts=facts,
-            suspicion=suspicion,
-            since=instant(since, "--from"),
-            until=instant(until, "--to"),
-            plate=plate,
-        )
-        for found in search.run(central, person, request):
-            if as_json:
-                click.echo(json.dumps(found.as_json()))
-            else:
-                local = found.instant.astimezone(central.config.zone())
-                stacked = f" ({found.stacked})" if found.stacked else ""
-                click.echo(f"{local.isoformat()}  {found.plate}{stacked}  {found.state or '?'}")
-
-
 @main.command("status")
 @HOME
 @JSON
@@ -243,17 +193,8 @@ def audit_group() -> None:
     """The audit trail."""
 
 
-@audit_group.command("verify")
-@HOME
-@JSON
-@errors
-def audit_verify(home: Path, as_json: bool) -> None:
-    """Check the hash chain of central's trail."""
-    with Central(home) as central, central.database.read() as tx:
-        number = audit.verify(tx)
-    show(as_json, {"events": number, "whole": True}, f"{number} events, chain is whole")
-
-
+for _audit in cli_audit.COMMANDS:
+    audit_group.add_command(_audit)
 audit_group.add_command(cli_referral.export)
 vehicles_group.add_command(cli_admin.vehicles_kill)
 vehicles_group.add_command(pagecerts.page_certificate)
@@ -272,6 +213,14 @@ main.add_command(cli_init.init)
 main.add_command(cli_admin.people_group)
 cli_public.add_to(main, audit_group)
 main.add_command(cli_orders.orders_group)
+for _search in (
+    cli_search.search_command,
+    cli_search.picture_command,
+    cli_search.bases_group,
+    cli_search.notices_group,
+    cli_search.reasons_group,
+):
+    main.add_command(_search)
 main.add_command(cli_cases.cases_group)
 main.add_command(cli_holds.holds_group)
 main.add_command(cli_holds.schedule_group)

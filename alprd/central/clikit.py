@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from typing import Any, Final, ParamSpec
 
 import click
 
+from alprd.central.audit import ADDRESS
 from alprd.errors import AlprdError, InputError
 
 P = ParamSpec("P")
@@ -45,6 +48,7 @@ def errors(command: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        ADDRESS.set(_account())
         try:
             command(*args, **kwargs)
         except AlprdError as error:
@@ -52,6 +56,14 @@ def errors(command: Callable[P, None]) -> Callable[P, None]:
             sys.exit(error.exit_code)
 
     return guarded
+
+
+def _account() -> str:
+    """Where a command is given: the account of the operating system (R-AT-2)."""
+    try:
+        return f"command line of {getpass.getuser()}"[:128]
+    except (KeyError, OSError):  # a service account without a name
+        return f"command line of uid {os.getuid()}"
 
 
 def show(as_json: bool, values: dict[str, Any], text: str) -> None:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from alprd.central.engine import server_url
 from alprd.central.namedtime import pattern_of
+from alprd.central.searchform import SearchSettings
 from alprd.crypto import canonical, sha256_hex
 from alprd.errors import ConfigError
 from alprd.records import Closed, Name, Utc
@@ -135,6 +136,18 @@ class PublicSettings(Closed):
     """Its path, or one from the home folder on; empty: ``alprd-central publish DIR`` alone."""
 
 
+class AuditSettings(Closed):
+    """``[audit]``: where the daily anchors of the trail go, and what the weekly report tells."""
+
+    anchors: str = ""
+    """A folder of another host or a write-once medium; empty: ``anchors`` in the home folder."""
+    odd_from: Annotated[int, Field(ge=0, le=23)] = 22
+    odd_to: Annotated[int, Field(ge=0, le=23)] = 5
+    """Local hours between which an access is told as one at an odd hour."""
+    many_searches: Annotated[int, Field(ge=1)] = 25
+    """Searches of one person in a week that are told as many."""
+
+
 class CentralConfig(Closed):
     """Everything that ``central.toml`` may say; an unknown name is an error."""
 
@@ -152,6 +165,8 @@ class CentralConfig(Closed):
     additional: AdditionalSettings = AdditionalSettings()
     drop: DropSettings = DropSettings()
     public: PublicSettings = PublicSettings()
+    search: SearchSettings = SearchSettings()
+    audit: AuditSettings = AuditSettings()
 
     def zone(self) -> ZoneInfo:
         """The agency's local time, used on every public page."""
@@ -259,6 +274,18 @@ keep_days = {config.drop.keep_days}  # of imported files and their reports
 {drop_lists}
 [public]                                     # docs/public-log.md
 folder = {_quoted(config.public.folder)}  # the public pages are kept there as files; empty: not
+[search]                                     # docs/search.md
+case_form = {_quoted(config.search.case_form)}  # regular expression
+longest_radius_m = {config.search.longest_radius_m}
+same_place_m = {config.search.same_place_m}
+stop_at = {config.search.stop_at}  # 1 to 3: which search of one plate in 30 days stops
+civil_opinion = {_quoted(config.search.civil_opinion)}  # county attorney's opinion; empty: none
+
+[audit]                                      # docs/audit-trail.md
+anchors = {_quoted(config.audit.anchors)}  # a folder elsewhere; empty: in this one
+odd_from = {config.audit.odd_from}
+odd_to = {config.audit.odd_to}
+many_searches = {config.audit.many_searches}
 
 [storage]
 # Empty: SQLite files in this folder. Else postgresql://USER@HOST:5432/NAME, without a password

@@ -62,6 +62,18 @@ class Act(StrEnum):
     PLACE_FULL = "Take out a withheld location in full, for a court"
     REDACTION_SET = "Set what the public trail export withholds"
     TRAIL_PUBLIC = "Export the public part of the trail"
+    TRAIL_SEE = "Search, export and verify the audit trail"
+    TRAIL_TERMS = "Open a typed search term of the trail"
+    REPORT_SIGN = "See and sign off the weekly exception report"
+    REASONS_REVIEW = "Judge the monthly sample of reasons"
+    NOTICES = "See and answer notices to the supervisor"
+    BASIS_ENTER = "Enter a warrant, or ask for exigent circumstances, for a search"
+    BASIS_DECIDE = "Find exigent circumstances for a search, and review them"
+    BASIS_REGISTER = "See the whole register of warrants and exigencies"
+    CONFIDENTIALITY = "Work with address-confidentiality requests"
+    TRANSFER_IMPORT = "Import reads of another agency"
+    TRANSFERS_SEE = "See the register of imports from other agencies"
+    CREDENTIAL_DECIDE = "Approve the reset of a supervisor's or the sheriff's credential"
 
 
 _SUPERVISOR: Final = frozenset({"admin_supervisor"})
@@ -103,6 +115,18 @@ TABLE: Final[dict[Act, frozenset[str]]] = {
     Act.PLACE_FULL: _COMMAND,
     Act.REDACTION_SET: _SUPERVISOR,
     Act.TRAIL_PUBLIC: frozenset({"admin_supervisor", "records"}),
+    Act.TRAIL_SEE: _COMMAND | {"auditor"},
+    Act.TRAIL_TERMS: _SUPERVISOR | {"auditor"},
+    Act.REPORT_SIGN: _COMMAND | {"auditor"},
+    Act.REASONS_REVIEW: _COMMAND | {"auditor"},
+    Act.NOTICES: _SUPERVISOR,
+    Act.BASIS_ENTER: frozenset({"investigator", "admin_supervisor"}),
+    Act.BASIS_DECIDE: _COMMAND,
+    Act.BASIS_REGISTER: _COMMAND | {"auditor"},
+    Act.CONFIDENTIALITY: _SUPERVISOR | {"records"},
+    Act.TRANSFER_IMPORT: _DAILY,
+    Act.TRANSFERS_SEE: _DAILY | {"sheriff", "auditor"},
+    Act.CREDENTIAL_DECIDE: _COMMAND | _DAILY,
 }
 
 

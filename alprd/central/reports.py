@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select
 from alprd import crypto
 from alprd.audit import FIRST, verify_chain
 from alprd.audit import Event as CarEvent
-from alprd.central import db, logbook, readers
+from alprd.central import db, logbook, readers, trailheads
 from alprd.central.audit import Event
 from alprd.central.store import Central
 from alprd.central.vehicles import Vehicle, touch
@@ -101,7 +101,7 @@ def accept_audit(
     with central.database.write() as tx:
         seq = tx.scalar(select(func.max(db.car_events.c.seq)).where(mine)) or 0
         try:
-            last = _append_events(tx, vehicle, report, seq)
+            last = _append_events(central, tx, vehicle, report, seq)
             for event in report.events:
                 if event.seq > seq and event.event == SESSION_CORRECTED:
                     _correct(central, tx, event, now)
@@ -123,7 +123,9 @@ def accept_audit(
     return crypto.sign_document("ack", ack, central.receipt_key())
 
 
-def _append_events(tx: Connection, vehicle: Vehicle, report: AuditReport, last: int) -> int:
+def _append_events(
+    central: Central, tx: Connection, vehicle: Vehicle, report: AuditReport, last: int
+) -> int:
     """Check the report against the kept chain, then add what is new; the last number held."""
     events: Sequence[AuditEvent] = report.events
     if not events:
@@ -158,6 +160,8 @@ def _append_events(tx: Connection, vehicle: Vehicle, report: AuditReport, last: 
                 for event in fresh
             ],
         )
+        chain = trailheads.car_chain(vehicle.name, vehicle.enrolment)
+        trailheads.put(central.keystore, tx, chain, fresh[-1].seq, fresh[-1].digest)
     return max(end, last)
 
 

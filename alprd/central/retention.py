@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
-from alprd.central import db, exemptions, holds, keeping, rejections, schedule
+from alprd.central import accumulation, db, exemptions, holds, keeping, rejections, schedule
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.objects import Kind
 from alprd.central.store import Central
@@ -101,6 +101,7 @@ def _purge(central: Central) -> Purge:
             )
         schedule.destroy_old(central, tx, now)
         rejections.destroy_old(central, tx)
+        accumulation.forget_old(tx, now)
         keys = central.keystore.destroy_intake_before(now, holds.intake_days(central, tx))
         if keys:
             central.trail.record(

@@ -1,14 +1,15 @@
-"""Documented search of stored reads (R-13.824-7-1, -2, -3; R-460.6-b).
+"""Documented search of stored reads (R-13.824-7-1, -2, -3; R-460.6-b; R-460.4.1-c, -c2).
 
-Without a case number, offence, facts in the searcher's own words, a statement of suspicion and a
-bounded window nothing is shown. The search and the ids of its results are in the trail before the
-first result leaves (R-AT-1, -3); a typed plate stands there encrypted and erasable (R-AT-4).
+Without what :mod:`searchform` asks for nothing is looked at. A search that would track a plate by
+accumulation stops before its results and needs a legal basis (:mod:`accumulation`). The search and
+the ids of its results are in the trail before the first result leaves (R-AT-1, -3); a typed
+plate or place stands there encrypted and erasable (R-AT-4). There is no route, pattern or
+co-travel function, and no order of results but time (R-460.4.1-c3).
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,32 +17,48 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, or_, select
 
-from alprd.central import db, exemptions, people, vault
+from alprd.central import (
+    accumulation,
+    db,
+    exemptions,
+    legalbasis,
+    notices,
+    people,
+    protected,
+    vault,
+)
 from alprd.central.audit import Event
 from alprd.central.permissions import Act
+from alprd.central.searchform import MAX_WINDOW as MAX_WINDOW
+from alprd.central.searchform import Place as Place
+from alprd.central.searchform import Request as Request
+from alprd.central.searchform import check as check
 from alprd.central.store import Central
+from alprd.central.unplated import without_plate
 from alprd.errors import EnvelopeError, RefusedError
-from alprd.records import fold, hour_floor, normalise
+from alprd.records import Plate, fold, hour_floor
 from alprd.wire import Person
 
 log: Final = logging.getLogger("alprd.central.search")
-MAX_WINDOW: Final = timedelta(hours=24)
-MIN_TEXT: Final = 20
-MIN_WORDS: Final = 4
-_CASE: Final = re.compile(r"^(?=(?:.*\d){4})[0-9A-Z][0-9A-Z-]{3,19}$")
+STOPS: Final = {
+    "repeated": "this plate was searched before within 30 days, by anyone",
+    "over_24_h": "the search spans more than 24 h",
+    "more_than_one_place": "the plate was read at more than one place",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a person states before a search."""
+class StoppedError(RefusedError):
+    """A search that needs a warrant or exigent circumstances before its results (R-460.4.1-c2)."""
 
-    case: str
-    offence: str
-    facts: str
-    suspicion: str
-    since: datetime
-    until: datetime
-    plate: str | None = None
+    def __init__(self, reasons: Sequence[str], notice: str) -> None:
+        super().__init__(
+            "search stops for a legal basis: " + "; ".join(STOPS[one] for one in reasons),
+            reason="legal_basis_needed",
+            remedy="enter a warrant, or ask for exigent circumstances, then search with its id; "
+            "the supervisor was told",
+        )
+        self.reasons = tuple(reasons)
+        self.notice = notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +76,11 @@ class Found:
     vehicle: str
     pictures: bool
 
+    @property
+    def reading(self) -> Plate:
+        """The plate as read."""
+        return Plate(text=self.plate, stacked=self.stacked, state=self.state)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for a JSON line."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -66,51 +88,53 @@ class Found:
         return values
 
 
-def check(request: Request) -> None:
-    """Refuse a search that is not documented (R-13.824-7-2).
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Results, oldest first, and the number of the search's event in the trail."""
 
-    Raises:
-        RefusedError: names the first field that is missing or not enough.
-    """
-    if not _CASE.match(request.case.strip().upper()):
-        raise RefusedError(
-            "case, complaint or incident number is missing or not of its form",
-            reason="bad_case",
-            remedy="give the number of an active criminal investigation, such as 26001234",
-        )
-    if len(request.offence.strip()) < 3:
-        raise RefusedError("offence type is missing", reason="missing_offence")
-    for name, text in (("facts", request.facts), ("suspicion", request.suspicion)):
-        words = text.split()
-        if len(" ".join(words)) < MIN_TEXT or len({w.lower() for w in words}) < MIN_WORDS:
-            raise RefusedError(
-                f"{name}: at least {MIN_TEXT} characters and {MIN_WORDS} different words",
-                reason=f"short_{name}",
-                remedy="state what is known in your own words",
-            )
-    if request.until <= request.since:
-        raise RefusedError("window ends before it begins", reason="bad_window")
-    if request.until - request.since > MAX_WINDOW:
-        raise RefusedError(
-            "window is longer than 24 h",
-            reason="window_too_long",
-            remedy="search a shorter window; beyond it a legal basis is needed",
-        )
-    if request.plate is not None and not normalise(request.plate):
-        raise RefusedError("plate is empty", reason="bad_plate")
+    seq: int
+    found: list[Found]
 
 
 def run(central: Central, person: Person, request: Request) -> list[Found]:
     """Search, record, and only then return the results, oldest first.
 
     Raises:
+        RefusedError: see :func:`answer`.
+    """
+    return answer(central, person, request).found
+
+
+def answer(central: Central, person: Person, request: Request) -> Answer:
+    """Search, record, and only then return the results.
+
+    Raises:
+        StoppedError: a legal basis is needed; recorded, and the supervisor is told.
         RefusedError: role, training, authorisation or documentation is missing; recorded too.
         AuditError: the trail cannot be written; nothing is shown.
     """
     now = central.clock()
+    stopped: StoppedError | None = None
     try:
         people.require(person, Act.SEARCH, now)
-        check(request)
+        check(request, central.config.search)
+        with central.database.write() as tx:
+            accumulation.refuse_canned(central, tx, request)
+            basis = legalbasis.carries(central, tx, request, now)
+            found = _find(central, tx, request, now)
+            stops = accumulation.stops(central, tx, request, found, now)
+            carried = set() if basis is None else {bytes.fromhex(basis.mark)}
+            own = set()
+            if request.plate is not None:
+                own = {accumulation.plate_mark(central, request.wanted)}
+            # A basis for the very plate or pattern that was typed carries the whole search.
+            left = [] if own & carried else [one for one in stops if one.mark not in carried]
+            if left:
+                stopped = _stop(central, tx, person, request, left, now)
+                seq = 0
+            else:
+                seq = _record(central, tx, person, request, found, now)
+                accumulation.note(central, tx, seq, person.id, request, now)
     except RefusedError as error:
         with central.database.write() as tx:
             central.trail.record(
@@ -121,35 +145,77 @@ def run(central: Central, person: Person, request: Request) -> list[Found]:
                 detail={"reason": error.reason},
             )
         raise
-    with central.database.write() as tx:
-        found = _find(central, tx, request, now)
-        central.trail.record(
-            tx,
-            Event.SEARCHED,
-            people.actor(person),
-            at=now,
-            subjects=[read.id for read in found],
-            detail={
-                "case": request.case.strip().upper(),
-                "offence": request.offence.strip(),
-                "facts": _without_plate(request.facts, request.plate),
-                "suspicion": _without_plate(request.suspicion, request.plate),
-                "from": request.since.isoformat(),
-                "to": request.until.isoformat(),
-                "results": len(found),
-            },
-            terms=normalise(request.plate) if request.plate else None,
-        )
-    return found
+    if stopped is not None:
+        raise stopped
+    return Answer(seq, found)
 
 
-def _without_plate(text: str, plate: str | None) -> str:
-    """The text with the searched plate left out, however it is spaced (R-AT-4)."""
-    letters = normalise(plate or "")
-    if not letters:
-        return text
-    spaced = r"[\W_]*".join(re.escape(letter) for letter in letters)
-    return re.sub(spaced, "[plate]", text, flags=re.IGNORECASE)
+def _stop(
+    central: Central,
+    tx: Connection,
+    person: Person,
+    request: Request,
+    stops: Sequence[accumulation.Stop],
+    now: datetime,
+) -> StoppedError:
+    reasons = sorted({one.reason for one in stops})
+    seq = central.trail.record(
+        tx,
+        Event.SEARCH_STOPPED,
+        people.actor(person),
+        at=now,
+        detail=_said(request) | {"stops": ",".join(reasons)},
+        terms=request.typed,
+    )
+    notice = notices.add(
+        tx,
+        "search_stopped",
+        at=now,
+        about=person.id,
+        subject=str(seq),
+        detail=", ".join(reasons),
+    )
+    return StoppedError(reasons, notice)
+
+
+def _record(
+    central: Central,
+    tx: Connection,
+    person: Person,
+    request: Request,
+    found: Sequence[Found],
+    now: datetime,
+) -> int:
+    return central.trail.record(
+        tx,
+        Event.SEARCHED,
+        people.actor(person),
+        at=now,
+        subjects=[read.id for read in found],
+        detail=_said(request) | {"results": len(found)},
+        terms=request.typed,
+    )
+
+
+def _said(request: Request) -> dict[str, str | int | bool]:
+    """What the trail keeps of a request; the plate only as its term."""
+    said: dict[str, str | int | bool] = {
+        "case": request.number,
+        "offence": without_plate(request.offence.strip(), request.plate),
+        "facts": without_plate(request.facts, request.plate),
+        "suspicion": without_plate(request.suspicion, request.plate),
+        "from": request.since.isoformat(),
+        "to": request.until.isoformat(),
+        "purpose": request.purpose,
+    }
+    if request.place is not None:
+        said["place"] = True
+        said["unplaced"] = request.unplaced
+    if request.pattern:
+        said["partial"] = True
+    if request.basis:
+        said["basis"] = request.basis
+    return said
 
 
 def _find(central: Central, tx: Connection, request: Request, now: datetime) -> list[Found]:
@@ -161,11 +227,13 @@ def _find(central: Central, tx: Connection, request: Request, now: datetime) -> 
         table.c.destroy_by > now,
         table.c.id.not_in(exemptions.held()),
     )
-    if request.plate is not None:
-        digests = _digests(central, fold(request.plate), first, last)
+    if request.plate is not None and not request.pattern:
+        digests = _digests(central, fold(request.wanted), first, last)
         query = query.where(or_(*(c.in_(digests) for c in _DIGESTS)))
     rows: Sequence[Row[Any]] = tx.execute(query).all()
     keys = central.keystore.open_read_keys(row.id for row in rows)
+    # A protected read that a link or hold keeps is seen through that alone (T-11).
+    private = protected.suppressed_folds(central, tx)
     found = []
     for row in rows:
         key = keys.get(row.id)
@@ -176,7 +244,7 @@ def _find(central: Central, tx: Connection, request: Request, now: datetime) -> 
             continue  # one damaged row must not hide the others
         if cell is None or not request.since <= cell.instant <= request.until:
             continue
-        if request.plate is not None and not _same(cell, normalise(request.plate)):
+        if not private.isdisjoint(vault.folds(cell.plate)) or not _fits(request, cell):
             continue
         found.append(
             Found(
@@ -210,6 +278,12 @@ def _digests(central: Central, folded: str, first: datetime, last: datetime) -> 
     return digests
 
 
-def _same(cell: vault.Cell, plate: str) -> bool:
-    text, stacked = cell.plate.text, cell.plate.stacked
-    return plate in (text, text + stacked, stacked + text)
+def _fits(request: Request, cell: vault.Cell) -> bool:
+    """Plate letter for letter, and place."""
+    if request.plate is not None and not accumulation.matches(request.wanted, cell.plate):
+        return False
+    if request.place is None:
+        return True
+    if cell.position is None:
+        return request.unplaced
+    return request.place.holds(cell.position.lat, cell.position.lon)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alprd.central import (
+    anchors,
     app,
     bcanotices,
     carapi,
@@ -26,7 +27,9 @@ from alprd.central import (
     publicsite,
     publish,
     retention,
+    weekly,
 )
+from alprd.central.addressed import Addressed
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.config import CentralConfig
 from alprd.central.store import Central, renew_server_certificate
@@ -134,12 +137,12 @@ async def serve(
         page_socket = stack.enter_context(_listen(settings.page_host, page_port))
         car = _Server(
             _config(
-                carapi.CarApi(central).app(),
+                Addressed(carapi.CarApi(central).app()),
                 http=ClientCertificateProtocol,
                 ssl_context_factory=tls_context(central),
             )
         )
-        pages = _Server(_config(app.create_app(central), http="h11"))
+        pages = _Server(_config(Addressed(app.create_app(central)), http="h11"))
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
 
@@ -206,3 +209,5 @@ def _house(central: Central) -> None:
     logbook.catch_up(central)
     if central.config.public.folder:
         publicsite.publish(central, central.home / central.config.public.folder)
+    weekly.keep_up(central)
+    anchors.daily(central)

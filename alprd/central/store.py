@@ -28,10 +28,14 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
+from alprd.central import audit_tables as audit_tables
 from alprd.central import ca, config, db, keys
+from alprd.central import credential_tables as credential_tables
 from alprd.central import jobs_tables as jobs_tables  # its tables belong to every agency
 from alprd.central import public_tables as public_tables
 from alprd.central import rejections_tables as rejections_tables
+from alprd.central import search_tables as search_tables
+from alprd.central import transfer_tables as transfer_tables
 from alprd.central.audit import CentralTrail, Event
 from alprd.central.config import CentralConfig, StorageSettings
 from alprd.central.engine import Database
@@ -73,7 +77,7 @@ class Central:
         except BaseException:
             self.keystore.close()
             raise
-        self.trail = CentralTrail(self.keystore, platform.node() or "central")
+        self.trail = CentralTrail(self.keystore, platform.node() or "central", self.config.timezone)
 
     def __enter__(self) -> Central:
         return self

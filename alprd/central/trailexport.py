@@ -30,7 +30,7 @@ from alprd.wire import AuditEvent
 
 COLUMNS: Final = (
     "chain", "seq", "at", "at_trusted", "local_offset", "event", "actor", "actor_name", "role",
-    "device", "session", "subjects", "detail", "version", "previous", "digest",
+    "device", "address", "session", "subjects", "detail", "version", "previous", "digest",
 )  # fmt: skip
 FORMATS: Final = (".jsonl", ".csv")
 Chain = tuple[dict[str, Any], list[AuditEvent]]
@@ -77,8 +77,8 @@ def export(
             )  # fmt: skip
             if as_csv:
                 proof = json.dumps(head | {"sha256": digest}, indent=1).encode() + b"\n"
-                _write(proof_file, proof, made)
-            _write(file, data, made)
+                write_new(proof_file, proof, made)
+            write_new(file, data, made)
     except BaseException:  # what was not recorded does not exist (R-AT-3)
         for path in made:
             path.unlink(missing_ok=True)
@@ -136,17 +136,22 @@ def _csv(chains: list[Chain]) -> bytes:
             fields = one.model_dump(mode="json")
             fields |= {key: json.dumps(fields[key]) for key in ("subjects", "detail")}
             row = {"chain": proof["chain"]} | fields
-            writer.writerow({name: _plain(row.get(name)) for name in COLUMNS})
+            writer.writerow({name: plain_cell(row.get(name)) for name in COLUMNS})
     return out.getvalue().encode()
 
 
-def _plain(value: object) -> object:
+def plain_cell(value: object) -> object:
     """A text that a spreadsheet could run is quoted."""
     risky = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
     return f"'{value}" if risky else value
 
 
-def _write(file: Path, data: bytes, made: list[Path]) -> None:
+def write_new(file: Path, data: bytes, made: list[Path]) -> None:
+    """Write a file that does not exist yet, mode 0600, durable; noted in ``made``.
+
+    Raises:
+        InputError: it exists, or cannot be written.
+    """
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:

@@ -351,6 +351,7 @@ class Patrol:
             self.home,
             *("search", "--as", INVESTIGATOR, "--password-stdin", "--case", "26001234"),
             *("--offence", "motor vehicle theft"),
+            *("--near", "46.82,-95.87", "--radius", "10000", "--unplaced"),
             *(
                 "--facts",
                 "Demo drive: the scorecard compares the reads of this patrol with its truth.",

@@ -38,6 +38,7 @@ GOOD_SEARCH = (
     "--case", "26001234", "--offence", "burglary",
     "--facts", "A grey van was seen at the burgled store at noon.",
     "--suspicion", "The van passed the reader on its way from the store.",
+    "--near", "46.8172,-95.8454", "--radius", "10000",
 )  # fmt: skip
 
 
@@ -312,7 +313,8 @@ def search(home: Path, *extra: str, who: str = "ida", since: datetime, until: da
     """A documented search by the command line."""
     return run(
         home, "search", "--as", who, "--password-stdin", *GOOD_SEARCH,
-        "--from", since.isoformat(), "--to", until.isoformat(), *extra, stdin=PASSWORD + "\n",
+        "--from", since.isoformat(), "--to", until.isoformat(), "--unplaced", *extra,
+        stdin=PASSWORD + "\n",
     )  # fmt: skip
 
 

@@ -84,6 +84,8 @@ class World:
             since=around - timedelta(hours=1),
             until=around + timedelta(hours=1),
             plate=plate,
+            place=search.Place(46.8172, -95.8454, 5000),
+            unplaced=True,
         )
         return [found.id for found in search.run(self.central, self.person, request)]
 
