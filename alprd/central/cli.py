@@ -23,6 +23,7 @@ from alprd.central import (
     cli_people,
     cli_public,
     cli_referral,
+    cli_release,
     cli_search,
     cli_store,
     cli_tuf,
@@ -224,6 +225,9 @@ for _search in (
 main.add_command(cli_cases.cases_group)
 main.add_command(cli_holds.holds_group)
 main.add_command(cli_holds.schedule_group)
+main.add_command(cli_release.agencies_group)
+main.add_command(cli_release.releases_group)
+main.add_command(cli_release.requests_group)
 main.add_command(cli_admin.lists_group)
 main.add_command(cli_admin.suppression_group)
 main.add_command(cli_lists.categories_group)

@@ -117,6 +117,13 @@ class DropList(Closed):
     """How the name tells when the supplier made it, in local time; empty: the time of change."""
 
 
+class ReleaseSettings(Closed):
+    """What counsel must allow first."""
+
+    data_subject_opinion: str = ""
+    """Reference of the county attorney's opinion; empty: no access of data subjects (T-8)."""
+
+
 class DropSettings(Closed):
     """The folder whose files are imported by the server itself."""
 
@@ -163,6 +170,7 @@ class CentralConfig(Closed):
     storage: StorageSettings = StorageSettings()
     lists: ListSettings = ListSettings()
     additional: AdditionalSettings = AdditionalSettings()
+    release: ReleaseSettings = ReleaseSettings()
     drop: DropSettings = DropSettings()
     public: PublicSettings = PublicSettings()
     search: SearchSettings = SearchSettings()

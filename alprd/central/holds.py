@@ -21,7 +21,7 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from alprd.audit import Actor
-from alprd.central import db, exemptions, orders, people, vault
+from alprd.central import db, exemptions, orders, people, recipientorders, vault
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.cases import case_number
 from alprd.central.entry import in_own_words
@@ -107,6 +107,8 @@ def release(central: Central, person: Person, hold: str, reason: str) -> Exempti
         row = _active(central, tx, hold)
         for serial in row.orders:
             orders.end_freeze(central, tx, serial, "hold released", actor)
+        mine = select(db.exempted.c.read).where(db.exempted.c.exemption == row.id)
+        recipientorders.tell(central, tx, "end_hold", tx.scalars(mine).all())
         return exemptions.release(central, tx, row, actor, reason.strip(), now)
 
 
@@ -326,6 +328,7 @@ def _apply(central: Central, tx: Connection, row: Exemption) -> int:
             if cell is not None and _fits(row, cell.plate, cell.instant):
                 found[read.id] = keys[read.id]
         hour += _HOUR
+    recipientorders.tell(central, tx, "hold", found)
     return exemptions.take_in(central, tx, row.id, found)
 
 

@@ -54,6 +54,16 @@ class Act(StrEnum):
     PERSON_FREEZE = "Freeze a person's access, and lift it"
     SESSION_END = "Sign another person off"
     TRAIL_EXPORT = "Export a person's audit trail"
+    AGENCIES_SET = "Enter agencies that may receive reads"
+    RELEASE_PREPARE = "Enter another agency's request for a release"
+    RELEASE_DECIDE = "Review exactly the records of a release; approve or refuse it"
+    RELEASE_SEND = "Make an approved release's package; record its receipt"
+    RELEASE_SEE = "See the register of releases and agencies"
+    RECIPIENT_ORDERS = "Send orders about released records to their recipients"
+    OUTSIDE_WORK = "Enter and answer requests of others than law enforcement"
+    OUTSIDE_SEE = "See the register of requests of others"
+    SUBJECT_ASK = "Ask for, and make, a look-up of a data subject's own plate"
+    SUBJECT_DECIDE = "Approve a look-up of a data subject's own plate"
     LOG_CORRECT = "Add a dated note to the public log"
     SOURCE_HIDE = "Flag a source whose existence is not public"
     READERS_SEE = "See the register of readers and the notices to the BCA"
@@ -127,6 +137,16 @@ TABLE: Final[dict[Act, frozenset[str]]] = {
     Act.TRANSFER_IMPORT: _DAILY,
     Act.TRANSFERS_SEE: _DAILY | {"sheriff", "auditor"},
     Act.CREDENTIAL_DECIDE: _COMMAND | _DAILY,
+    Act.AGENCIES_SET: _SUPERVISOR,
+    Act.RELEASE_PREPARE: _DAILY | {"investigator"},
+    Act.RELEASE_DECIDE: _SUPERVISOR,
+    Act.RELEASE_SEND: _DAILY,
+    Act.RELEASE_SEE: _DAILY | {"sheriff", "auditor"},
+    Act.RECIPIENT_ORDERS: _SUPERVISOR,
+    Act.OUTSIDE_WORK: frozenset({"admin_supervisor", "records"}),
+    Act.OUTSIDE_SEE: frozenset({"sheriff", "auditor"}),
+    Act.SUBJECT_ASK: frozenset({"records"}),
+    Act.SUBJECT_DECIDE: _SUPERVISOR,
 }
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd.audit import Actor
-from alprd.central import db, vault
+from alprd.central import db, recipientorders, vault
 from alprd.central.audit import Event
 from alprd.central.keys import seal, unseal
 from alprd.central.lists import ImportReport, rows
@@ -85,7 +85,7 @@ def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> Non
     """
     if not forms:
         return
-    table = db.reads
+    table, gone = db.reads, []
     for hour in tx.scalars(select(table.c.hour).distinct()).all():
         key = central.keystore.hour_key(hour)
         if key is None:
@@ -100,6 +100,7 @@ def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> Non
         for row in rows:
             if digests.isdisjoint((row.digest0, row.digest1, row.digest2)):
                 continue
+            gone.append(row.id)
             before = central.objects.size("pictures", row.id) or 0
             fresh, _ = central.keystore.new_read_keys([(row.id, hour)])[row.id]
             void = vault.seal_void(row.id, max(0, before - vault.PICTURE_OVERHEAD), fresh)
@@ -115,6 +116,7 @@ def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> Non
                     digest2=void.digests[2],
                 )
             )
+    recipientorders.tell(central, tx, "destroy", gone)
 
 
 def _suppressed(central: Central, tx: Connection) -> set[tuple[str, str]]:
