@@ -36,9 +36,10 @@ from alprd.central.permissions import Act
 from alprd.central.recipients import Agency
 from alprd.central.release import Opened, Release
 from alprd.central.store import Central
+from alprd.crypto import SignedDocument
 from alprd.errors import InputError, SignatureError
 from alprd.records import Closed, Digest, Id, Utc
-from alprd.wire import Person, SignedDocument
+from alprd.wire import Person
 
 KIND: Final = "release-manifest"
 FIELDS: Final = (
