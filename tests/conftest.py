@@ -12,6 +12,25 @@ SHARED = ROOT.parent / "shared"
 """Data that is not part of the project; tests that use it skip when it is absent."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--central-store``: on what the tests of central run."""
+    parser.addoption(
+        "--central-store",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="SQLite and folders, or a real PostgreSQL and a real S3 server",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On servers only what the kind of store can change is run again."""
+    if config.getoption("--central-store") == "sqlite":
+        return
+    left = [item for item in items if item.get_closest_marker("one_store") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in left])
+    items[:] = left
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:

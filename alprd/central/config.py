@@ -166,6 +166,8 @@ class CentralConfig(Closed):
     car_port: Annotated[int, Field(ge=0, le=65535)] = 8443
     page_host: str = "127.0.0.1"
     page_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    housekeeping_s: Annotated[int, Field(ge=1, le=1200)] = 600
+    """How often a worker looks for hourly work; a dead one is followed within three of these."""
     policy: PolicySettings
     storage: StorageSettings = StorageSettings()
     lists: ListSettings = ListSettings()
@@ -248,6 +250,7 @@ car_host = {_quoted(config.car_host)}        # where cars connect (TLS with clie
 car_port = {config.car_port}
 page_host = {_quoted(config.page_host)}      # pages; plain HTTP, keep it on loopback
 page_port = {config.page_port}
+housekeeping_s = {config.housekeeping_s}  # 1 to 1200: reads are destroyed at least hourly
 
 [policy]
 version = {_quoted(policy.version)}

@@ -20,6 +20,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from alprd.central.dropfolder import DropFolder
+from alprd.central.housekeeping import Housekeeping
 from alprd.central.store import Central
 from alprd.errors import AlprdError
 
@@ -48,8 +49,10 @@ class _Bell(FileSystemEventHandler):
                 self._loop.call_soon_threadsafe(self._rung.set)
 
 
-async def watch(central: Central, stopping: asyncio.Event) -> None:
+async def watch(central: Central, stopping: asyncio.Event, duty: Housekeeping) -> None:
     """Take what is dropped until ``stopping``; without a folder in the settings, do nothing.
+
+    Of several workers only the one that holds the lease of housekeeping takes files.
 
     A folder that cannot be used is told in the log and tried again: the server goes on.
     """
@@ -66,12 +69,14 @@ async def watch(central: Central, stopping: asyncio.Event) -> None:
                 if watcher is None or not watcher.is_alive():
                     await asyncio.to_thread(drop.prepare)
                     watcher = _observe(drop.folder, rung)
-                await asyncio.to_thread(drop.take)
+                if duty.mine:
+                    await asyncio.to_thread(drop.take)
             except (AlprdError, OSError) as error:
                 log.error("ALARM: drop folder (%s), tried again", type(error).__name__)
                 _end_watch(watcher)
                 watcher = None
-            pause = settings.drop.settle_s if drop.waiting else LOOK_S
+            soon = drop.waiting or not duty.mine
+            pause = settings.drop.settle_s if soon else LOOK_S
             if stopping.is_set():
                 break
             with contextlib.suppress(TimeoutError):

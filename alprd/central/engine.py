@@ -14,8 +14,9 @@ keystore's server must be in no backup and archive no log (docs/adr/0030-storage
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +32,12 @@ from alprd.errors import ConfigError, StoreError
 
 _LOCK: Final = 0x616C7072_00000000  # "alpr"; below it the CRC of the first table's name
 _SERVER_OUT: Final = re.compile(r"connection|refused|timeout|resolve|shut|terminat", re.I)
+
+
+GUARD: Final[ContextVar[tuple[Database, Callable[[Connection], None]] | None]] = ContextVar(
+    "GUARD", default=None
+)
+"""What every write transaction of this thread's work on one database must pass first."""
 
 
 class Database:
@@ -107,7 +114,8 @@ class Database:
                     remedy=f"stop every worker, make a backup, then {migrate.UPGRADE}",
                 )
         with self.write() as tx:  # another process may have been here meanwhile
-            if create or migrate.behind(tx, self._metadata, self.name):
+            empty = create and migrate.revision(tx, self._metadata) is None
+            if empty or migrate.behind(tx, self._metadata, self.name):
                 migrate.upgrade(tx, self._metadata)
 
     @contextmanager
@@ -119,6 +127,9 @@ class Database:
         """
         try:
             with self.engine.connect() as connection, connection.begin():
+                guard = GUARD.get()
+                if guard is not None and guard[0] is self:
+                    guard[1](connection)
                 yield connection
         except OperationalError as error:
             raise self._unavailable(error) from error

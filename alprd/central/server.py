@@ -10,34 +10,22 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from alprd.central import (
-    anchors,
-    app,
-    bcanotices,
-    carapi,
-    dropwatch,
-    logbook,
-    publicsite,
-    publish,
-    retention,
-    weekly,
-)
+from alprd.central import app, carapi, dropwatch
 from alprd.central.addressed import Addressed
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.config import CentralConfig
+from alprd.central.housekeeping import Housekeeping
 from alprd.central.store import Central, renew_server_certificate
-from alprd.errors import AlprdError, ConfigError
+from alprd.errors import ConfigError
 
 log: Final = logging.getLogger("alprd.central.server")
-HOUSEKEEPING_S: Final = 600
-"""How often housekeeping looks; purge must run at least hourly (R-460.5-4)."""
 
 
 class ClientCertificateProtocol(H11Protocol):
@@ -145,6 +133,7 @@ async def serve(
         pages = _Server(_config(Addressed(app.create_app(central)), http="h11"))
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
+        duty = Housekeeping(central)
 
         def stop() -> None:
             stopping.set()
@@ -156,9 +145,10 @@ async def serve(
         tasks = [
             asyncio.create_task(car.serve(sockets=[car_socket])),
             asyncio.create_task(pages.serve(sockets=[page_socket])),
-            asyncio.create_task(_housekeeping(central, stopping)),
-            asyncio.create_task(dropwatch.watch(central, stopping)),
+            asyncio.create_task(duty.run(stopping)),
+            asyncio.create_task(dropwatch.watch(central, stopping, duty)),
         ]
+        text = ""
         try:
             while not (car.started and pages.started) and not any(t.done() for t in tasks):
                 await asyncio.sleep(0.01)
@@ -176,38 +166,17 @@ async def serve(
             await asyncio.gather(*tasks)
         finally:
             stop()
-            (central.home / "run.json").unlink(missing_ok=True)
+            _remove_own(central.home / "run.json", text)
         _record(central, Event.STOPPED)
+
+
+def _remove_own(path: Path, text: str) -> None:
+    """Take the file away unless another worker of the same home wrote it anew."""
+    with contextlib.suppress(OSError):
+        if path.read_text(encoding="utf-8").strip() == text:
+            path.unlink()
 
 
 def _record(central: Central, event: Event) -> None:
     with central.database.write() as tx:
         central.trail.record(tx, event, CENTRAL, at=central.clock())
-
-
-async def _housekeeping(central: Central, stopping: asyncio.Event) -> None:
-    """Purge, key series and signatures, now and every ten minutes; a failure is retried."""
-    while not stopping.is_set():
-        try:
-            await asyncio.to_thread(_house, central)
-        except (AlprdError, OSError, SQLAlchemyError) as error:
-            log.error("ALARM: housekeeping failed (%s), tried again", type(error).__name__)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), HOUSEKEEPING_S)
-
-
-def _house(central: Central) -> None:
-    retention.purge(central)
-    made = central.keystore.extend_intake_when_low(central.clock().date())
-    if made:
-        with central.database.write() as tx:
-            central.trail.record(
-                tx, Event.INTAKE_KEYS_MADE, CENTRAL, at=central.clock(), detail={"days": made}
-            )
-    publish.publish(central)
-    bcanotices.remind(central)
-    logbook.catch_up(central)
-    if central.config.public.folder:
-        publicsite.publish(central, central.home / central.config.public.folder)
-    weekly.keep_up(central)
-    anchors.daily(central)

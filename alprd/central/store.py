@@ -36,6 +36,7 @@ from alprd.central import public_tables as public_tables
 from alprd.central import rejections_tables as rejections_tables
 from alprd.central import release_tables as release_tables
 from alprd.central import search_tables as search_tables
+from alprd.central import store_tables as store_tables
 from alprd.central import transfer_tables as transfer_tables
 from alprd.central.audit import CentralTrail, Event
 from alprd.central.config import CentralConfig, StorageSettings

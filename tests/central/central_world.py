@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import storekind
 from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -319,15 +320,20 @@ def search(home: Path, *extra: str, who: str = "ida", since: datetime, until: da
 
 
 def everything(home: Path) -> Iterator[tuple[Path, bytes]]:
-    """Every file of a home folder with its bytes."""
+    """Every file of a home folder, and of its database and bucket elsewhere, with its bytes."""
     for path in home.rglob("*"):
         if path.is_file():
             yield path, path.read_bytes()
+    yield from storekind.elsewhere(home)
 
 
 def make_home(home: Path, *extra: str) -> Path:
     """A fresh agency."""
-    run(home, "init", "--agency", AGENCY, "--name", "Becker County Sheriff's Office (test)", *extra)
+    kind = () if "--database" in extra or "--pictures" in extra else storekind.options(home)
+    run(
+        home, "init", "--agency", AGENCY, "--name", "Becker County Sheriff's Office (test)",
+        *kind, *extra,
+    )  # fmt: skip
     return home
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import storekind
 from central_world import Car, Server, enrol, make_home
 from postgres import BIN, MISSING, Postgres, postgres
 from s3server import S3Server, s3_server
@@ -21,7 +22,8 @@ def postgresql() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         parent = Path(name)
         parent.chmod(0o755)
-        with postgres(parent) as running:
+        # A test's crash is a process's, not a power cut: the server need not wait for the disk.
+        with postgres(parent, "-c fsync=off") as running:
             yield running
 
 
@@ -30,6 +32,30 @@ def s3() -> Iterator[S3Server]:
     """One S3 server for all tests; each takes buckets of its own."""
     with s3_server() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def _servers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[storekind.Servers | None]:
+    if request.config.getoption("--central-store") == "sqlite":
+        yield None
+        return
+    running: Postgres = request.getfixturevalue("postgresql")
+    bucket = request.getfixturevalue("s3").bucket()
+    credentials = bucket.credentials(tmp_path_factory.mktemp("credentials"))
+    made = storekind.Servers(running, bucket, credentials)
+    storekind.use(made)
+    yield made
+    storekind.use(None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kind_of_store(_servers: storekind.Servers | None) -> Iterator[None]:
+    """Every home of a module on the chosen kind of store; its databases are dropped at the end."""
+    yield
+    if _servers is not None:
+        _servers.forget()
 
 
 @pytest.fixture(scope="module")

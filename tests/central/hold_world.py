@@ -7,6 +7,7 @@ import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import storekind
 from central_world import AGENCY, make_read
 from sqlalchemy import insert, select
 
@@ -29,7 +30,7 @@ def template(home: Path, storage: config.StorageSettings | None = None) -> Path:
         agency=AGENCY,
         agency_name="Test",
         policy=config.default_policy("460", "Sheriff", START),
-        storage=storage or config.StorageSettings(),
+        storage=storage or storekind.storage(home),
     )
     initialise(home, settings, intake_from=date(2025, 10, 1), clock=lambda: START)
     with Central(home, lambda: START) as central:
@@ -76,7 +77,7 @@ class World:
         if source is None:
             template(home, storage)
         else:
-            shutil.copytree(source, home)
+            storekind.copy_home(source, home)
         self.home = home
         self.now = START
         self.central = Central(home, lambda: self.now)

@@ -9,6 +9,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 MISSING = "needs PostgreSQL 15 or newer: apt-get install postgresql"
@@ -17,10 +20,10 @@ MISSING = "needs PostgreSQL 15 or newer: apt-get install postgresql"
 class Postgres:
     """A running server; :meth:`database` makes an empty database and gives its URL."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: str = "") -> None:
         if BIN is None:
             raise FileNotFoundError(MISSING)
-        self.folder = folder
+        self.folder, self.options = folder, options
         self._made = 0
         folder.mkdir(mode=0o700)
         # PostgreSQL refuses to run as root.
@@ -42,7 +45,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start it; returns when it answers."""
-        options = f"-k {self.folder} -c listen_addresses= -c max_connections=60"
+        options = f"-k {self.folder} -c listen_addresses= -c max_connections=200 {self.options}"
         self._run(
             "pg_ctl", "-D", str(self.folder / "data"), "-o", options,
             "-l", str(self.folder / "log"), "-w", "start",
@@ -52,18 +55,48 @@ class Postgres:
         """Stop it; ``immediate`` is as good as a kill."""
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
 
-    def database(self) -> str:
-        """A new, empty database."""
+    def database(self, source: str = "template1") -> str:
+        """A new database, empty unless it is made after another one."""
         self._made += 1
         name = f"alprd_{self._made}"
-        self._run("createdb", "-h", str(self.folder), "-U", "alprd", name)
+        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
         return f"postgresql://alprd@/{name}?host={self.folder}"
+
+    def clone(self, place: str) -> str:
+        """A new database with everything of another one, which nobody has open."""
+        return self.database(name_of(place))
+
+    def drop(self, place: str) -> None:
+        """Take a database away, whoever has it open."""
+        self.sql(f'DROP DATABASE IF EXISTS "{name_of(place)}" WITH (FORCE)')
+
+    def sql(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run a statement as the superuser; its rows."""
+        with psycopg.connect(
+            host=str(self.folder), user="alprd", dbname=database, autocommit=True
+        ) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def files(self, place: str) -> list[Path]:
+        """The files of a database as they lie on the disk, and the server's log of changes."""
+        self.sql("CHECKPOINT")
+        name = name_of(place)
+        ((oid,),) = self.sql(f"SELECT oid FROM pg_database WHERE datname = '{name}'")  # noqa: S608
+        data = self.folder / "data"
+        folders = (data / "base" / str(oid), data / "pg_wal")
+        return [path for folder in folders for path in folder.iterdir() if path.is_file()]
+
+
+def name_of(place: str) -> str:
+    """The name of the database in its URL."""
+    return place.partition("@/")[2].partition("?")[0]
 
 
 @contextmanager
-def postgres(parent: Path) -> Iterator[Postgres]:
+def postgres(parent: Path, options: str = "") -> Iterator[Postgres]:
     """A server that runs while the block does. ``parent`` must be open to the user postgres."""
-    server = Postgres(parent / "pg")
+    server = Postgres(parent / "pg", options)
     server.start()
     try:
         yield server

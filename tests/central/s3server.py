@@ -29,10 +29,12 @@ class Bucket:
         )  # fmt: skip
         self.client.create_bucket(Bucket=name)
 
-    def content(self) -> dict[str, bytes]:
-        """Every object of the bucket."""
+    def content(self, prefix: str = "") -> dict[str, bytes]:
+        """Every object of the bucket below a prefix."""
         found = {}
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name):
+        for page in self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix
+        ):
             for item in page.get("Contents", ()):
                 body = self.client.get_object(Bucket=self.name, Key=item["Key"])["Body"]
                 found[item["Key"]] = body.read()

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import storekind
 from central_world import AGENCY, everything, make_read, run
 from sqlalchemy import select
 
@@ -43,6 +44,7 @@ class World:
             agency=AGENCY,
             agency_name="Test",
             policy=policy.model_copy(update={"retention_hours": retention_hours}),
+            storage=storekind.storage(home),
         )
         initialise(home, settings, intake_from=date(2025, 12, 1), clock=lambda: self.now)
         self.central = Central(home, lambda: self.now)
