@@ -89,17 +89,7 @@ class FolderObjects:
     def put(self, kind: Kind, objects: Mapping[str, bytes]) -> None:
         """See :class:`Objects`."""
         for name, data in objects.items():
-            path = self.path(kind, name)
-            try:
-                if not path.parent.exists():
-                    path.parent.mkdir(mode=0o700, exist_ok=True)
-                    _sync_folder(path.parent.parent)  # else a power cut could take it away
-                write_secret(path, data)
-            except OSError as error:
-                raise StoreError(
-                    f"file in {path.parent} cannot be written: {error.strerror}",
-                    remedy="check free disk space and the folder's owner",
-                ) from error
+            write_file(self.path(kind, name), data)
 
     def replace(self, kind: Kind, name: str, data: bytes, beside: Iterable[str]) -> None:
         """See :class:`Objects`; the file and its folder keep their times."""
@@ -137,6 +127,24 @@ class FolderObjects:
 
     def check(self) -> None:
         """A folder keeps no versions of its own."""
+
+
+def write_file(path: Path, sealed: bytes) -> None:
+    """Put an encrypted file on disk; durable when this returns.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be used; nothing was stored.
+    """
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(path.parent.parent)  # else a power cut could take the folder away
+        write_secret(path, sealed)
+    except OSError as error:
+        raise StoreError(
+            f"file in {path.parent} cannot be written: {error.strerror}",
+            remedy="check free disk space and the folder's owner",
+        ) from error
 
 
 def _sync_folder(path: Path) -> None:
