@@ -113,9 +113,9 @@ def _reading(told: dict[str, Any]) -> dict[str, tuple[float, float]]:
     found: dict[str, list[float]] = {}
     for line in answer.text.splitlines():
         name, _, value = line.rpartition(" ")
-        if 'stage="' not in name or line.startswith("#"):
+        if not name.startswith("alprd_frame_"):
             continue
-        stage = name.split('stage="')[1].split('"')[0]
+        stage = name.removeprefix("alprd_frame_").partition("_seconds")[0]
         held = found.setdefault(stage, [0.0, 0.0])
         if "_count{" in name:
             held[0] += float(value)

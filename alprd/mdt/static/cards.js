@@ -15,6 +15,7 @@ export function setCarTime(now) {
 
 function ago(instant) {
   const seconds = Math.max(0, Math.round((Date.now() - ahead - instant) / 1000));
+  if (seconds < 2) return "now";
   if (seconds < 60) return `${seconds} s ago`;
   return seconds < 3600 ? `${Math.floor(seconds / 60)} min ago` : `${Math.floor(seconds / 3600)} h ago`;
 }
@@ -88,6 +89,10 @@ export class Cards {
   build(id) {
     const element = this.template.content.firstElementChild.cloneNode(true);
     element.dataset.id = id;
+    const plate = element.querySelector('[data-slot="plate"]');
+    plate.addEventListener("load", () => {
+      plate.parentElement.style.setProperty("--ratio", String(plate.naturalWidth / plate.naturalHeight));
+    });
     for (const button of element.querySelectorAll("[data-act]")) {
       button.addEventListener("click", () => this.act(button.dataset.act, this.get(id)));
     }
@@ -112,6 +117,8 @@ export class Cards {
     if (card.cleared) {
       this.picture(slot("plate"), card.pictures.plate);
       this.picture(slot("wide"), card.pictures.wide);
+      slot("plate").hidden = !card.pictures.plate;
+      slot("noplate").hidden = Boolean(card.pictures.plate);
       slot("wide").hidden = !card.pictures.wide;
       slot("nowide").hidden = Boolean(card.pictures.wide);
       characters(slot("read"), card.read, differing);

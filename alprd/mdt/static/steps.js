@@ -126,7 +126,7 @@ export class Steps {
   action(card, found) {
     const choices = Object.entries(this.words.actions).map(([code, label]) =>
       button(label, () => this.act("action", card, { action: code })));
-    return [line(`${this.words.results[found.result]} · 3 · Action taken`), row(...choices)];
+    return [line(`3 · Action taken (verification: ${this.words.results[found.result]})`), row(...choices)];
   }
 
   done(card, found) {
