@@ -71,7 +71,7 @@ class PassEvent:
     """News of one pass of one plate before one camera.
 
     ``early``: two agreeing frames, or one very sure one: an alert may fire on it.
-    ``corrected``: a later fused reading differs from the one told before.
+    ``corrected``: a later fused reading differs from the one told before, or has become sure.
     ``final``: the pass is over (or lasts longer than the limit): exactly one per pass, the one
     that may become a read. A pass that never gave a usable reading ends with ``reading=None`` and
     only counts (R-460.5.1-b1).

@@ -45,6 +45,8 @@ class Pass:
     """Text (one_shape) -> frame in which it was first read."""
     ocr_runs: int = 0
     ocr_mono_ns: int = 0
+    read_width: float = 0.0
+    """``widest`` as it was at the last reading."""
     best_read: float = 0.0
     """Quality of the best crop that was read."""
     issuer_runs: int = 0
@@ -183,10 +185,16 @@ class Pass:
         return doubtful and differing(old.text, reading.text) == 1 and _nearby(earlier, self)
 
     def news(self) -> bool:
-        """Whether the fused reading says what has not been told: a state lost again is no news."""
+        """Whether the fused reading says what has not been told.
+
+        That a text told before has become sure is news: an alert waits for nothing else. A state
+        lost again is none.
+        """
         now, told = self.usable, self.told
         if now is None or told is None:
             return now is not None
+        if now.sure and not told.sure:
+            return True
         same_text = (told.text, told.stacked) == (now.text, now.stacked)
         return not (same_text and now.region in (None, told.region))
 

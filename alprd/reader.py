@@ -1,9 +1,10 @@
 """From frames of one camera to news of passes: detect, track, read, fuse, tell.
 
 A *pass* is one plate going by one camera. It gives one ``early`` event as soon as its text may
-be believed, a ``corrected`` one whenever a later fused text differs from the one told, and
-exactly one ``final``: when its track has been lost for a moment without coming back, or after it
-has stood in view long enough. The same plate reappearing within a few seconds is the same pass.
+be believed, a ``corrected`` one whenever a later fused text differs from the one told or has
+become sure, and exactly one ``final``: when its track has been lost for a moment without coming
+back, or after it has stood in view long enough. The same plate reappearing within a few seconds is
+the same pass.
 Everything is in RAM (:mod:`alprd.passes` says what is kept).
 """
 
@@ -202,8 +203,10 @@ class RoadReader:
         spent = sure or pass_.ocr_runs >= settings.max_readings
         wait = settings.recheck_s if spent else settings.retry_s
         few = pass_.ocr_runs < settings.first_readings
+        # Just near enough to be believed: an alert may wait for nothing but this reading.
+        reached = pass_.widest >= settings.sure_width > pass_.read_width
         # Each better crop must beat the best by a factor, so even these are bounded.
-        if not (few or quality >= settings.better * pass_.best_read or since >= wait):
+        if not (few or reached or quality >= settings.better * pass_.best_read or since >= wait):
             return None
         return _Candidate(track.number, detection.box, quality, (pass_.ocr_runs, -quality))
 
@@ -238,6 +241,7 @@ class RoadReader:
                 pass_ = self._passes[candidate.track]
             pass_.ocr_runs += 1
             pass_.ocr_mono_ns = frame.mono_ns
+            pass_.read_width = pass_.widest
             pass_.best_read = max(pass_.best_read, candidate.quality)
             if fresh[0].region is not None:
                 pass_.issuer_runs += 1

@@ -10,7 +10,7 @@ away to be believed. *Decided* is the frame whose reading made the text sure: fr
 machine is at work. *Sounded* is the instant at which the tone leaves the browser.
 
 JSON: ``{"runs", "expected", "alerts", "sounds", "stages": {name: {"n", "p50_ms", "p95_ms",
-"max_ms"}}, "reading": {stage: {"frames", "mean_ms"}}, "cpu_s", "drive_s", "load_before",
+"max_ms"}}, "reading": {stage: {"frames", "mean_ms"}}, "cpu_s", "drive_s", "nice", "load_before",
 "load_after", "goal_ms", "least_ms", "ok"}``; ``ok`` judges decided to sounded.
 """
 
@@ -201,6 +201,7 @@ def measure(drive: Path, runs: int, console: Console) -> dict[str, Any]:
         },
         "cpu_s": {name: round(seconds, 1) for name, seconds in cpu.items()},
         "drive_s": round(drive_s, 1),
+        "nice": os.nice(0),
         "load_before": round(loads[0], 2),
         "load_after": round(loads[-1], 2),
         "goal_ms": GOAL_MS,

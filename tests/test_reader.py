@@ -80,6 +80,25 @@ def test_early_event_comes_within_two_frames(drive: Drive) -> None:
     assert drive.events[0].plate_image is not None
 
 
+@pytest.mark.policy("R-460.4-f")
+def test_a_text_that_becomes_sure_is_told_in_that_frame(drive: Drive) -> None:
+    """An alert waits for a sure text alone: not for another text, nor for the end of the pass."""
+    drive.show(("ABC123", 200, 100), frames=30, width=50)  # clear, and too far to be believed
+    assert [event.kind for event in drive.events] == ["early"]
+    assert not any(event.reading and event.reading.sure for event in drive.events)
+    drive.show(("ABC123", 200, 100), frames=1, width=60)
+    assert [event.kind for event in drive.events] == ["early", "corrected"]
+    sure = drive.events[-1]
+    assert sure.reading is not None
+    assert (sure.reading.text, sure.reading.sure) == ("ABC123", True)
+    assert sure.detail is not None
+    assert sure.detail["end_mono_ns"] == 31 * STEP_NS  # the very frame in which it came near
+    drive.show(("ABC123", 200, 100), frames=10, width=62)
+    assert len(drive.events) == 2  # said once
+    drive.end()
+    assert drive.finals() == ["ABC123"]
+
+
 def test_gap_in_a_track_is_stitched(drive: Drive) -> None:
     drive.show(("ABC123", 100, 100), frames=6)
     drive.show(frames=15)  # 1 s: the track is lost, a passing lorry hid the plate

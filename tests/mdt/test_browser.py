@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import statistics
@@ -36,6 +37,8 @@ ARGS = [
     "--disable-sync",
     "--autoplay-policy=document-user-activation-required",
 ]
+expect.set_options(timeout=20_000)
+"""A machine that does other work beside the tests is slow, not wrong."""
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "img"
 
 
@@ -73,6 +76,14 @@ def sign_on(page: Page, who: str = "dep.one", password: str = PASSWORD) -> None:
     page.get_by_label("Unit").fill("4712")
     page.get_by_label("I have read this").check()
     page.get_by_role("button", name="Sign on").click()
+
+
+def until(page: Page, condition: str, arg: object = None) -> None:
+    """Wait until a function of the page says true; its policy forbids Playwright's own way."""
+    end = time.monotonic() + 30
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(20)
 
 
 def card(page: Page, alert: str) -> Any:
@@ -291,6 +302,117 @@ def test_nothing_moves_while_a_finger_is_down(page: Page, served: Car) -> None:
     view = served.board.view(second)
     assert view is not None
     assert view.state == "new"
+
+
+def test_a_correction_and_a_banner_wait_for_the_finger_too(page: Page, served: Car) -> None:
+    """What would push a button away waits; a card that a finger rests on for long does not."""
+    sign_on(page)
+    of, alert = served.alert("ZQX417")
+    _, below = served.alert("BBB222", priority="low")
+    expect(card(page, below)).to_be_visible()
+    expect(page.locator("#cards")).not_to_have_class("settling")
+    button = card(page, below).get_by_role("button", name="Acknowledge")
+    button.scroll_into_view_if_needed()
+    box = button.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.evaluate("delete document.body.dataset.lastSound")
+    page.mouse.down()
+    served.status = replace(served.status, alarms=("disk nearly full",), post=True)
+    served.board.correct(of, reading("ZOX417"), match("ZOX417", "ZQX417"))
+    expect(page.locator("body")).to_have_attribute("data-last-sound", "changed")  # heard at once
+    assert button.bounding_box() == box
+    expect(card(page, alert).locator(".loud")).to_be_visible(timeout=10_000)  # 2 s, no longer
+    expect(page.get_by_role("button", name="Declare a post")).to_be_visible()
+    page.mouse.up()
+    view = served.board.view(below)
+    assert view is not None
+    assert view.state == "new"  # the touch hit nothing that had slid under it
+
+
+def test_news_ends_a_sound_that_is_no_graver(page: Page, served: Car) -> None:
+    """A high alert is not kept waiting by a long pattern; a low one waits for a high one."""
+    sign_on(page)
+    sounded = page.evaluate_handle("() => { window.told = []; return window.told; }")
+    page.evaluate(
+        """() => new MutationObserver(() => window.told.push([document.body.dataset.soundOf,
+          performance.now()])).observe(document.body, { attributeFilter: ["data-sound-at"] })"""
+    )
+    _, first = served.alert("AAA111")
+    until(page, "id => window.told.some(([of]) => of === id)", first)
+    _, low = served.alert("CCC333", priority="low")
+    _, second = served.alert("BBB222")
+    until(page, "id => window.told.some(([of]) => of === id)", second)
+    order = [of for of, _ in sounded.json_value()]
+    assert low not in order[: order.index(second)]
+    acknowledge = card(page, second).get_by_role("button", name="Acknowledge")
+    acknowledge.click()
+    page.evaluate("window.told.length = 0")
+    until(page, "() => window.told.length > 1")
+    assert second not in {of for of, _ in sounded.json_value()}  # dealt with: silent
+
+
+def test_the_wake_lock_is_taken_again_after_a_reload(page: Page, served: Car) -> None:
+    page.add_init_script(
+        """window.asked = 0;
+        const real = navigator.wakeLock.request.bind(navigator.wakeLock);
+        navigator.wakeLock.request = (kind) => {
+          window.asked += kind === "screen";
+          return real(kind);
+        };"""
+    )
+    sign_on(page)
+    until(page, "() => window.asked === 1")
+    page.reload()
+    until(page, "() => window.asked === 1")
+
+
+def test_a_shift_that_is_over_ends_the_page(page: Page, car: Car) -> None:
+    """The expired session: nothing of the alert stays on the screen, and no act is taken."""
+    car.context = replace(car.context, shift_s=4.0)
+    car.server = serve_in_thread(create_app(car.context), "127.0.0.1", 0)
+    context = page.context.browser.new_context(viewport=SCREEN, base_url=car.address)  # type: ignore[union-attr]
+    screen = context.new_page()
+    sign_on(screen)
+    _, alert = car.alert()
+    expect(card(screen, alert)).to_be_visible()
+    csrf = screen.locator("meta[name=csrf]").get_attribute("content")
+    expect(screen).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=30_000)
+    assert "ZQX417" not in screen.content()
+    late = screen.request.post(
+        f"/alerts/{alert}/acknowledge",
+        headers={"X-CSRF-Token": csrf or "", "Accept": "application/json"},
+    )
+    assert late.status == 401
+    assert ("off", "shift_over") in car.collecting.told
+    context.close()
+
+
+def test_night_never_flashes_white(page: Page, served: Car) -> None:
+    """Every frame that the browser paints while the page loads anew is dark."""
+    sign_on(page)
+    expect(page.get_by_text("No alerts")).to_be_visible()
+    devtools = page.context.new_cdp_session(page)
+    frames: list[str] = []
+
+    def take(event: dict[str, Any]) -> None:
+        frames.append(event["data"])
+        devtools.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
+
+    devtools.on("Page.screencastFrame", take)
+    devtools.send("Page.startScreencast", {"format": "jpeg", "everyNthFrame": 1})
+    for _ in range(3):
+        page.reload()
+        expect(page.locator('[data-chip="Session"]')).to_be_visible()
+    page.wait_for_timeout(300)
+    devtools.send("Page.stopScreencast")
+    assert len(frames) >= 3
+    for data in frames:
+        picture = cv2.imdecode(
+            np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_GRAYSCALE
+        )
+        assert picture is not None
+        assert float(np.mean(picture)) < 90
 
 
 def test_touch_targets_are_48_px_and_nothing_overflows(page: Page, served: Car) -> None:

@@ -2,6 +2,7 @@
 const RANK = { high: 0, medium: 1, low: 2 };
 const STATES = { new: "NEW", silenced: "SILENCED", acknowledged: "ACKNOWLEDGED", withdrawn: "WITHDRAWN" };
 const SETTLE_MS = 400; // buttons rest this long after cards have moved
+const HELD_MS = 2000; // a finger holds the page still for so long at most: an alert cannot wait for it
 
 const clock = new Intl.DateTimeFormat("en-US", {
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
@@ -53,12 +54,16 @@ export class Cards {
     this.template = template;
     this.act = act; // (name, card) -> Promise
     this.cards = new Map(); // id -> {card, element}
-    this.pointer = false;
-    document.addEventListener("pointerdown", () => { this.pointer = true; }, true);
+    this.down = -Infinity; // when the finger went down
+    this.waiting = new Map(); // changes that would move something under it
+    document.addEventListener("pointerdown", () => {
+      this.down = performance.now();
+      setTimeout(() => this.catchUp(), HELD_MS);
+    }, true);
     for (const kind of ["pointerup", "pointercancel"]) {
       document.addEventListener(kind, () => {
-        this.pointer = false;
-        setTimeout(() => this.arrange(), 50); // after the click of this touch
+        this.down = -Infinity;
+        setTimeout(() => this.catchUp(), 50); // after the click of this touch
       }, true);
     }
     setInterval(() => this.tellAges(), 1000);
@@ -73,17 +78,54 @@ export class Cards {
   }
 
   show(card) {
-    const known = this.cards.get(card.id);
-    const element = known?.element ?? this.build(card.id);
+    const element = this.cards.get(card.id)?.element ?? this.build(card.id);
     this.cards.set(card.id, { card, element });
-    this.fill(element, card);
-    this.arrange();
+    this.steadily(card.id, () => {
+      this.fill(element, card);
+      this.arrange();
+    });
   }
 
   remove(id) {
-    this.cards.get(id)?.element.remove();
+    const element = this.cards.get(id)?.element;
     this.cards.delete(id);
-    this.arrange();
+    this.steadily(id, () => {
+      element?.remove();
+      this.arrange();
+    });
+  }
+
+  // Change the page, unless a finger is on it: then as soon as it is lifted. Buttons rest for a
+  // moment whenever a change has moved a card.
+  steadily(key, change) {
+    if (performance.now() - this.down < HELD_MS) {
+      this.waiting.delete(key);
+      this.waiting.set(key, change);
+      return;
+    }
+    const before = this.places();
+    change();
+    if (this.places() !== before) this.settle();
+  }
+
+  catchUp() {
+    if (performance.now() - this.down < HELD_MS) return;
+    const changes = [...this.waiting.values()];
+    this.waiting.clear();
+    if (changes.length) this.steadily("", () => { for (const change of changes) change(); });
+  }
+
+  // Where everything stands that a finger may be on its way to.
+  places() {
+    return [...this.box.querySelectorAll(".card button, .card select, .card input")]
+      .map((one) => { const { top, left } = one.getBoundingClientRect(); return `${top} ${left}`; }).join();
+  }
+
+  // A finger on its way to a button must not hit what has slid under it.
+  settle() {
+    this.box.classList.add("settling");
+    clearTimeout(this.settled);
+    this.settled = setTimeout(() => this.box.classList.remove("settling"), SETTLE_MS);
   }
 
   build(id) {
@@ -180,15 +222,10 @@ export class Cards {
   }
 
   arrange() {
-    if (this.pointer) return;
     this.empty.hidden = this.cards.size > 0;
     const wanted = this.order().map(({ element }) => element);
     const present = [...this.box.querySelectorAll(".card")];
     if (wanted.length === present.length && wanted.every((element, at) => element === present[at])) return;
-    // A finger on its way to a button must not hit what has slid under it.
-    this.box.classList.add("settling");
-    clearTimeout(this.settled);
-    this.settled = setTimeout(() => this.box.classList.remove("settling"), SETTLE_MS);
     wanted.forEach((element, at) => {
       const here = this.box.querySelectorAll(".card")[at];
       if (here !== element) this.box.insertBefore(element, here ?? null);

@@ -178,14 +178,16 @@ function connect() {
   on("status", (car) => {
     for (const id of stale) remove(id);
     stale.clear();
-    byId("trouble").hidden = true;
-    byId("resting").hidden = car.session_open;
-    byId("moving").hidden = !car.moving;
-    document.body.classList.toggle("moving", car.moving);
-    showSilenced(car.silenced);
-    duty.show(car);
     setCarTime(car.now);
-    showStatus(car);
+    cards.steadily("status", () => {
+      byId("trouble").hidden = true;
+      byId("resting").hidden = car.session_open;
+      byId("moving").hidden = !car.moving;
+      document.body.classList.toggle("moving", car.moving);
+      showSilenced(car.silenced);
+      duty.show(car);
+      showStatus(car);
+    });
   });
   on("trouble", ({ message }) => {
     byId("trouble").textContent = message;
