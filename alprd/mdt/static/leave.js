@@ -5,6 +5,7 @@ export function watchSignOff(csrf) {
   const dialog = byId("leaving");
   async function leave(note) {
     let answer;
+    document.body.dataset.leaving = "yes"; // the stream's own word of it is not news then
     try {
       answer = await fetch("/sign-off", {
         method: "POST",
@@ -12,6 +13,7 @@ export function watchSignOff(csrf) {
         body: new URLSearchParams(note ? { note } : {}),
       });
     } catch {
+      delete document.body.dataset.leaving;
       byId("leaving-why").textContent = "No connection to the plate reader.";
       if (!dialog.open) dialog.showModal();
       return;
@@ -20,6 +22,7 @@ export function watchSignOff(csrf) {
       location.replace("/sign-on");
       return;
     }
+    delete document.body.dataset.leaving;
     byId("leaving-why").textContent = (await answer.json()).message;
     if (!dialog.open) dialog.showModal();
   }

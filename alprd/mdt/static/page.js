@@ -142,6 +142,7 @@ function alive(event) {
 }
 
 function signedOff() {
+  if (document.body.dataset.leaving) return; // by this person's own touch: leave.js goes on
   location.replace("/sign-on?ended=1");
 }
 
