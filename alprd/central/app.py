@@ -29,12 +29,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from alprd.central import db, inventory, jobs, navigation, people, status, todos
 from alprd.central.audit import Event
 from alprd.central.pagekit import guard
+from alprd.central.pages_bases import BasisPages
 from alprd.central.pages_cars import CarPages
 from alprd.central.pages_holds import HoldPages
 from alprd.central.pages_jobs import JobPages
 from alprd.central.pages_links import LinkPages
 from alprd.central.pages_lists import ListPages
 from alprd.central.pages_people import PeoplePages
+from alprd.central.pages_search import SearchPages
+from alprd.central.pages_trail import TrailPages
 from alprd.central.permissions import Act, may
 from alprd.central.publicpages import PublicPages
 from alprd.central.store import Central
@@ -70,7 +73,10 @@ class SecurityHeaders:
         async def complete(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                own = headers.get("content-security-policy")  # the page of pictures has its own
                 headers.update(_HEADERS)
+                if own is not None:
+                    headers["content-security-policy"] = own
                 static = scope["path"].startswith("/static/")
                 public = scope["path"].startswith("/public/") and "cache-control" in headers
                 if not public:
@@ -274,6 +280,9 @@ def create_app(central: Central) -> Starlette:
         *PublicPages(central).routes(),
         *CarPages(pages).routes(),
         *JobPages(pages).routes(),
+        *SearchPages(pages).routes(),
+        *BasisPages(pages).routes(),
+        *TrailPages(pages).routes(),
         *LinkPages(pages).routes(),
         *HoldPages(pages).routes(),
         *ListPages(pages).routes(),

@@ -122,6 +122,7 @@ class Event(StrEnum):
     TUF_ROOT_RENEWED = "keys.root-renewed"
     TUF_KEY_ROTATED = "keys.role-rotated"
     SEARCHED = "search.done"
+    RESULTS_VIEWED = "search.results-viewed"
     SEARCH_REFUSED = "search.refused"
     SEARCH_STOPPED = "search.stopped"
     PICTURE_VIEWED = "read.picture-viewed"

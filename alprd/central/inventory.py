@@ -113,6 +113,79 @@ ENTRIES: Final = (
         (Event.ENTRY_APPROVED, Event.ENTRY_REFUSED, Event.ENTRY_REVOKED, Event.ENTRY_REVIEWED),
         "act=approve|refuse|revoke|review reason",
     ),
+    # --- search, legal bases, notices ---
+    Entry("GET", "/search", "the form of a documented search", (Act.SEARCH,)),
+    Entry(
+        "POST", "/search", "search, record, go to the results", (Act.SEARCH,),
+        (Event.SEARCHED, Event.SEARCH_STOPPED, Event.SEARCH_REFUSED),
+        "case offence purpose=criminal|civil facts suspicion since until plate lat lon radius "
+        "unplaced=yes basis",
+    ),
+    Entry(
+        "GET", "/search/{seq}", "results of one's own search, page by page", (Act.SEARCH,),
+        (Event.RESULTS_VIEWED,),
+    ),
+    Entry(
+        "GET", "/search/{seq}/{read}", "pictures of one result", (Act.SEARCH,),
+        (Event.PICTURE_VIEWED,),
+    ),
+    Entry(
+        "GET", "/links/{link}/reads/{read}", "pictures of a read that a link keeps",
+        (Act.LINK_READ,), (Event.PICTURE_VIEWED,),
+    ),
+    Entry(
+        "GET", "/holds/{hold}/reads/{read}", "pictures of a read that a hold keeps",
+        (Act.HOLD_PLACE,), (Event.PICTURE_VIEWED,),
+    ),
+    Entry(
+        "GET", "/bases", "warrants and exigent circumstances", (Act.BASIS_REGISTER, Act.BASIS_ENTER),
+        (Event.BASES_VIEWED,),
+    ),
+    Entry(
+        "POST", "/bases", "enter a warrant, or ask for exigent circumstances", (Act.BASIS_ENTER,),
+        (Event.WARRANT_ENTERED, Event.EXIGENCY_ASKED),
+        "kind=warrant|exigency case plate court number issued expires scope facts at",
+    ),
+    Entry(
+        "POST", "/bases/{basis}", "find, refuse, review or withdraw a legal basis",
+        (Act.BASIS_DECIDE, Act.BASIS_ENTER),
+        (Event.EXIGENCY_DECIDED, Event.EXIGENCY_REVIEWED, Event.BASIS_WITHDRAWN),
+        "act=find|refuse|review|withdraw reason",
+    ),
+    Entry("GET", "/notices", "notices to the supervisor", (Act.NOTICES,), (Event.NOTICES_VIEWED,)),
+    Entry(
+        "POST", "/notices/{notice}", "answer a notice", (Act.NOTICES,), (Event.NOTICE_ANSWERED,),
+        "answer",
+    ),
+    # --- audit trail ---
+    Entry("GET", "/trail", "the audit trail, filtered", (Act.TRAIL_SEE,), (Event.TRAIL_SEARCHED,)),
+    Entry(
+        "POST", "/trail/verify", "check every chain and anchor", (Act.TRAIL_SEE,),
+        (Event.TRAIL_VERIFIED,),
+    ),
+    Entry(
+        "POST", "/trail/export", "export what fits as a file", (Act.TRAIL_SEE,),
+        (Event.TRAIL_EXPORTED,), "person event since until record cars=yes",
+    ),
+    Entry(
+        "POST", "/trail/{seq}/term", "open a typed search term", (Act.TRAIL_TERMS,),
+        (Event.TERMS_VIEWED,),
+    ),
+    Entry(
+        "GET", "/reports", "weekly exception reports", (Act.REPORT_SIGN,), (Event.REPORT_VIEWED,)
+    ),
+    Entry(
+        "POST", "/reports/{week}", "sign a weekly report off", (Act.REPORT_SIGN,),
+        (Event.REPORT_SIGNED,), "note",
+    ),
+    Entry(
+        "GET", "/reasons", "the monthly sample of reasons", (Act.REASONS_REVIEW,),
+        (Event.REASONS_VIEWED,),
+    ),
+    Entry(
+        "POST", "/reasons/{seq}", "judge the reason of a drawn search", (Act.REASONS_REVIEW,),
+        (Event.REASON_JUDGED,), "finding=good|poor note month",
+    ),
     # --- links, holds, retention schedule ---
     Entry("GET", "/links", "case links, page by page", _LINK_SEE, (Event.EXEMPTIONS_LISTED,)),
     Entry(

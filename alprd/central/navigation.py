@@ -27,6 +27,7 @@ MENU: Final = (
         "Stored reads",
         (
             ("Search", "/search"),
+            ("Legal bases", "/bases"),
             ("Case links", "/links"),
             ("Holds", "/holds"),
             ("Imports", "/imports"),
@@ -36,7 +37,7 @@ MENU: Final = (
     ("Private requests", (("Address confidentiality", "/confidentiality"),)),
     (
         "Oversight",
-        (("People", "/people"), ("Audit trail", "/trail"), ("Public log", "/public/index.html")),
+        (("People", "/people"), ("Audit trail", "/trail"), ("Weekly reports", "/reports"), ("Notices", "/notices"), ("Public log", "/public/index.html")),
     ),
 )
 

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from alprd.central import todo_cars, todo_office, todo_store
+from alprd.central import todo_cars, todo_office, todo_records, todo_store
 from alprd.central.permissions import Act, may
 from alprd.central.store import Central
 from alprd.central.todo import Source, Todo
@@ -25,6 +25,7 @@ SOURCES: Final[tuple[Source, ...]] = (
     todo_office.entries,
     todo_office.exempted,
     todo_office.members,
+    todo_records.searches,
 )
 """Each area's own; a new area adds its function here."""
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
