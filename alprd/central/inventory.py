@@ -138,8 +138,8 @@ ENTRIES: Final = (
         (Act.HOLD_PLACE,), (Event.PICTURE_VIEWED,),
     ),
     Entry(
-        "GET", "/bases", "warrants and exigent circumstances", (Act.BASIS_REGISTER, Act.BASIS_ENTER),
-        (Event.BASES_VIEWED,),
+        "GET", "/bases", "warrants and exigent circumstances",
+        (Act.BASIS_REGISTER, Act.BASIS_ENTER), (Event.BASES_VIEWED,),
     ),
     Entry(
         "POST", "/bases", "enter a warrant, or ask for exigent circumstances", (Act.BASIS_ENTER,),

@@ -37,7 +37,13 @@ MENU: Final = (
     ("Private requests", (("Address confidentiality", "/confidentiality"),)),
     (
         "Oversight",
-        (("People", "/people"), ("Audit trail", "/trail"), ("Weekly reports", "/reports"), ("Notices", "/notices"), ("Public log", "/public/index.html")),
+        (
+            ("People", "/people"),
+            ("Audit trail", "/trail"),
+            ("Weekly reports", "/reports"),
+            ("Notices", "/notices"),
+            ("Public log", "/public/index.html"),
+        ),
     ),
 )
 

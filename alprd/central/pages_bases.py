@@ -123,9 +123,7 @@ class BasisPages:
         central, person, reason = self._central, session.person, text(form, "reason")
         basis = request.path_params["basis"]
         acts: dict[str, Callable[[], Any]] = {
-            "find": partial(
-                legalbasis.decide, central, person, basis, found=True, reason=reason
-            ),
+            "find": partial(legalbasis.decide, central, person, basis, found=True, reason=reason),
             "refuse": partial(
                 legalbasis.decide, central, person, basis, found=False, reason=reason
             ),

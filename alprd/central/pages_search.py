@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from alprd.central import pagekit, people, pictureview, resultpages, search
+from alprd.central import pagekit, people, pictureview, resultpages
 from alprd.central.pagekit import instant, paging, sentence, text
 from alprd.central.permissions import Act, may
+from alprd.central.search import Place, StoppedError, answer
 from alprd.central.searchform import Purpose
+from alprd.central.searchform import Request as Search
 from alprd.errors import AlprdError, InputError
 
 if TYPE_CHECKING:
@@ -83,23 +85,24 @@ class SearchPages:
     def _search(self, form: FormData, session: SignedOn) -> Response:
         given = {name: text(form, name) for name in FIELDS}
         try:
-            answer = search.answer(self._central, session.person, self._request(given))
-        except search.StoppedError as error:
+            done = answer(self._central, session.person, self._request(given))
+        except StoppedError as error:
             return self._form(session, given, sentence(error), 403, stopped=True)
         except AlprdError as error:
             return self._form(session, given, sentence(error), 400)
-        return RedirectResponse(f"/search/{answer.seq}", 303)
+        return RedirectResponse(f"/search/{done.seq}", 303)
 
-    def _request(self, given: dict[str, str]) -> search.Request:
-        purpose = next((one for one in get_args(Purpose) if one == given["purpose"]), "criminal")
+    def _request(self, given: dict[str, str]) -> Search:
+        purposes: tuple[Purpose, ...] = get_args(Purpose)
+        named = [one for one in purposes if one == given["purpose"]]
         place = None
         if given["lat"] or given["lon"] or given["radius"]:
-            place = search.Place(
+            place = Place(
                 _number(given["lat"], "latitude"),
                 _number(given["lon"], "longitude"),
                 _number(given["radius"], "radius"),
             )
-        return search.Request(
+        return Search(
             case=given["case"],
             offence=given["offence"],
             facts=given["facts"],
@@ -110,7 +113,7 @@ class SearchPages:
             place=place,
             unplaced=given["unplaced"] == "yes",
             basis=given["basis"],
-            purpose=purpose,
+            purpose=named[0] if named else purposes[0],
         )
 
     async def results(self, request: Request, session: SignedOn) -> Response:

@@ -32,9 +32,7 @@ def searches(central: Central, tx: Connection, now: datetime) -> list[Todo]:
         text = f"{reviews} exigent circumstances need the written review after them"
         found.append(Todo("Legal bases", text, "/bases", (Act.BASIS_DECIDE,)))
     table = exception_reports
-    unsigned = tx.scalar(
-        select(func.count()).select_from(table).where(table.c.signed_at.is_(None))
-    )
+    unsigned = tx.scalar(select(func.count()).select_from(table).where(table.c.signed_at.is_(None)))
     if unsigned:
         text = f"{unsigned} weekly report{'s wait' if unsigned != 1 else ' waits'} for a sign-off"
         found.append(Todo("Audit trail", text, "/reports", (Act.REPORT_SIGN,)))

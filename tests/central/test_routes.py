@@ -74,11 +74,9 @@ def test_every_route_but_the_public_ones_asks_for_a_sign_on(client: httpx.Client
     ):
         assert client.request(method, path).status_code == 404, path
     public = {entry.path for entry in ENTRIES if entry.public}
-    assert "/public/log" in public
-    for path in public - {"/sign-on"}:
-        assert client.get(path_of(inventory.find("GET", path) or ENTRIES[0])).status_code in {
-            200, 404,
-        }  # fmt: skip
+    assert public == {"/public", "/public/{name}", "/sign-on"}
+    assert client.get("/public").headers["location"].startswith("/public/")
+    assert client.get("/public/keystore.db").status_code == 404
 
 
 @pytest.mark.policy("R-13.824-7-3", "R-AT-1")
@@ -154,7 +152,7 @@ def test_schemathesis_finds_no_fault_of_ours(client: httpx.Client, staffed: Serv
                 continue
             ask = partial(_ask, client, token, operation.path, operation.method, codes)
             settings(
-                max_examples=8,
+                max_examples=5,
                 deadline=None,
                 database=None,
                 derandomize=True,
