@@ -450,6 +450,10 @@ def test_pictures_of_the_page_for_the_docs(page: Page, served: Car) -> None:
         )
         page.get_by_role("button", name="Day / night").click()
     assert shots["night"] < 90 < 150 < shots["day"]
+    page.set_viewport_size(ViewportSize(width=390, height=844))
+    phone = IMAGES / "mdt-phone.png"
+    assert len(page.screenshot(path=None if phone.exists() else phone)) < 300_000
+    page.set_viewport_size(SCREEN)
     page.get_by_role("button", name="Day / night").click()
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "day")  # no flash: by cookie
