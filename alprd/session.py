@@ -165,7 +165,7 @@ class SessionKeeper:
             row = self._row
             if row is None:
                 return None
-            now = time.monotonic()
+            now = self._elapsed()
             repeat = False
             fresh = frozenset(categories)
             if text is not None:

@@ -77,15 +77,13 @@ def test_every_pass_counts_also_one_without_text(keeper: SessionKeeper) -> None:
 
 @pytest.mark.policy("R-460.5.1-b1")
 def test_one_plate_seen_by_two_cameras_at_once_is_one_pass(
-    keeper: SessionKeeper, monkeypatch: pytest.MonkeyPatch
+    keeper: SessionKeeper, clock: Clock
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
     begin(keeper)
     keeper.count_pass("ZQX417", ["stolen"])
-    now += 2
+    clock.run(2)
     keeper.count_pass("ZQX417", ["stolen"])
-    now += module.SAME_PASS_S + 1
+    clock.run(module.SAME_PASS_S + 1)
     row = keeper.count_pass("ZQX417", ["stolen"])
     assert row is not None
     assert (row.plates_read, row.distinct_plates, row.matches) == (2, 1, {"stolen": 2})
@@ -200,17 +198,15 @@ def test_counters_equal_a_naive_recount(
     passes: list[tuple[str | None, frozenset[Category], float]],
 ) -> None:
     """Recount from the whole history at the end, with sets of plain texts and a plain rule."""
-    clock, at = Clock(), 1000.0
+    clock = Clock()
     keeper = SessionKeeper(Silent(), reader="1", now=clock, elapsed=clock.elapsed)
     history: list[tuple[float, str | None, frozenset[Category]]] = []
     row = None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.time, "monotonic", lambda: at)
-        begin(keeper)
-        for text, categories, pause in passes:
-            at += pause
-            row = keeper.count_pass(text, categories)
-            history.append((at, text, categories))
+    begin(keeper)
+    for text, categories, pause in passes:
+        clock.run(pause)
+        row = keeper.count_pass(text, categories)
+        history.append((clock.even, text, categories))
     groups: list[tuple[str | None, set[Category]]] = []
     latest: dict[str, tuple[float, int]] = {}
     for when, text, categories in history:

@@ -15,6 +15,7 @@ import click
 from alprd.audit import Actor
 from alprd.central import (
     bcanotices,
+    cli_pubtrail,
     fixedplaces,
     logbook,
     noticedoc,
@@ -39,6 +40,8 @@ def add_to(main: click.Group, audit_group: click.Group) -> None:
     """Put the commands under the others."""
     for command in (publiclog_group, readers_group, fixed_group, bca_group):
         main.add_command(command)
+    for command in (cli_pubtrail.export, cli_pubtrail.redact, cli_pubtrail.case):
+        audit_group.add_command(command)
 
 
 def publish_site(central: Central, folder: Path, actor: Actor, as_json: bool) -> None:
