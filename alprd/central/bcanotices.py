@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select
 
-from alprd.central import fixedplaces, objects, people, readers
+from alprd.central import fixedplaces, people, readers
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.keys import seal, unseal
 from alprd.central.permissions import Act
@@ -168,7 +168,7 @@ def record(
         raise InputError("the receipt is missing or too long", remedy="attach what proves it")
     made = new_id()
     # Before the row: a row without its receipt would be no proof; a file without a row is none.
-    objects.write_file(central.home / "bca" / made, seal(_key(central), receipt, _aad(made)))
+    central.objects.put("bca", {made: seal(_key(central), receipt, _aad(made))})
     with central.database.write() as tx:
         readers.ensure_all(central, tx)
         if entry not in {duty.entry for duty in duties(central, tx, device)}:
@@ -207,7 +207,7 @@ def receipt(central: Central, person: Person, notice: str) -> bytes:
     with central.database.write() as tx:
         if tx.scalar(select(bca_notices.c.id).where(bca_notices.c.id == notice)) is None:
             raise InputError(f"there is no notice {notice}")
-        sealed = (central.home / "bca" / notice).read_bytes()
+        sealed = central.objects.get("bca", notice)
         plain = unseal(_key(central), sealed, _aad(notice))
         central.trail.record(tx, Event.BCA_VIEWED, people.actor(person), at=now, subjects=[notice])
     return plain

@@ -38,8 +38,8 @@ _DEVICE: Final = click.option("--device", required=True, help="Name in the regis
 
 def add_to(main: click.Group, audit_group: click.Group) -> None:
     """Put the commands under the others."""
-    for command in (publiclog_group, readers_group, fixed_group, bca_group):
-        main.add_command(command)
+    for group in (publiclog_group, readers_group, fixed_group, bca_group):
+        main.add_command(group)
     for command in (cli_pubtrail.export, cli_pubtrail.redact, cli_pubtrail.case):
         audit_group.add_command(command)
 

@@ -19,8 +19,8 @@ from typing import Final, Literal, Protocol
 from alprd.crypto import write_secret
 from alprd.errors import EnvelopeError, StoreError
 
-Kind = Literal["pictures", "quarantine", "holds"]
-KINDS: Final[tuple[Kind, ...]] = ("pictures", "quarantine", "holds")
+Kind = Literal["pictures", "quarantine", "holds", "bca"]
+KINDS: Final[tuple[Kind, ...]] = ("pictures", "quarantine", "holds", "bca")
 
 
 class Objects(Protocol):

@@ -232,7 +232,8 @@ def test_proof_of_sending_is_kept_sealed_and_whole(office: Office, tmp_path: Pat
     assert [e.actor for e in office.trail(Event.BCA_VIEWED)] == [who.id]
     path = tmp_path / "home" / "bca" / made
     assert RECEIPT[5:] not in path.read_bytes()
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    sealed = path.read_bytes()
+    path.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     with pytest.raises(EnvelopeError):
         bcanotices.receipt(office.central, who, made)
 
