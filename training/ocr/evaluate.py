@@ -216,7 +216,14 @@ def report(model: Path, data: Path, rendered: int, *, as_json: bool) -> str:
     for f in found[:7]:
         cells = " | ".join(f"{c.kept:.0%}, {c.wrong:.1%}" for c in f.calibration)
         lines.append(f"| {f.name} | {cells} |")
-    models = ModelSet(model.parent / "detector.onnx", model, model.with_suffix(".yaml"))
+    state = model.with_name("state.onnx")
+    models = ModelSet(
+        model.with_name("detector.onnx"),
+        model,
+        model.with_suffix(".yaml"),
+        state if state.is_file() else None,
+        state.with_suffix(".yaml") if state.is_file() else None,
+    )
     lines += ["", "As the `photo` profile reads them, several crops of each plate fused:", ""]
     lines.append(profile.table(models, data))
     return "\n".join(lines)
