@@ -123,12 +123,13 @@ def _searched_before(
         elif row.pattern:
             term = _term(central, tx, row.seq)
             for mark, form in subjects.items():
-                if term and not set(form) & set("?*") and _fits(folded(term), form):
+                if term and not set(form) & set("?*") and form_fits(folded(term), form):
                     counts[mark] += 1
     return [mark for mark, count in counts.items() if count + 1 >= central.config.search.stop_at]
 
 
-def _fits(pattern: str, form: str) -> bool:
+def form_fits(pattern: str, form: str) -> bool:
+    """Whether a folded plate or partial plate means the plate of this fold."""
     expression = "".join({"?": ".", "*": ".*"}.get(s, re.escape(s)) for s in pattern)
     return re.fullmatch(expression, form) is not None
 

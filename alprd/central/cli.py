@@ -16,6 +16,7 @@ from alprd.central import (
     cli_admin,
     cli_audit,
     cli_cases,
+    cli_confidential,
     cli_holds,
     cli_init,
     cli_lists,
@@ -223,6 +224,7 @@ for _search in (
 ):
     main.add_command(_search)
 main.add_command(cli_cases.cases_group)
+main.add_command(cli_confidential.confidential_group)
 main.add_command(cli_holds.holds_group)
 main.add_command(cli_holds.schedule_group)
 main.add_command(cli_release.agencies_group)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from alprd.central import (
     anchors,
     bcanotices,
+    confidentiality,
     engine,
     leases,
     logbook,
@@ -115,5 +116,6 @@ def house(central: Central) -> None:
     logbook.catch_up(central)
     if central.config.public.folder:
         publicsite.publish(central, central.home / central.config.public.folder)
+    confidentiality.settle(central)
     weekly.keep_up(central)
     anchors.daily(central)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd.audit import Actor
-from alprd.central import db, recipientorders, vault
+from alprd.central import confidentialstore, db, recipientorders, vault
 from alprd.central.audit import Event
 from alprd.central.keys import seal, unseal
 from alprd.central.lists import ImportReport, rows
@@ -77,15 +77,17 @@ def import_suppression(
     return report
 
 
-def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> None:
+def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> int:
     """Turn stored reads of these folded plates into voids: old key first, then file, then row.
 
-    What a case link or a hold keeps is deferred until that ends (R-460.5-b, -b3).
+    What a case link or a hold keeps is deferred until that ends (R-460.5-b, -b3). How many there
+    were is for the receipts alone, which only two roles see (R-460.5-b4).
     The file keeps its times, so that a directory listing does not show which ones changed.
     """
     if not forms:
-        return
-    table, gone = db.reads, []
+        return 0
+    table = db.reads
+    gone: list[str] = []
     for hour in tx.scalars(select(table.c.hour).distinct()).all():
         key = central.keystore.hour_key(hour)
         if key is None:
@@ -117,10 +119,12 @@ def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> Non
                 )
             )
     recipientorders.tell(central, tx, "destroy", gone)
+    return len(gone)
 
 
 def _suppressed(central: Central, tx: Connection) -> set[tuple[str, str]]:
-    sealed = tx.scalar(select(db.suppression.c.sealed))
+    """The plates that a file brought; those of requests are kept apart."""
+    sealed = tx.scalar(select(db.suppression.c.sealed).where(db.suppression.c.part == "all"))
     if sealed is None:
         return set()
     plain = unseal(central.keystore.purpose_key("suppression"), sealed, _AAD)
@@ -129,4 +133,5 @@ def _suppressed(central: Central, tx: Connection) -> set[tuple[str, str]]:
 
 def suppressed_folds(central: Central, tx: Connection) -> frozenset[str]:
     """The folded plates of every request; look-alikes are covered too (T-10)."""
-    return frozenset(fold(plate) for plate, _ in _suppressed(central, tx))
+    pairs = _suppressed(central, tx) | confidentialstore.plates(central, tx)
+    return frozenset(fold(plate) for plate, _ in pairs)
