@@ -2,7 +2,7 @@
 
 The page has the name that :mod:`alprd.pagename` gives it. Central's authority, whose certificate
 the car got at its enrolment and the laptop trusts, signs that one name for that one car, so that no
-other car's certificate fits. The key is made in the car and never leaves it (R-CJIS-2).
+other car's certificate fits. The key is made in the car and never leaves it (R-CJIS-1).
 """
 
 from __future__ import annotations

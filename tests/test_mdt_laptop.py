@@ -144,11 +144,11 @@ def impostor(leaf: Path, key: Path) -> Iterator[int]:
             thread.join()
 
 
-@pytest.mark.policy("R-CJIS-2")
+@pytest.mark.policy("R-CJIS-1")
 def test_a_laptop_trusts_the_ca_of_the_enrolment_and_nothing_else(
     world: World, browser: Playwright, tmp_path: Path
 ) -> None:
-    """R-CJIS-2: refused before the step, accepted after it, by the car's own name alone."""
+    """R-CJIS-1: refused before the step, accepted after it, by the car's own name alone."""
     leaf, key = certify(world)
     given = f'[mdt]\ntls_cert = "{leaf}"\ntls_key = "{key}"\n'
     world.home.config.write_text(world.config_text.replace("[mdt]\n", given))
@@ -171,11 +171,11 @@ def test_a_laptop_trusts_the_ca_of_the_enrolment_and_nothing_else(
         car.end()
 
 
-@pytest.mark.policy("R-CJIS-2")
+@pytest.mark.policy("R-CJIS-1")
 def test_another_cars_and_a_foreign_certificate_are_refused(
     world: World, browser: Playwright, tmp_path: Path
 ) -> None:
-    """R-CJIS-2: whoever stands between laptop and car has no certificate that fits."""
+    """R-CJIS-1: whoever stands between laptop and car has no certificate that fits."""
     laptop = Laptop(tmp_path / "laptop", browser)
     laptop.trust(world.home.car / "trust" / "ca.pem")
     now, key, path = datetime.now(UTC), generate_key(), tmp_path / "key"
@@ -207,9 +207,9 @@ def test_another_cars_and_a_foreign_certificate_are_refused(
             assert laptop.opens(port) == expected
 
 
-@pytest.mark.policy("R-CJIS-2")
+@pytest.mark.policy("R-CJIS-1")
 def test_only_the_cars_own_name_is_ever_signed(world: World, tmp_path: Path) -> None:
-    """R-CJIS-2: no request makes central sign a name of itself or of another car; all recorded."""
+    """R-CJIS-1: no request makes central sign a name of itself or of another car; all recorded."""
     leaf, key = certify(world)
     assert names_of(leaf) == (NAME,)
     assert key.stat().st_mode & 0o777 == 0o600

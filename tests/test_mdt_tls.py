@@ -71,9 +71,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.mark.slow
-@pytest.mark.policy("R-CJIS-2")
+@pytest.mark.policy("R-CJIS-1")
 def test_a_laptop_reaches_the_running_daemon_by_tls_alone(world: World, tmp_path: Path) -> None:
-    """R-CJIS-2: it trusts the agency's authority; without it, or without TLS, nothing is served."""
+    """R-CJIS-1: it trusts the agency's authority; without it, or without TLS, nothing is served."""
     root, leaf, key = certificates(tmp_path)
     given = f'[mdt]\ntls_cert = "{leaf}"\ntls_key = "{key}"\n'
     world.home.config.write_text(world.config_text.replace("[mdt]\n", given))

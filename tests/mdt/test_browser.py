@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,18 @@ def test_a_correction_and_a_banner_wait_for_the_finger_too(page: Page, served: C
     view = served.board.view(below)
     assert view is not None
     assert view.state == "new"  # the touch hit nothing that had slid under it
+
+
+@pytest.mark.policy("R-460.4-a")
+def test_a_hit_of_an_unattended_car_tells_its_age(page: Page, served: Car) -> None:
+    """R-460.4-a: what waited for this sign-on is not taken for what passes now."""
+    _, waited = served.alert("ZQX417", instant=datetime.now(UTC) - timedelta(minutes=95))
+    _, unsure = served.alert("ABD452", time_trusted=False)
+    sign_on(page)
+    expect(card(page, waited).locator('[data-slot="when"]')).to_contain_text("1 h ago")
+    expect(card(page, unsure).locator('[data-slot="when"]')).to_contain_text("time not trusted")
+    _, fresh = served.alert("CCC333")
+    expect(card(page, fresh).locator('[data-slot="when"]')).to_have_text(re.compile("now|s ago"))
 
 
 def test_news_ends_a_sound_that_is_no_graver(page: Page, served: Car) -> None:

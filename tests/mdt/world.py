@@ -144,6 +144,8 @@ class Car:
         region = changes.pop("region", "MN")
         stacked = changes.pop("stacked", "")
         wide = changes.pop("wide", True)
+        instant = changes.pop("instant", datetime.now(UTC))
+        trusted = changes.pop("time_trusted", True)
         values: dict[str, Any] = {
             "pass_id": of,
             "camera": "front",
@@ -151,8 +153,8 @@ class Car:
             "match": match(text, listed, stacked=stacked, region=region, **changes),
             "plate_jpeg": plate_picture(text),
             "wide_jpeg": wide_picture(text) if wide else None,
-            "instant": datetime.now(UTC),
-            "time_trusted": True,
+            "instant": instant,
+            "time_trusted": trusted,
             "captured_mono_ns": 123,
             "session": new_id(),
         }
