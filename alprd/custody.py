@@ -37,7 +37,7 @@ from alprd.audit import DAEMON, Actor, Event, Trail
 from alprd.crypto import decrypt_target, encrypt_target, sha256_hex, write_secret
 from alprd.errors import EnvelopeError, InputError, RefusedError
 from alprd.frames import PlateReading
-from alprd.records import Closed, Id, Utc, destroy_by, new_id
+from alprd.records import Closed, Id, Uncached, Utc, destroy_by, new_id
 from alprd.roster import PURPOSES, RosterBook
 from alprd.shred import destroy
 from alprd.suppress import decide
@@ -290,7 +290,7 @@ class HeldAlerts:
     def _open(self, name: str) -> tuple[Held, PlateReading]:
         plain = decrypt_target(self._sealed[name].data, name=_label(name), key=self._key)
         held = Held.model_validate_json(plain)
-        return held, _READING.validate_json(held.reading)
+        return held, Uncached[PlateReading].model_validate_json(held.reading).root
 
     def _end(self, names: list[str] | tuple[str, ...], why: str) -> None:
         if names:

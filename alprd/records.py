@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from alprd.errors import InputError
 
@@ -106,11 +106,30 @@ def _bare_jpeg(value: bytes) -> bytes:
 
 
 class Closed(BaseModel):
-    """Base of every record that crosses a boundary: frozen, and an unknown field is an error."""
+    """Base of every record that crosses a boundary: frozen, and an unknown field is an error.
+
+    No text of a record that is read from JSON goes into pydantic's cache of strings. That cache is
+    the process's, holds up to 16,384 texts for each thread that ever parses, and nothing ends
+    them: plates, names and passwords would stay in memory long after their record is gone
+    (R-460.5-b2), and the daemon would grow with every id that it meets.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
+        frozen=True,
+        extra="forbid",
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+        cache_strings="none",
     )
+
+
+_T = TypeVar("_T")
+
+
+class Uncached(RootModel[_T]):
+    """Reads another type from JSON and keeps, as :class:`Closed` does, no text of it."""
+
+    model_config = ConfigDict(cache_strings="none")
 
 
 Utc = Annotated[datetime, AfterValidator(_aware_utc)]

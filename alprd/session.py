@@ -5,7 +5,8 @@ gave no text, is below the floor, or is not kept for any other reason, so that n
 between figures betrays suppression (R-460.5-b4, T-1); a covered pass counts like one without
 text, so that ``distinct_plates`` holds kept texts only. A pass whose text was already counted less
 than :data:`SAME_PASS_S` ago, by any camera, is the same pass. ``distinct_plates`` is the size of
-a set of digests under a key that lives in RAM and dies with the session (R-460.5.1-b1). A match
+a set of marks under a key that lives in RAM and dies with the session (R-460.5.1-b1,
+:mod:`alprd.distinct`). A match
 counts once a pass and category, also when only a later look at the pass brings it (R-460.5.1-c1).
 
 Times of a row: a session's length is measured on a clock that only runs forwards and also runs
@@ -16,10 +17,7 @@ mid-session makes no row longer or shorter. A row that was never under trusted t
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +25,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from alprd.audit import DAEMON, Actor, Event
+from alprd.distinct import SAME_PASS_S as SAME_PASS_S
+from alprd.distinct import DistinctPlates
 from alprd.records import Category, new_id
 from alprd.store import Now, Store
 from alprd.wire import Database, EndReason, SessionRow
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 2.0
 """A power cut closes a session at its last heartbeat, so at most this late (law: 60 s)."""
-SAME_PASS_S: Final = 30.0
 LONGEST_GAP_S: Final = 300.0
 """A longer gap in collecting splits the session (R-460.5.1-a)."""
 
@@ -68,8 +67,7 @@ class SessionKeeper:
         self._lock = threading.Lock()
         self._row: SessionRow | None = None
         self._actor = DAEMON
-        self._key = b""
-        self._seen: dict[bytes, tuple[float, frozenset[Category]]] = {}
+        self._plates = DistinctPlates()
         self._elapsed = elapsed
         self._began = 0.0
         self._start_trusted = False
@@ -123,8 +121,7 @@ class SessionKeeper:
         with self._lock:
             self._row = row
             self._actor = actor
-            self._key = secrets.token_bytes(32)
-            self._seen = {}
+            self._plates = DistinctPlates()
             self._began = self._beat = self._elapsed()
             self._start_trusted = trusted
             self._alive = (self._began, at)
@@ -165,23 +162,16 @@ class SessionKeeper:
             row = self._row
             if row is None:
                 return None
-            now = self._elapsed()
-            repeat = False
-            fresh = frozenset(categories)
+            repeat, fresh = False, frozenset(categories)
             if text is not None:
-                mark = hmac.digest(self._key, text.encode(), hashlib.sha256)
-                last = self._seen.get(mark)
-                repeat = last is not None and now - last[0] < SAME_PASS_S
-                known = last[1] if repeat and last is not None else frozenset[Category]()
-                self._seen[mark] = (now, known | fresh)
-                fresh -= known
+                repeat, fresh = self._plates.count(text, fresh, self._elapsed())
             matches = dict(row.matches)
             for category in fresh:
                 matches[category] = matches.get(category, 0) + 1
             self._row = row.model_copy(
                 update={
                     "plates_read": row.plates_read + (0 if repeat else 1),
-                    "distinct_plates": len(self._seen),
+                    "distinct_plates": len(self._plates),
                     "matches": matches,
                 }
             )
@@ -251,8 +241,7 @@ class SessionKeeper:
         with self._lock:
             row = self._snapshot()
             self._row = None
-            self._seen = {}
-            self._key = b""
+            self._plates.destroy()
         if row is None:
             return
         at = row.ended if ended is None else min(max(row.started, ended), row.ended)

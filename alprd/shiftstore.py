@@ -25,7 +25,7 @@ from alprd.board import Kept
 from alprd.cards import MAX_AGE_S
 from alprd.crypto import decrypt_target, encrypt_target
 from alprd.errors import EnvelopeError
-from alprd.records import Closed, Utc, utc_now
+from alprd.records import Closed, Uncached, Utc, utc_now
 from alprd.shift import Shift
 from alprd.store import Store
 from alprd.views import AlertView
@@ -109,7 +109,7 @@ class ShiftStore:
                 if not 0 <= age <= MAX_AGE_S:
                     raise ValueError("past its time")
                 wide = None if row.wide is None else base64.b64decode(row.wide)
-                view = _VIEW.validate_json(row.view)
+                view = Uncached[AlertView].model_validate_json(row.view).root
                 kept.append(Kept(view, base64.b64decode(row.plate), wide, age))
             except (EnvelopeError, ValidationError, ValueError):
                 with self._store.transaction() as tx:

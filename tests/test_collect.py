@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import io
 import itertools
 import json
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +32,16 @@ from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.suppress import SuppressionSet, plate_digest
 from alprd.targets import TargetSet
-from alprd.wire import Hotlist, HotlistEntry, IntakeKey, IntakeKeys, Policy, Roster
+from alprd.wire import (
+    Hotlist,
+    HotlistEntry,
+    IntakeKey,
+    IntakeKeys,
+    Policy,
+    Receipt,
+    ReceiptItem,
+    Roster,
+)
 
 KEY = generate_key()
 SUPPRESSION_KEY = b"k" * 32
@@ -106,6 +119,7 @@ class Rig:
     board: AlertBoard
     collector: Collector
     witness: io.StringIO
+    clock: DisciplinedClock
 
     def reads(self) -> list[str]:
         return [open_read(item.envelope, KEY).plate.text for item in self.store.claim(99, 10**9, 0)]
@@ -135,7 +149,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         witness=witness,
     )
     sessions.open(DAEMON, purpose="stolen_vehicles", policy_version="460", databases=[])
-    yield Rig(store, sessions, board, collector, witness)
+    yield Rig(store, sessions, board, collector, witness, clock)
     store.close()
 
 
@@ -156,8 +170,6 @@ def events(
     name = pass_id or f"{next(_passes):032x}"
     picture = np.full((40, 80, 3), 200, np.uint8)
     wide = np.full((90, 160, 3), 90, np.uint8)
-    import time
-
     now = time.monotonic_ns()
     return [
         PassEvent(
@@ -179,6 +191,42 @@ def play(rig: Rig, *steps: tuple[str, PlateReading | None]) -> Sequence[PassEven
     for event in told:
         rig.collector.handle(event)
     return told
+
+
+@pytest.mark.policy("R-460.5-b2")
+def test_thousand_reads_leave_nothing_in_memory(rig: Rig) -> None:
+    """Python's own count of allocated blocks; a single text kept of each read would be 1,000.
+
+    Reads go to central in between, as in a dock, and the plates come again: what one more plate
+    of a session costs is counted in ``test_distinct.py``.
+    """
+    now = time.monotonic_ns()
+    for second in range(60, 0, -1):  # with time that is not trusted its reads are remembered
+        at = now - second * 1_000_000_000
+        rig.clock.observe(datetime.now(UTC) - timedelta(seconds=second), at)
+    assert rig.clock.now()[1]
+
+    def drive(reads: int) -> int:
+        for number in range(reads):
+            play(rig, ("final", reading(f"ZQ{number % 50:04d}")))
+            if number % 100 == 99:
+                sent = rig.store.claim(200, 10**9, 0)
+                items = tuple(
+                    ReceiptItem(id=one.id, sha256=one.sha256, outcome="stored") for one in sent
+                )
+                rig.store.destroy_receipted(
+                    Receipt(
+                        agency="becker", vehicle="car-1", batch=f"{number:032x}",
+                        received_at=NOW, items=items,
+                    )
+                )  # fmt: skip
+                rig.witness.truncate(0)
+                rig.witness.seek(0)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = drive(300)
+    assert drive(1000) - before < 500
 
 
 def test_a_plain_plate_is_committed_and_shown_to_nobody(rig: Rig) -> None:
