@@ -51,6 +51,7 @@ CREDENTIAL: Final = "alprd-alert-key"
 MOST_HELD: Final = 200
 _PADDED: Final = 16_384
 _READING: Final = TypeAdapter(PlateReading)
+_HELD_READING: Final = Uncached[PlateReading]
 
 
 def custodian(
@@ -290,7 +291,7 @@ class HeldAlerts:
     def _open(self, name: str) -> tuple[Held, PlateReading]:
         plain = decrypt_target(self._sealed[name].data, name=_label(name), key=self._key)
         held = Held.model_validate_json(plain)
-        return held, Uncached[PlateReading].model_validate_json(held.reading).root
+        return held, _HELD_READING.model_validate_json(held.reading).root
 
     def _end(self, names: list[str] | tuple[str, ...], why: str) -> None:
         if names:

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _PADDED: Final = 16_384
 _SHIFT: Final = "shift"
 _VIEW: Final = TypeAdapter(AlertView)
+_KEPT_VIEW: Final = Uncached[AlertView]
 
 
 class _Row(Closed):
@@ -109,7 +110,7 @@ class ShiftStore:
                 if not 0 <= age <= MAX_AGE_S:
                     raise ValueError("past its time")
                 wide = None if row.wide is None else base64.b64decode(row.wide)
-                view = Uncached[AlertView].model_validate_json(row.view).root
+                view = _KEPT_VIEW.model_validate_json(row.view).root
                 kept.append(Kept(view, base64.b64decode(row.plate), wide, age))
             except (EnvelopeError, ValidationError, ValueError):
                 with self._store.transaction() as tx:
