@@ -153,32 +153,45 @@ class Store(CarDatabase):
         given out but set aside; the rest goes on.
         """
         now = time.monotonic()
-        taken: list[QueuedRead] = []
-        size = 0
         with self._lock:
             self._leases = {i: until for i, until in self._leases.items() if until >= now}
-            free = [
-                row
-                for row in self._rows("SELECT seq, id FROM reads ORDER BY hit DESC, seq")
-                if row[1] not in self._leases
-            ]
-            for seq, _ in free:
-                if len(taken) == limit:
-                    break
+            taken: list[QueuedRead] = []
+            try:
+                self._take(taken, limit, max_bytes, now + lease_s)
+            except StoreError:
+                self.release([read.id for read in taken])
+                raise
+        return taken
+
+    def _take(self, taken: list[QueuedRead], limit: int, max_bytes: int, until: float) -> None:
+        """Lease reads into ``taken``, which also holds them if this fails."""
+        size = 0
+        while len(taken) < limit and (free := self._next(limit - len(taken))):
+            for seq in free:
                 (row,) = self._rows(
                     # The cast: rot may also have turned the value's type.
                     "SELECT id, session, CAST(envelope AS BLOB), sha256 FROM reads WHERE seq = ?",
                     (seq,),
                 )
                 if rotten.is_rotten(row[2], row[3]):
-                    self._set_aside(seq, row[0], now + lease_s)
+                    self._set_aside(seq, row[0], until)
                     continue
                 if taken and size + len(row[2]) > max_bytes:
-                    break
+                    return
                 size += len(row[2])
                 taken.append(QueuedRead(*row))
-            self._leases |= {read.id: now + lease_s for read in taken}
-        return taken
+                self._leases[row[0]] = until
+
+    def _next(self, limit: int) -> list[int]:
+        """The first reads that nobody leases, ``limit`` of them at most, by ``seq``.
+
+        Of a queue of weeks no more than these and the leased ones come into memory.
+        """
+        found = self._rows(
+            "SELECT seq, id FROM reads ORDER BY hit DESC, seq LIMIT ?",
+            (limit + len(self._leases),),
+        )
+        return [seq for seq, read in found if read not in self._leases][:limit]
 
     def _set_aside(self, seq: int, read: str, until: float) -> None:
         """Out of the queue with a rotten read; where that cannot be written, it is passed over."""
@@ -206,6 +219,7 @@ class Store(CarDatabase):
         An item whose digest is not that of the queued ciphertext destroys nothing.
         """
         destroyed = self._destroy(receipt.batch, receipt.items)
+        self.release([item.id for item in receipt.items])
         self._wipe_log()
         return destroyed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -235,6 +236,32 @@ def rot(folder: Path, *reads: str) -> None:
         connection.execute("UPDATE reads SET envelope = ? WHERE id = ?", (bytes(bent), read_id))
     connection.commit()
     connection.close()
+
+
+@pytest.mark.policy("R-460.5-2")
+def test_a_long_queue_is_offered_batch_by_batch_and_never_in_memory_at_once(
+    tmp_path: Path,
+) -> None:
+    """Weeks away from the dock: the batches hold every read once, a hit first, in little memory."""
+    store = open_store(tmp_path)
+    body = b"sealed"
+    with store.transaction() as tx:
+        tx.executemany(
+            "INSERT INTO reads (id, session, sha256, destroy_by, hit, envelope) "
+            "VALUES (?, 's', ?, '2026-08-01T00:00:00Z', ?, ?)",
+            [(f"{n:032x}", sha256_hex(body), int(n == 19_990), body) for n in range(20_000)],
+        )
+    tracemalloc.start()
+    first = store.claim(100, 10**9, 60)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200_000
+    assert [queued.id for queued in first[:2]] == [f"{19_990:032x}", f"{0:032x}"]
+    seen = [queued.id for queued in first]
+    while taken := store.claim(5_000, 10**9, 60):
+        seen += [queued.id for queued in taken]
+    assert len(seen) == 20_000 == len(set(seen))
+    store.close()
 
 
 @pytest.mark.policy("R-460.5-2")
