@@ -103,7 +103,7 @@ class DistinctPlates:
 
         Args:
             categories: of the lists that matched.
-            now: monotonic seconds.
+            now: seconds that run evenly, also while the machine sleeps.
 
         Returns:
             Whether it goes on a pass counted less than :data:`SAME_PASS_S` ago, and which of the
