@@ -62,7 +62,8 @@ class Sighting:
     def says(self) -> tuple[object, ...]:
         """Everything a person is told; a later reading that says the same is no correction."""
         reading, match = self.reading, self.match
-        return reading.text, reading.stacked, reading.region, match.kind, match.differing
+        how = match.kind, match.differing, match.type_differs
+        return reading.text, reading.stacked, reading.region, *how
 
     def copy(self, match: Match) -> Sighting:
         """The same sighting for another match, with pictures of its own."""

@@ -60,6 +60,9 @@ class Match:
     """Positions in ``entry.plate`` whose character differs from the one read."""
     with_stacked: bool
     """The entry was met by the text together with the stacked letters."""
+    type_differs: bool = False
+    """The entry is for another plate type than the one read: told, and never a reason to be silent
+    (ADR 0037)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +79,15 @@ def variants(reading: PlateReading) -> tuple[Variant, ...]:
 
     A position the reader gave no :class:`~alprd.frames.Character` for counts as surely read.
     """
-    known = reading.characters
-    sure = tuple(Character(char, 1.0) for char in reading.text)
-    if "".join(item.char for item in known[: len(reading.text)]) == reading.text:
-        sure = known[: len(reading.text)]
+    known, length = reading.characters, len(reading.text)
+    sure = known if len(known) == length else known[:length]
+    if "".join([item.char for item in sure]) != reading.text:
+        sure = tuple(Character(char, 1.0) for char in reading.text)
     found = [Variant(reading.text, sure, with_stacked=False)]
     if reading.stacked:
-        side = tuple(Character(char, 1.0) for char in reading.stacked)
-        rest = known[len(reading.text) :]
-        if "".join(item.char for item in rest) == reading.stacked:
-            side = rest
+        side = known[length:]
+        if "".join([item.char for item in side]) != reading.stacked:
+            side = tuple(Character(char, 1.0) for char in reading.stacked)
         found.append(Variant(reading.stacked + reading.text, side + sure, with_stacked=True))
         if reading.stacked + reading.text != reading.text + reading.stacked:
             found.append(Variant(reading.text + reading.stacked, sure + side, with_stacked=True))
@@ -130,7 +132,8 @@ class Matcher:
 
         A list past its longest use matches nothing (R-460.4.1-b4), an entry past its end neither
         (R-460.4.1-b2); both are judged by ``now`` alone, so they hold offline. ``plate_type`` is
-        compared where entry and reading both know it. A list of which an entry cannot be read
+        compared where entry and reading both know it: another type makes a match the lesser one
+        of its kind and is told with it. A list of which an entry cannot be read
         back matches nothing for this reading and is told by :meth:`lists` as damaged.
         """
         forms = [form for form in variants(reading) if len(form.text) <= MAX_PLATE]
@@ -151,8 +154,6 @@ class Matcher:
             for number, entry in entries:
                 if entry.expires is not None and entry.expires <= now:
                     continue
-                if plate_type and entry.plate_type and plate_type != entry.plate_type:
-                    continue
                 variant = forms[number]
                 differing = _differing(entry.plate, variant)
                 if differing is None:
@@ -167,9 +168,18 @@ class Matcher:
                         kind=_kind(entry.state, reading.region, differing),
                         differing=differing,
                         with_stacked=variant.with_stacked,
+                        type_differs=bool(
+                            plate_type and entry.plate_type and plate_type != entry.plate_type
+                        ),
                     )
                 )
-        found.sort(key=lambda m: (_KINDS.index(m.kind), _PRIORITIES.index(m.entry.priority)))
+        found.sort(
+            key=lambda m: (
+                _KINDS.index(m.kind),
+                m.type_differs,
+                _PRIORITIES.index(m.entry.priority),
+            )
+        )
         return tuple(found)
 
     def databases(self) -> tuple[Database, ...]:

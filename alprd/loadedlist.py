@@ -121,13 +121,16 @@ class LoadedList:
             key = wanted[number]
             if row == keys.size or keys[row] != key:
                 continue
-            stop = int(keys.searchsorted(key, side="right"))
+            stop = row + 1
+            while stop < keys.size and keys[stop] == key:
+                stop += 1
             found += ((number, entry) for entry in self._entries(int(key), row, stop))
         return found
 
     def _entries(self, key: int, row: int, stop: int) -> Iterator[HotlistEntry]:
         """The entries of some rows, which share a key."""
-        block = int(self._firsts.searchsorted(row, side="right")) - 1
+        # As uint32: for another type numpy would copy the whole array at each look-up.
+        block = int(self._firsts.searchsorted(np.uint32(row), side="right")) - 1
         while row < stop:
             first = int(self._firsts[block])
             after = int(self._firsts[block + 1]) if block + 1 < self._firsts.size else len(self)

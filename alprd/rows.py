@@ -134,7 +134,8 @@ def entry_of(row: bytes) -> HotlistEntry:
         InputError: not a row, or it does not fit the closed schema; never quotes it.
     """
     try:
-        fields = json.loads(row[17:] if row[8] == 0 else row[9:])
+        # As text: json would look for the encoding of bytes first.
+        fields = json.loads(str(row[17:] if row[8] == 0 else row[9:], "utf-8"))
         ident = row[9:17].hex() if row[8] == 0 else fields.pop(0)
         state, mark, codes, text, *expires = fields
         plate_type, category, priority = codes

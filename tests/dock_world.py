@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -205,6 +206,26 @@ class Repository:
         return f"/tuf/targets/{sha256_hex(self.targets[name])}.{name}"
 
 
+class _Tap(RawIOBase):
+    """A stream that notes whatever is read from it."""
+
+    def __init__(self, inner: Any, notes: list[bytes]) -> None:
+        self._inner, self._notes = inner, notes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._inner.read1(len(buffer))
+        self._notes.append(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
 class World:
     """Certificate authority, server, repository, and an enrolled car."""
 
@@ -226,6 +247,10 @@ class World:
         self.flood: set[str] = set()
         """Paths whose answer is far longer than it should be."""
         self.seen: list[str] = []
+        self.posted: list[tuple[str, bytes]] = []
+        """Path and body of each request with a body."""
+        self.wire: list[bytes] = []
+        """Every byte that any client sent, after TLS, in pieces."""
         self.reply_changes: dict[str, Any] = {}
         self.repository = Repository(self.files)
         self._start()
@@ -256,6 +281,11 @@ class World:
         class Web(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self) -> None:
+                super().setup()
+                # All that the car sends, byte for byte as TLS gave it: head lines and bodies.
+                self.rfile = BufferedReader(_Tap(self.rfile, world.wire))
+
             def do_GET(self) -> None:
                 self._answer(b"")
 
@@ -265,6 +295,8 @@ class World:
             def _answer(self, body: bytes) -> None:
                 url = urlsplit(self.path)
                 world.seen.append(url.path)
+                if body:
+                    world.posted.append((url.path, body))
                 peer = self.connection.getpeercert()
                 if not peer and url.path not in ("/v1/ca", "/v1/enrol"):
                     status, data = 403, b"{}"

@@ -22,7 +22,7 @@ from alprd.crypto import encrypt_target
 from alprd.errors import EnvelopeError, InputError, RefusedError, StoreError
 from alprd.frames import Character, PlateReading
 from alprd.hotlist import LoadedList, Matcher, load_hotlist, load_hotlist_file, variants
-from alprd.records import fold
+from alprd.records import PlateType, fold
 from alprd.wire import Policy
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -149,11 +149,23 @@ def test_never_partial(read: str) -> None:
     assert matcher(entry("ABC123")).match(reading(read), NOW) == ()
 
 
+@pytest.mark.policy("R-460.4-f")
 def test_plate_type_is_compared_where_both_know_it() -> None:
-    book = matcher(entry("ABC123", plate_type="motorcycle"))
-    assert book.match(reading("ABC123"), NOW, plate_type="passenger") == ()
-    assert len(book.match(reading("ABC123"), NOW, plate_type="motorcycle")) == 1
-    assert len(book.match(reading("ABC123"), NOW)) == 1
+    """R-460.4-f: another type is told and comes after, but never silences an alert (ADR 0037)."""
+    book = matcher(
+        entry("ABC123", plate_type="motorcycle"),
+        entry("ABC123", plate_type="trailer", id="e-trailer"),
+        entry("ABC123", id="e-any"),
+    )
+
+    def told(plate_type: PlateType | None) -> dict[str | None, bool]:
+        found = book.match(reading("ABC123"), NOW, plate_type=plate_type)
+        assert [m.type_differs for m in found] == sorted(m.type_differs for m in found)
+        return {m.entry.plate_type: m.type_differs for m in found}
+
+    assert told("passenger") == {"motorcycle": True, "trailer": True, None: False}
+    assert told("motorcycle") == {"motorcycle": False, "trailer": True, None: False}
+    assert told(None) == {"motorcycle": False, "trailer": False, None: False}
 
 
 @pytest.mark.policy("R-460.4.1-b2")

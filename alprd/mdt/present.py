@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from alprd.cards import AlertView
+from alprd.hotlist import Match
 from alprd.wire import RESTRICTED, Person
 
 CONTACT_DISPATCH: Final = "Contact dispatch"
@@ -29,6 +30,19 @@ KIND_LABELS: Final = {
     "other-state": "Other state: not the listed plate's state",
     "state-unknown": "State not known: check it on the picture",
 }
+
+
+def type_label(match: Match) -> str:
+    """What the deputy is told of the plate type; empty where the list does not name one.
+
+    The reader shipped tells none, so the deputy compares it with the picture (ADR 0037).
+    """
+    listed = match.entry.plate_type
+    if listed is None:
+        return ""
+    if match.type_differs:
+        return f"OTHER PLATE TYPE: listed is a {listed} plate"
+    return f"Listed is a {listed} plate: compare with the picture"
 
 
 def is_cleared(view: AlertView, person: Person) -> bool:
@@ -97,6 +111,7 @@ def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, objec
         "region_read": view.reading.region,
         "region_listed": entry.state,
         "plate_type_listed": entry.plate_type,
+        "plate_type_label": type_label(match),
         "kind": match.kind,
         "kind_label": KIND_LABELS[match.kind],
         "category": entry.category,

@@ -485,7 +485,11 @@ def test_kinds_are_told_apart(served: Car, sign_on: SignOn, events: Callable[...
         "ZQX417",
     )
     served.alert("ABC123", region=None)
-    assert stream.next("alert")["kind"] == "state-unknown"
+    card = stream.next("alert")
+    assert (card["kind"], card["plate_type_label"]) == ("state-unknown", "")
+    served.alert("ABF123", plate_type="trailer", type_differs=True)
+    label = stream.next("alert")["plate_type_label"]
+    assert label == "OTHER PLATE TYPE: listed is a trailer plate"
     served.alert("ABD123", region="WI")
     assert stream.next("alert")["kind"] == "other-state"
     served.alert("1234", listed="1234YT", stacked="YT")

@@ -136,9 +136,12 @@ def test_sign_on_alert_silence_acknowledge(page: Page, served: Car) -> None:
 
 def test_correction_and_withdrawal_are_loud(page: Page, served: Car) -> None:
     sign_on(page)
-    first_pass, first = served.alert("ZQX417")
+    first_pass, first = served.alert("ZQX417", plate_type="motorcycle")
     second_pass, second = served.alert("ABD452", priority="medium")
     expect(page.locator(".card")).to_have_count(2)
+    told = card(page, first).locator('[data-slot="type"]')
+    expect(told).to_have_text("Listed is a motorcycle plate: compare with the picture")
+    expect(card(page, second).locator('[data-slot="type"]')).to_be_hidden()
     card(page, first).get_by_role("button", name="Acknowledge").click()
     served.board.correct(first_pass, reading("ZOX417"), match("ZOX417", "ZQX417"))
     shown = card(page, first)

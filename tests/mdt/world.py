@@ -179,6 +179,8 @@ def match(
     words: str = "Stolen 2024-05-02, invented blue sedan",
     state: str | None = "MN",
     hours: float = 3,
+    plate_type: str | None = None,
+    type_differs: bool = False,
 ) -> Match:
     """A match as the matcher makes it; ``entry`` empty: one entry a listed plate."""
     listed = listed or text
@@ -193,7 +195,7 @@ def match(
             "id": entry or f"E-{listed}",
             "plate": listed,
             "state": state,
-            "plate_type": None,
+            "plate_type": plate_type,
             "category": category,
             "priority": priority,
             "text": words,
@@ -208,4 +210,5 @@ def match(
         kind=kind,  # type: ignore[arg-type]
         differing=differing,
         with_stacked=compared != text,
+        type_differs=type_differs,
     )

@@ -168,6 +168,8 @@ export class Cards {
       slot("kind").textContent = card.kind_label;
       slot("states").textContent =
         `State read: ${card.region_read ?? "unknown"} · listed: ${card.region_listed ?? "unknown"}`;
+      slot("type").textContent = card.plate_type_label;
+      slot("type").hidden = !card.plate_type_label;
       slot("text").textContent = card.text;
       slot("source").textContent = `${card.source} · list ${age(card.list_age_h)} · ${card.camera} camera`;
     } else {
