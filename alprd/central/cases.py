@@ -87,6 +87,39 @@ def ask(
     return row
 
 
+def ask_for_package(
+    central: Central, person: Person, *, case: str, relation: str, package: str, origin: str
+) -> Exemption:
+    """Ask for a link of what a package of another agency holds past its life (R-460.5-3).
+
+    Args:
+        package: its SHA-256.
+        origin: sender and transfer reference.
+
+    Raises:
+        RefusedError: the role, or a statement that says too little.
+        InputError: no case number.
+    """
+    now = central.clock()
+    people.require(person, Act.LINK_ASK, now)
+    row = Exemption(
+        id=new_id(),
+        kind="case",
+        state="requested",
+        number=case_number(case),
+        statement=relation.strip(),
+        opened_by=person.id,
+        opened_at=now,
+        bulk_reason=f"import: {origin}",
+        package=package,
+    )
+    in_own_words("relation", relation)
+    with central.database.write() as tx:
+        exemptions.add(central, tx, row)
+        _record(central, tx, Event.LINK_REQUESTED, person, row, now)
+    return row
+
+
 def approve(central: Central, person: Person, link: str, reason: str) -> Exemption:
     """Exempt the reads of a request that still live; by a different person than asked.
 
@@ -101,7 +134,7 @@ def approve(central: Central, person: Person, link: str, reason: str) -> Exempti
         not_own(row.opened_by, person.id, "approves a request")
         left = _living(tx, row.reads, now)
         keys = exemptions.current_keys(central, tx, left)
-        if not keys:
+        if not keys and not row.package:
             raise RefusedError("no read of this request is left", reason="too_late")
         row = row.model_copy(
             update={

@@ -18,6 +18,7 @@ from alprd.central import (
     cli_cases,
     cli_confidential,
     cli_holds,
+    cli_imports,
     cli_init,
     cli_lists,
     cli_orders,
@@ -226,6 +227,7 @@ for _search in (
 main.add_command(cli_cases.cases_group)
 main.add_command(cli_confidential.confidential_group)
 main.add_command(cli_holds.holds_group)
+main.add_command(cli_imports.imports_group)
 main.add_command(cli_holds.schedule_group)
 main.add_command(cli_release.agencies_group)
 main.add_command(cli_release.releases_group)

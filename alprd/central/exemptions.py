@@ -51,6 +51,8 @@ class Exemption(Closed):
     opened_at: Utc
     reads: tuple[str, ...] = ()
     bulk_reason: str = ""
+    package: str = ""
+    """SHA-256 of the package of another agency that it was asked for; empty for stored reads."""
     decided_by: str = ""
     decided_at: Utc | None = None
     decision: str = ""
