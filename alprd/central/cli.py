@@ -238,6 +238,9 @@ main.add_command(cli_lists.categories_group)
 main.add_command(cli_lists.additional_group)
 main.add_command(cli_tuf.tuf_group)
 main.add_command(cli_store.db_group)
+main.add_command(cli_store.backup_command)
+main.add_command(cli_store.restore_command)
+main.add_command(cli_store.drill_command)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,10 @@ class Keystore:
         """A key derived from the agency key."""
         return derive(self._agency_key, purpose)
 
+    def agency_key(self) -> bytes:
+        """The key itself, for a look whether it lies where it must not."""
+        return self._agency_key
+
     # --- named secrets ----------------------------------------------------------------------
 
     def put_secret(self, name: str, secret: bytes) -> None:

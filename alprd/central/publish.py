@@ -262,10 +262,10 @@ def _padded(document: bytes, step: int) -> bytes:
 
 def sign_again(central: Central, tx: Connection) -> int:
     """Sign what is published as the root in force asks; the version of the targets."""
-    return repository.sign(central, _files(tx))
+    return repository.sign(central, files_of(tx))
 
 
-def _files(tx: Connection) -> dict[str, TargetFile]:
+def files_of(tx: Connection) -> dict[str, TargetFile]:
     """What the targets metadata is to name."""
     return {
         row.target: TargetFile(row.length, {"sha256": row.sha256}, row.target)

@@ -162,8 +162,12 @@ def next_root(central: Central) -> Root:
     return root
 
 
-def sign(central: Central, files: Mapping[str, TargetFile]) -> int:
-    """Write targets, snapshot and timestamp metadata as needed; the version of the targets."""
+def sign(central: Central, files: Mapping[str, TargetFile], *, ahead: int = 0) -> int:
+    """Write targets, snapshot and timestamp metadata as needed; the version of the targets.
+
+    Args:
+        ahead: versions to skip, after the repository was restored from a backup.
+    """
     folder, now = metadata_folder(central), central.clock()
     root = latest_root(central).signed
     changed = True
@@ -182,6 +186,9 @@ def sign(central: Central, files: Mapping[str, TargetFile]) -> int:
             if targets is not None:
                 left["targets"] = _life_left(root, targets, now)
                 changed = targets.signed.targets != files
+    if ahead:
+        changed = True
+        versions = {role: version + ahead for role, version in versions.items()}
     # Half its life is left at least, so that a car which docks always finds a living signature.
     due = {role: changed or left[role] < LIFE[role] / 2 for role in versions}
     if due["targets"]:

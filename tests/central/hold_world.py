@@ -9,11 +9,22 @@ from pathlib import Path
 
 import storekind
 from central_world import AGENCY, make_read
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from alprd import crypto, wire
 from alprd.audit import Actor
-from alprd.central import config, db, exemptions, holds, intake, keeping, people, search
+from alprd.central import (
+    config,
+    db,
+    exemptions,
+    holds,
+    intake,
+    keeping,
+    people,
+    publish,
+    restore,
+    search,
+)
 from alprd.central.store import Central, initialise
 from alprd.central.vehicles import Vehicle
 from alprd.records import Read, new_id
@@ -22,6 +33,7 @@ START = datetime(2026, 1, 1, 16, 0, tzinfo=UTC)
 LIFE = timedelta(hours=1440)
 WORDS = "The van passed the reader on its way from the burgled store."
 _BATCH_KEY = crypto.generate_key()
+_POINT = base64.urlsafe_b64encode(crypto.public_bytes(_BATCH_KEY)).decode()
 
 
 def template(home: Path, storage: config.StorageSettings | None = None) -> Path:
@@ -34,6 +46,7 @@ def template(home: Path, storage: config.StorageSettings | None = None) -> Path:
     )
     initialise(home, settings, intake_from=date(2025, 10, 1), clock=lambda: START)
     with Central(home, lambda: START) as central:
+        publish.create_repository(central)
         for name, role in (("ida", "investigator"), ("sue", "admin_supervisor"),
                            ("sam", "admin_supervisor"), ("olf", "operator")):  # fmt: skip
             people.add(
@@ -54,8 +67,8 @@ def template(home: Path, storage: config.StorageSettings | None = None) -> Path:
                     reader="1",
                     enrolment=new_id(),
                     serial="1",
-                    batch_key="",
-                    wrap_key="",
+                    batch_key=_POINT,
+                    wrap_key=_POINT,
                     enrolled_at=START,
                     suspended=False,
                 )
@@ -166,6 +179,27 @@ class World:
     def opened(self, row: exemptions.Exemption, read: str) -> bool:
         """Whether the exemption's own key of a read exists."""
         return read in keeping.open_kept(self.central.keystore, row.id, [read])
+
+    def lose(self) -> None:
+        """A disk dies: rows, pictures and all files are lost, keystore and agency key are not."""
+        if self.central.database.server:
+            with self.central.database.write() as tx:
+                for table in reversed(db.main.sorted_tables):
+                    tx.execute(delete(table))
+        objects = self.central.objects
+        objects.remove("pictures", list(objects.names("pictures")))
+        self.central.close()
+        for path in sorted(self.home.rglob("*"), reverse=True):
+            if path.is_file() and path.name not in {"keystore.db", "agency.key"}:
+                path.unlink()
+            elif path.is_dir() and path.name != "keys":
+                path.rmdir()
+
+    def restore(self, folder: Path) -> restore.Restored:
+        """Bring a backup back and open what it gives."""
+        done = restore.restore(self.home, folder, clock=lambda: self.now)
+        self.central = Central(self.home, lambda: self.now)
+        return done
 
     def close(self) -> None:
         """Release the files and remove them."""

@@ -20,12 +20,27 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from sqlalchemy import select
 
-from alprd.central import audit, cases, exemptions, holds, protected, retention
+from alprd.central import (
+    audit,
+    backup,
+    cases,
+    db,
+    exemptions,
+    holds,
+    protected,
+    restore,
+    retention,
+    vault,
+)
+from alprd.central.store import Central
 from alprd.errors import InputError, RefusedError
 from alprd.records import Read, hour_floor
 
 PLATES = ("PRP1001", "PRP1002", "PRP1003")
+PROTECTED = ("PRP2001", "PRP2002")
+"""Plates that are never held or linked; they come under confidentiality requests."""
 WINDOW = timedelta(days=1)
 
 
@@ -65,10 +80,16 @@ class Exemptions(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(Path(tempfile.mkdtemp(prefix="alprd-exempt-")) / "home", source())
-        self.central = self.world.central
+        self.backups = 0
+        self.protected: set[str] = set()
         self.reads: dict[str, Known] = {}
         self.rows: list[Row] = []
         self.car: list[tuple[Read, bytes]] = []
+
+    @property
+    def central(self) -> Central:
+        """The opened store; another one after a restore."""
+        return self.world.central
 
     def teardown(self) -> None:
         with self.central.database.read() as tx:
@@ -128,7 +149,11 @@ class Exemptions(RuleBasedStateMachine):
     @rule(data=st.data(), approved=st.booleans())
     def link(self, data: st.DataObject, approved: bool) -> None:
         """Ask for a link of one read; possible while it lives or is exempt."""
-        self.ask([data.draw(st.sampled_from(sorted(self.reads)))], approved=approved)
+        self.ask([data.draw(st.sampled_from(sorted(self.linkable())))], approved=approved)
+
+    def linkable(self) -> list[str]:
+        """Reads of plates that never come under a request."""
+        return [read for read, known in self.reads.items() if known.plate in PLATES]
 
     def ask(self, reads: list[str], *, approved: bool) -> None:
         known = self.reads[reads[0]]
@@ -237,6 +262,58 @@ class Exemptions(RuleBasedStateMachine):
             if known.life <= self.world.now and not known.exempt:
                 known.gone = True
                 assert self.world.traces(read) == []
+            if known.plate in self.protected:
+                assert read not in self.world.found(known.instant)
+
+    @rule(plate=st.sampled_from(PROTECTED))
+    def protect(self, plate: str) -> None:
+        """A confidentiality request: what is stored of the plate is destroyed, also in backups."""
+        path = self.world.home.parent / "request.csv"
+        path.write_text(f"plate,state\n{plate},MN\n")
+        folder = self.back_up()
+        protected.import_suppression(self.central, path, actor=audit.CENTRAL)
+        self.protected.add(plate)
+        lost = {read for read, known in self.reads.items() if known.plate == plate}
+        assert not lost & self.opened(folder)
+
+    @precondition(lambda self: self.world.now < START + WINDOW)
+    @rule(plate=st.sampled_from(PROTECTED))
+    def collect_protected(self, plate: str) -> None:
+        """A read of a plate that is, or will be, under a confidentiality request."""
+        read, envelope = self.world.envelope(plate, self.world.now)
+        assert self.world.send(read, envelope) == "stored"  # no difference shows
+        self.reads[read.id] = Known(plate, read.instant, hour_floor(read.instant + LIFE))
+
+    @rule(step=st.sampled_from([1, 24 * 20, 24 * 45, 24 * 61]))
+    def disaster(self, step: int) -> None:
+        """A backup, time, a purge; then everything but the keys is lost, and restored."""
+        folder = self.back_up()
+        self.world.now += timedelta(hours=step)
+        self.purge(wait_for_end=False)
+        done = restore.drill(self.central, folder)
+        assert done.passed
+        gone = {read for read, known in self.reads.items() if known.gone}
+        assert not gone & self.opened(folder)
+        self.world.lose()
+        self.world.restore(folder)
+        self.purge(wait_for_end=False)
+
+    def back_up(self) -> Path:
+        """A new backup."""
+        self.backups += 1
+        folder = self.world.home.parent / f"backup-{self.backups}"
+        backup.make(self.central, folder)
+        return folder
+
+    def opened(self, folder: Path) -> set[str]:
+        """The reads of a backup that the keys of now open, voids apart."""
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = backup.opened(folder, Path(scratch))
+            with copy.read() as view:
+                rows = view.execute(select(db.reads)).all()
+            copy.close()
+        keys = restore.readable(self.central, rows, restore.exempt_keys(self.central))
+        return {row.id for row in rows if row.id in keys and vault.open_cell(row, keys[row.id])}
 
     # --- what must hold -----------------------------------------------------------------------
 
@@ -249,6 +326,7 @@ class Exemptions(RuleBasedStateMachine):
             for read, known in self.reads.items():
                 if known.instant == instant:
                     lives = known.life > self.world.now and not known.gone
+                    lives = lives and known.plate not in self.protected
                     assert (read in shown) == (lives and not known.exempt & held)
 
     @invariant()
