@@ -170,6 +170,8 @@ class Event(StrEnum):
     CASE_PROTECTED = "redaction.case-protected"
     PUBLIC_TRAIL_EXPORTED = "audit.public-exported"
     STATUS_VIEWED = "status.viewed"
+    COMPLIANCE_RUN = "compliance.run"
+    COMPLIANCE_SIGNED = "compliance.signed"
     AGENCY_SET = "agency.set"
     RELEASE_ASKED = "release.asked"
     RELEASE_VIEWED = "release.viewed"

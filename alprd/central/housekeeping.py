@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from alprd.central import (
     anchors,
     bcanotices,
+    compliance,
     confidentiality,
     engine,
     leases,
@@ -119,3 +120,4 @@ def house(central: Central) -> None:
     confidentiality.settle(central)
     weekly.keep_up(central)
     anchors.daily(central)
+    compliance.keep_up(central)

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
-from alprd.central import db, exemptions, holds, protected, vault
+from alprd.central import db, exemptions, holds, ledger, protected, vault
 from alprd.central.audit import Event
 from alprd.central.keys import seal
 from alprd.central.store import Central, count
@@ -258,6 +258,10 @@ def _store(
                     outcome=arrival.outcome,
                 )
             )
+    ledger.note(
+        tx,
+        [(a.hour, a.session or "") for a in fresh if a.hour and a.item.id in pictures],
+    )
     central.objects.put("pictures", pictures)
     holds.take_arrivals(central, tx, held)
     count(tx, "duplicates_refused", len(arrivals) - len(fresh))

@@ -54,6 +54,8 @@ class Act(StrEnum):
     PERSON_FREEZE = "Freeze a person's access, and lift it"
     SESSION_END = "Sign another person off"
     TRAIL_EXPORT = "Export a person's audit trail"
+    COMPLIANCE_SEE = "See the daily compliance reports"
+    COMPLIANCE_SIGN = "Sign a daily compliance report"
     AGENCIES_SET = "Enter agencies that may receive reads"
     RELEASE_PREPARE = "Enter another agency's request for a release"
     RELEASE_DECIDE = "Review exactly the records of a release; approve or refuse it"
@@ -137,6 +139,8 @@ TABLE: Final[dict[Act, frozenset[str]]] = {
     Act.TRANSFER_IMPORT: _DAILY,
     Act.TRANSFERS_SEE: _DAILY | {"sheriff", "auditor"},
     Act.CREDENTIAL_DECIDE: _COMMAND | _DAILY,
+    Act.COMPLIANCE_SEE: _DAILY | {"auditor"},
+    Act.COMPLIANCE_SIGN: _COMMAND,
     Act.AGENCIES_SET: _SUPERVISOR,
     Act.RELEASE_PREPARE: _DAILY | {"investigator"},
     Act.RELEASE_DECIDE: _SUPERVISOR,
