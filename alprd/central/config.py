@@ -117,6 +117,16 @@ class DropList(Closed):
     """How the name tells when the supplier made it, in local time; empty: the time of change."""
 
 
+class WatchSettings(Closed):
+    """When the use of the store raises an alarm (R-BR-1)."""
+
+    bulk_records: Annotated[int, Field(ge=10, le=10_000)] = 200
+    """Records that one person may see within an hour."""
+    office_from: Annotated[int, Field(ge=0, le=23)] = 7
+    """Local hour from which exports are usual, on week days."""
+    office_to: Annotated[int, Field(ge=1, le=24)] = 18
+
+
 class ReleaseSettings(Closed):
     """What counsel must allow first."""
 
@@ -173,6 +183,7 @@ class CentralConfig(Closed):
     lists: ListSettings = ListSettings()
     additional: AdditionalSettings = AdditionalSettings()
     release: ReleaseSettings = ReleaseSettings()
+    watch: WatchSettings = WatchSettings()
     drop: DropSettings = DropSettings()
     public: PublicSettings = PublicSettings()
     search: SearchSettings = SearchSettings()

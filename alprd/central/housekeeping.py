@@ -26,6 +26,7 @@ from alprd.central import (
     publicsite,
     publish,
     retention,
+    watch,
     weekly,
 )
 from alprd.central.audit import CENTRAL, Event
@@ -121,3 +122,4 @@ def house(central: Central) -> None:
     weekly.keep_up(central)
     anchors.daily(central)
     compliance.keep_up(central)
+    watch.look(central)

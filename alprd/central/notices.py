@@ -30,6 +30,11 @@ TEXTS: Final = {
     "trail_broken": "the trail does not fit its anchors",
     "report_due": "a weekly exception report waits for its sign-off",
     "sample_due": "a monthly sample of reasons waits for its review",
+    "chain_break": "a chain of the trail is broken",
+    "unknown_device": "a device that is not known asked for enrolment",
+    "sign_on_failures": "many failed sign-ons of one person",
+    "off_hours_export": "an export outside office hours",
+    "bulk_view": "one person saw many records within an hour",
     "credential_reset": "the reset of a supervisor's credential waits for a second person",
 }
 _PURPOSE: Final = "notices"

@@ -56,6 +56,8 @@ class Act(StrEnum):
     TRAIL_EXPORT = "Export a person's audit trail"
     COMPLIANCE_SEE = "See the daily compliance reports"
     COMPLIANCE_SIGN = "Sign a daily compliance report"
+    INCIDENT_WORK = "Keep the breach file: decide, count, notify, report, close"
+    INCIDENT_SEE = "See the breach file"
     AGENCIES_SET = "Enter agencies that may receive reads"
     RELEASE_PREPARE = "Enter another agency's request for a release"
     RELEASE_DECIDE = "Review exactly the records of a release; approve or refuse it"
@@ -141,6 +143,8 @@ TABLE: Final[dict[Act, frozenset[str]]] = {
     Act.CREDENTIAL_DECIDE: _COMMAND | _DAILY,
     Act.COMPLIANCE_SEE: _DAILY | {"auditor"},
     Act.COMPLIANCE_SIGN: _COMMAND,
+    Act.INCIDENT_WORK: _COMMAND,
+    Act.INCIDENT_SEE: frozenset({"auditor"}),
     Act.AGENCIES_SET: _SUPERVISOR,
     Act.RELEASE_PREPARE: _DAILY | {"investigator"},
     Act.RELEASE_DECIDE: _SUPERVISOR,

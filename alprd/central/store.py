@@ -31,6 +31,7 @@ from alprd import crypto
 from alprd.central import audit_tables as audit_tables
 from alprd.central import ca, config, db, keys
 from alprd.central import credential_tables as credential_tables
+from alprd.central import incident_tables as incident_tables
 from alprd.central import jobs_tables as jobs_tables  # its tables belong to every agency
 from alprd.central import oversight_tables as oversight_tables
 from alprd.central import public_tables as public_tables
