@@ -19,7 +19,7 @@ from alprd.central import db, exemptions, ledger, outcomes, people, todos, trail
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.entry import in_own_words
 from alprd.central.keys import seal, unseal
-from alprd.central.oversight_tables import compliance_reports
+from alprd.central.oversight_tables import collected, compliance_reports
 from alprd.central.permissions import Act
 from alprd.central.store import Central
 from alprd.errors import AlprdError, InputError, RefusedError
@@ -264,8 +264,8 @@ def _figures(central: Central, tx: Connection, now: datetime) -> Figures:
         for kind in ("case", "hold")
     }
     received = tx.scalar(
-        select(func.coalesce(func.sum(ledger.collected.c.count), 0)).where(
-            ledger.collected.c.day >= day.date().isoformat()
+        select(func.coalesce(func.sum(collected.c["count"]), 0)).where(
+            collected.c.day >= day.date().isoformat()
         )
     )
     gone = tx.scalar(

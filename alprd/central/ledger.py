@@ -46,14 +46,14 @@ def note(tx: Connection, reads: Iterable[tuple[datetime, str]]) -> None:
         tx.execute(
             statement.on_conflict_do_update(
                 index_elements=["day", "session"],
-                set_={"count": collected.c.count + number},
+                set_={"count": collected.c["count"] + number},
             )
         )
 
 
 def days(tx: Connection, since: str = "", until: str = "9999") -> list[Day]:
     """The ledger by day of collection, oldest first; ``since`` and ``until`` are ISO days."""
-    took = _sums(tx, collected.c.day, collected.c.count)
+    took = _sums(tx, collected.c.day, collected.c["count"])
     gone = _sums(tx, db.destructions.c.collection_day, db.destructions.c.count)
     stored: dict[str, Counter[str]] = {}
     kinds: dict[str, set[str]] = {}
@@ -85,9 +85,11 @@ def days(tx: Connection, since: str = "", until: str = "9999") -> list[Day]:
 def sessions(tx: Connection, since: str = "", until: str = "9999") -> list[tuple[str, str, int]]:
     """Reads taken in by day and session, for whoever samples the ledger."""
     table = collected
-    query = select(table).where(table.c.day >= since, table.c.day <= until)
+    query = select(table.c.day, table.c.session, table.c["count"]).where(
+        table.c.day >= since, table.c.day <= until
+    )
     rows = tx.execute(query.order_by(table.c.day, table.c.session))
-    return [(row.day, row.session, row.count) for row in rows]
+    return [(day, session, int(number)) for day, session, number in rows]
 
 
 def _sums(tx: Connection, day: object, number: object) -> dict[str, int]:
