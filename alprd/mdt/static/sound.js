@@ -8,7 +8,7 @@ const PATTERNS = {
 // How often a card sounds until it is dealt with, and how far apart (s). High never stops.
 const TIMES = { high: Infinity, medium: 3, low: 1, changed: 2 };
 const EVERY = { high: 2.5, medium: 4, low: 4, changed: 3 };
-const ORDER = ["changed", "high", "medium", "low"];
+const RANK = { changed: 0, high: 0, medium: 1, low: 2 };
 
 export class Sounds {
   constructor(onBlocked) {
@@ -37,10 +37,14 @@ export class Sounds {
   }
 
   // Sound `pattern` for a card, and `then` after it.
-  // News is heard at once: what sounds now ends for it, unless that is graver.
+  // News is heard at once: what sounds now ends for it, unless that is graver, and is repeated.
   start(id, pattern, then = null) {
     this.due.set(id, { pattern, then, left: TIMES[pattern], at: 0 });
-    if (this.sounding && ORDER.indexOf(pattern) <= ORDER.indexOf(this.sounding)) this.hush();
+    if (this.sounding && RANK[pattern] <= RANK[this.sounding]) {
+      const cut = this.of !== id && this.due.get(this.of);
+      if (cut) Object.assign(cut, { left: cut.left + 1, at: performance.now() / 1000 });
+      this.hush();
+    }
     this.tick(id);
   }
 
@@ -68,8 +72,9 @@ export class Sounds {
     this.sounding = this.of = null;
     const ready = [...this.due].filter(([, one]) => one.at <= now);
     if (!ready.length) return;
-    const rank = ([id, one]) => 2 * ORDER.indexOf(one.pattern) - (id === first ? 1 : 0);
-    ready.sort((a, b) => rank(a) - rank(b));
+    // The gravest, of these the newcomer, then who has waited longest: nobody is starved.
+    ready.sort(([a, one], [b, other]) =>
+      RANK[one.pattern] - RANK[other.pattern] || (b === first) - (a === first) || one.at - other.at);
     const [id, one] = ready[0];
     this.play(one.pattern, id);
     one.left -= 1;
