@@ -42,8 +42,9 @@ from alprd.wire import (
 
 log = logging.getLogger(__name__)
 
-BATCH_BYTES: Final = 8_000_000
-"""A few seconds on a dock's Wi-Fi, so that little is sent twice after a cut."""
+BATCH_BYTES: Final = 2_000_000
+"""A second on a dock's Wi-Fi, so that little is sent twice after a cut. A batch is in memory three
+times (reads, body, connection), and locked memory that was once taken is kept (alprd.memory)."""
 LEASE_S: Final = 300.0
 AUDIT_BATCH: Final = 1_000
 _TOO_BIG_OR_BAD: Final = (400, 413, 422)
