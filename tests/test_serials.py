@@ -71,7 +71,7 @@ def test_a_clear_picture_stands_against_a_rare_order() -> None:
 
 
 def test_one_and_i_are_left_to_the_picture() -> None:
-    assert told("1RELIC", state(ND=0.95), twins=0.9) == "1RELIC"
+    assert told("1MAPLE", state(ND=0.95), twins=0.9) == "1MAPLE"
 
 
 def test_plates_of_other_countries_are_left_alone() -> None:
