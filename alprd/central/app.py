@@ -31,11 +31,13 @@ from alprd.central.audit import Event
 from alprd.central.pagekit import guard
 from alprd.central.pages_bases import BasisPages
 from alprd.central.pages_cars import CarPages
+from alprd.central.pages_fixed import FixedPages
 from alprd.central.pages_holds import HoldPages
 from alprd.central.pages_jobs import JobPages
 from alprd.central.pages_links import LinkPages
 from alprd.central.pages_lists import ListPages
 from alprd.central.pages_people import PeoplePages
+from alprd.central.pages_readers import ReaderPages
 from alprd.central.pages_search import SearchPages
 from alprd.central.pages_trail import TrailPages
 from alprd.central.permissions import Act, may
@@ -279,6 +281,8 @@ def create_app(central: Central) -> Starlette:
         Route("/sign-off", pages.sign_off, methods=["POST"]),
         *PublicPages(central).routes(),
         *CarPages(pages).routes(),
+        *ReaderPages(pages).routes(),
+        *FixedPages(pages).routes(),
         *JobPages(pages).routes(),
         *SearchPages(pages).routes(),
         *BasisPages(pages).routes(),

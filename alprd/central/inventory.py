@@ -79,6 +79,46 @@ ENTRIES: Final = (
          Event.KILL_ORDERED, Event.RETIRED, Event.WIPED, Event.PUBLISHED),
         "act=suspend|lift|freeze|thaw reason reference serial since until confirm certificate",
     ),
+    # --- readers, fixed locations, suspension ---
+    Entry(
+        "GET", "/readers", "register of readers, notices to the BCA", (Act.READERS_SEE,),
+        (Event.READERS_VIEWED,),
+    ),
+    Entry(
+        "POST", "/readers", "keep the register; record a notice; compare the published entry",
+        (Act.READERS_KEEP,), (Event.READER_RECORDED, Event.BCA_SENT, Event.BCA_CHECKED),
+        "act=add|day|sent|check device kind what which day duty at sent_by how reference receipt "
+        "published note",
+    ),
+    Entry("GET", "/readers/document", "a notice to the BCA as a file", (Act.READERS_SEE,)),
+    Entry(
+        "GET", "/readers/receipts/{notice}", "the proof that a notice was sent",
+        (Act.READERS_SEE,), (Event.BCA_VIEWED,),
+    ),
+    Entry(
+        "GET", "/fixed-locations", "fixed locations, current and previous", (Act.READERS_SEE,),
+        (Event.READERS_VIEWED,),
+    ),
+    Entry(
+        "POST", "/fixed-locations", "enter, end, withhold or show a fixed location",
+        (Act.READERS_KEEP, Act.PLACE_WITHHOLD), (Event.PLACE_RECORDED,),
+        "act=place|leave|withhold|show device kind at since entry day reason explanation review "
+        "section",
+    ),
+    Entry(
+        "GET", "/fixed-locations/{entry}/explanation", "short explanation of a withheld place",
+        (Act.READERS_SEE,),
+    ),
+    Entry(
+        "GET", "/fixed-locations/{entry}/court", "a withheld place in full, for a court",
+        (Act.PLACE_FULL,), (Event.PLACE_VIEWED,),
+    ),
+    Entry("GET", "/suspension", "whether all readers are suspended", (Act.CAR_ORDER,)),
+    Entry(
+        "POST", "/suspension", "suspend all readers, or lift it", (Act.CAR_ORDER,),
+        (Event.SUSPENSION_ORDERED, Event.SUSPENSION_LIFTED, Event.ORDER_ISSUED),
+        "act=suspend|lift reason confirm serial reference",
+    ),
     # --- lists ---
     Entry("GET", "/lists", "lists in use and held imports", (Act.LISTS_SEE,)),
     Entry(

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from alprd.central import todo_cars, todo_office, todo_records, todo_store
+from alprd.central import todo_cars, todo_office, todo_public, todo_records, todo_store
 from alprd.central.permissions import Act, may
 from alprd.central.store import Central
 from alprd.central.todo import Source, Todo
@@ -26,6 +26,9 @@ SOURCES: Final[tuple[Source, ...]] = (
     todo_office.exempted,
     todo_office.members,
     todo_records.searches,
+    todo_public.bca,
+    todo_public.withheld,
+    todo_public.suspension,
 )
 """Each area's own; a new area adds its function here."""
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
