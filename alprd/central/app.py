@@ -202,6 +202,7 @@ class Pages:
             status=status.collect(central),
             todos=todos.for_person(central, session.person, now),
             may_cars=may(session.person, Act.CARS_SEE),
+            may_begin=may(session.person, Act.LISTS_WORK),
         )
 
     async def sign_on_form(self, request: Request) -> Response:
