@@ -33,10 +33,12 @@ from alprd.central.pages_bases import BasisPages
 from alprd.central.pages_cars import CarPages
 from alprd.central.pages_fixed import FixedPages
 from alprd.central.pages_holds import HoldPages
+from alprd.central.pages_imports import ImportPages
 from alprd.central.pages_jobs import JobPages
 from alprd.central.pages_links import LinkPages
 from alprd.central.pages_lists import ListPages
 from alprd.central.pages_people import PeoplePages
+from alprd.central.pages_private import PrivatePages
 from alprd.central.pages_readers import ReaderPages
 from alprd.central.pages_search import SearchPages
 from alprd.central.pages_trail import TrailPages
@@ -288,6 +290,8 @@ def create_app(central: Central) -> Starlette:
         *SearchPages(pages).routes(),
         *BasisPages(pages).routes(),
         *TrailPages(pages).routes(),
+        *ImportPages(pages).routes(),
+        *PrivatePages(pages).routes(),
         *LinkPages(pages).routes(),
         *HoldPages(pages).routes(),
         *ListPages(pages).routes(),

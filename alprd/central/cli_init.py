@@ -22,12 +22,14 @@ from alprd.audit import Actor
 from alprd.central import agencyfile, askagency, config, people, publish
 from alprd.central.agencyfile import FirstPerson
 from alprd.central.clikit import HOME, JSON, errors, show
+from alprd.central.permissions import Act, roles
 from alprd.central.store import Central, initialise
 from alprd.errors import ConfigError, InputError
 
 UNFINISHED: Final = ".init-unfinished"
 """Lies in the folder while it is made; an agency without it is whole."""
-FOUNDERS: Final = ("sheriff", "admin_supervisor")
+FOUNDERS: Final = (Act.PEOPLE_AUTHORISE, Act.PEOPLE_CHANGE)
+"""What the first people must be able to do, between them."""
 
 _ALLOWED: Final = {
     "agency": (
@@ -227,11 +229,12 @@ def _from_file(path: Path) -> Founding:
     latest = (datetime.now(UTC) + people.MAX_AUTHORISATION).date()
     if any(person.authorised_until and person.authorised_until > latest for person in everyone):
         raise InputError("an authorisation may not run longer than 24 months (R-13.824-7-1)")
-    roles = {role for person in everyone for role in person.roles}
-    missing = [role for role in FOUNDERS if role not in roles]
+    have = {role for person in everyone for role in person.roles}
+    missing = [act for act in FOUNDERS if not roles(act) & have]
     if everyone and missing:
+        needed = " or ".join(sorted(roles(missing[0])))
         raise InputError(
-            f"{path}: people: nobody has the role {missing[0]}",
+            f"{path}: people: nobody has the role {needed}",
             remedy="an agency begins with a sheriff and an administration supervisor",
         )
     return Founding(settings, everyone)

@@ -271,6 +271,34 @@ ENTRIES: Final = (
         "POST", "/schedule", "set an item of the retention schedule", (Act.SCHEDULE_SET,),
         (Event.SCHEDULE_SET,), "type=destructions|list_versions citation days",
     ),
+    # --- imports, address confidentiality ---
+    Entry(
+        "GET", "/imports", "imports of another agency", (Act.TRANSFERS_SEE,),
+        (Event.TRANSFERS_VIEWED,),
+    ),
+    Entry(
+        "POST", "/imports", "take a package in, or ask for the link of its older reads",
+        (Act.TRANSFER_IMPORT,), (Event.TRANSFER_IMPORTED, Event.LINK_REQUESTED),
+        "act=take|link file link case relation",
+    ),
+    Entry(
+        "GET", "/confidentiality", "address-confidentiality requests", (Act.CONFIDENTIALITY,),
+        (Event.REQUESTS_WORKED,),
+    ),
+    Entry(
+        "POST", "/confidentiality", "enter a request: destroy and suppress",
+        (Act.CONFIDENTIALITY,), (Event.REQUESTS_WORKED, Event.PUBLISHED),
+        "plates received verified_by reference review",
+    ),
+    Entry(
+        "GET", "/confidentiality/history", "who did what with the requests",
+        (Act.CONFIDENTIALITY,), (Event.REQUESTS_WORKED,),
+    ),
+    Entry(
+        "POST", "/confidentiality/{asked}", "add, remove, end, review, confirm a store",
+        (Act.CONFIDENTIALITY,), (Event.REQUESTS_WORKED, Event.PUBLISHED),
+        "act=remove|review|released|confirm plates said until store confirm=yes",
+    ),
     # --- people ---
     Entry(
         "GET", "/people", "people, and who is signed on", (Act.PEOPLE_SEE,), (Event.PEOPLE_VIEWED,)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from alprd.central import legalbasis, notices
+from alprd.central import confidentiality, legalbasis, notices
 from alprd.central.audit_tables import exception_reports
 from alprd.central.permissions import Act
 from alprd.central.search_tables import reason_reviews
@@ -46,3 +46,13 @@ def searches(central: Central, tx: Connection, now: datetime) -> list[Todo]:
         for month in months
     ]  # fmt: skip
     return found
+
+
+def private(central: Central, tx: Connection, now: datetime) -> list[Todo]:
+    """Address-confidentiality requests that need a person: told to the two roles alone."""
+    due = confidentiality.due_count(central, tx, now)
+    if not due:
+        return []
+    text = f"{due} request{'s need' if due != 1 else ' needs'} a person"
+    link = "/confidentiality?show=due"
+    return [Todo("Private requests", text, link, (Act.CONFIDENTIALITY,))]

@@ -29,6 +29,7 @@ SOURCES: Final[tuple[Source, ...]] = (
     todo_public.bca,
     todo_public.withheld,
     todo_public.suspension,
+    todo_records.private,
 )
 """Each area's own; a new area adds its function here."""
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
