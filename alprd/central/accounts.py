@@ -17,8 +17,9 @@ from alprd import totp, verifiers
 from alprd.audit import Actor
 from alprd.central import db, memberlog, people
 from alprd.central.audit import Event
+from alprd.central.permissions import Act, may
 from alprd.central.store import Central
-from alprd.errors import InputError
+from alprd.errors import InputError, RefusedError
 from alprd.wire import Clearance, Person
 
 
@@ -58,6 +59,8 @@ def change(
         raise InputError("nothing is to be changed", remedy="give at least one of the options")
     with central.database.write() as tx:
         person = _known(tx, person_id)
+        if password is not None or roles is not None:
+            need_second(person)
         try:
             changed = Person.model_validate(person.model_dump() | values)
         except ValidationError as error:
@@ -92,6 +95,7 @@ def reset_totp(central: Central, person_id: str, by: Actor, *, off: bool = False
     secret = "" if off else totp.new_secret()
     with central.database.write() as tx:
         person = _known(tx, person_id)
+        need_second(person)
         changed = person.model_copy(update={"totp": secret})
         _keep(central, tx, changed, by, central.clock(), {"changed": "totp", "off": off})
     return totp.uri(secret, agency=central.config.agency, person=person_id) if secret else ""
@@ -104,10 +108,50 @@ def retire(central: Central, person_id: str, by: Actor) -> None:
         InputError: nobody of this id.
     """
     with central.database.write() as tx:
-        _known(tx, person_id)
-        tx.execute(delete(db.people).where(db.people.c.id == person_id))
-        tx.execute(delete(db.web_sessions).where(db.web_sessions.c.person == person_id))
-        central.trail.record(tx, Event.PERSON_RETIRED, by, at=central.clock(), subjects=[person_id])
+        need_second(_known(tx, person_id))
+        retire_in(central, tx, person_id, by, central.clock())
+
+
+def retire_in(central: Central, tx: Connection, person_id: str, by: Actor, now: datetime) -> None:
+    """End an account in the transaction of what decided it."""
+    _known(tx, person_id)
+    tx.execute(delete(db.people).where(db.people.c.id == person_id))
+    tx.execute(delete(db.web_sessions).where(db.web_sessions.c.person == person_id))
+    central.trail.record(tx, Event.PERSON_RETIRED, by, at=now, subjects=[person_id])
+
+
+def put_in(
+    central: Central,
+    tx: Connection,
+    person_id: str,
+    changes: dict[str, Any],
+    by: Actor,
+    now: datetime,
+    detail: dict[str, str | int | bool],
+) -> None:
+    """Change an account in the transaction of what two persons decided."""
+    changed = _known(tx, person_id).model_copy(update=changes)
+    _keep(central, tx, changed, by, now, {"changed": ",".join(changes), **detail})
+
+
+def guarded(person: Person) -> bool:
+    """Whether no one person may reset this one's credentials: the sheriff, and supervisors."""
+    return may(person, Act.CAR_ORDER)
+
+
+def need_second(person: Person) -> None:
+    """Refuse to reset, by one person alone, the credentials of somebody who commands.
+
+    Raises:
+        RefusedError: ``second_person``.
+    """
+    if guarded(person):
+        raise RefusedError(
+            "the sheriff's and a supervisor's credentials, roles and account are changed by two "
+            "persons",
+            reason="second_person",
+            remedy="ask with alprd-central people reset-ask; another person decides",
+        )
 
 
 def listing(central: Central) -> list[dict[str, Any]]:

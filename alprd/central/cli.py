@@ -208,6 +208,9 @@ for _command in (
     cli_people.retire,
     cli_people.reset_totp,
     cli_people.listing,
+    cli_people.reset_ask,
+    cli_people.reset_decide,
+    cli_people.resets,
     cli_referral.freeze,
     cli_referral.unfreeze,
 ):

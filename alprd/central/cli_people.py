@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from alprd.central import accounts, people, publish
+from alprd.central import accounts, credentials, people, publish
 from alprd.central.clikit import BY, HOME, JSON, code_line, errors, instant, password_line, show
 from alprd.central.store import Central
 from alprd.verifiers import SCHEMES, Scheme
@@ -124,3 +124,76 @@ def listing(home: Path, as_json: bool) -> None:
         for row in found
     ]
     show(as_json, {"people": found}, "\n".join(lines) or "nobody")
+
+
+@click.command("reset-ask")
+@HOME
+@_ID
+@click.option("--kind", type=click.Choice(get_args(credentials.Kind)), required=True)
+@click.option("--role", "roles", multiple=True, type=click.Choice(people.ROLES))
+@click.option("--reason", required=True)
+@click.option("--as", "asker", required=True, help="Who asks.")
+@click.option(
+    "--password-stdin",
+    is_flag=True,
+    required=True,
+    help="One's own password, a code if one has it, then the new password for --kind password.",
+)
+@JSON
+@errors
+def reset_ask(
+    home: Path,
+    person_id: str,
+    kind: credentials.Kind,
+    roles: tuple[str, ...],
+    reason: str,
+    asker: str,
+    password_stdin: bool,
+    as_json: bool,
+) -> None:
+    """Ask for a reset of the sheriff's or a supervisor's credential; another person decides."""
+    with Central(home) as central:
+        person = sign(central, asker)
+        password = password_line() if kind == "password" else ""
+        made, uri = credentials.ask(
+            central, person, person_id, kind, reason, password=password, roles=roles
+        )
+    text = f"reset {made.id} waits for another person, 24 h long"
+    show(as_json, {"id": made.id, "uri": uri, "ends": made.ends}, f"{text}\n{uri}".strip())
+
+
+@click.command("reset-decide")
+@HOME
+@click.option("--reset", required=True, help="Id of the request.")
+@click.option("--approve/--refuse", required=True)
+@click.option("--as", "decider", required=True, help="Who decides.")
+@click.option("--password-stdin", is_flag=True, required=True, help="First line of stdin.")
+@JSON
+@errors
+def reset_decide(
+    home: Path, reset: str, approve: bool, decider: str, password_stdin: bool, as_json: bool
+) -> None:
+    """Approve or refuse a reset that another person asked for."""
+    with Central(home) as central:
+        row = credentials.decide(central, sign(central, decider), reset, approve=approve)
+        publish.publish(central)
+    show(as_json, {"id": row.id, "state": row.state}, f"{row.kind} of {row.person}: {row.state}")
+
+
+@click.command("resets")
+@HOME
+@click.option("--as", "viewer", required=True, help="Who looks.")
+@click.option("--password-stdin", is_flag=True, required=True, help="First line of stdin.")
+@JSON
+@errors
+def resets(home: Path, viewer: str, password_stdin: bool, as_json: bool) -> None:
+    """Resets that were asked for, newest first."""
+    with Central(home) as central:
+        now = central.clock()
+        rows = credentials.listing(central, sign(central, viewer))
+    lines = [
+        f"{row.asked_at:%Y-%m-%d %H:%M}Z {row.kind:<9} {row.person:<12} {row.stands(now):<9} "
+        f"asked by {row.asked_by}  {row.id}"
+        for row in rows
+    ]
+    show(as_json, {"resets": [row.shown() for row in rows]}, "\n".join(lines) or "none")

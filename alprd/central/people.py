@@ -95,9 +95,18 @@ def add(
     with central.database.write() as tx:
         if _frozen(tx, person_id):  # a new entry is no way around a referral (R-460.6-f)
             values["document"] = person.model_copy(update={"frozen": True}).model_dump_json()
-        known = find(tx, person_id) is not None
+        before = find(tx, person_id)
+        known = before is not None
         if known and fresh:
             raise InputError(f"the id {person_id} is taken")
+        if before is not None and may(before, Act.CAR_ORDER):
+            # Else adding the sheriff anew would be a reset by one person (see credentials).
+            raise RefusedError(
+                "this person is known: the sheriff's and a supervisor's credentials are changed "
+                "by two persons",
+                reason="second_person",
+                remedy="ask with alprd-central people reset-ask; another person decides",
+            )
         event = Event.PERSON_CHANGED if known else Event.PERSON_ADDED
         tx.execute(
             upsert(db.people)

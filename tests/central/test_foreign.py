@@ -1,4 +1,4 @@
-"""Imports from another agency: original clock, closed schema, a link for what is old, no doubles."""
+"""Imports from another agency: the original clock, a closed schema, links for old reads."""
 
 from __future__ import annotations
 
