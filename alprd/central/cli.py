@@ -22,6 +22,7 @@ from alprd.central import (
     cli_init,
     cli_lists,
     cli_orders,
+    cli_oversight,
     cli_people,
     cli_public,
     cli_referral,
@@ -233,6 +234,17 @@ main.add_command(cli_holds.holds_group)
 main.add_command(cli_imports.imports_group)
 main.add_command(cli_holds.schedule_group)
 main.add_command(cli_release.agencies_group)
+main.add_command(cli_oversight.compliance_group)
+main.add_command(cli_oversight.incidents_group)
+for _command in (
+    cli_oversight.package,
+    cli_oversight.check,
+    cli_oversight.sample,
+    cli_oversight.enter,
+    cli_oversight.reported,
+    cli_oversight.ledger_command,
+):
+    audit_group.add_command(_command)
 main.add_command(cli_release.releases_group)
 main.add_command(cli_release.requests_group)
 main.add_command(cli_admin.lists_group)

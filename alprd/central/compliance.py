@@ -157,6 +157,13 @@ def reports(central: Central, person: Person, most: int = 60) -> list[Made]:
         return [_made(central, row) for row in rows]
 
 
+def every(central: Central, tx: Connection) -> Iterator[Made]:
+    """Every report, oldest first, for the audit's package."""
+    table = compliance_reports
+    for row in tx.execute(select(table).order_by(table.c.day)).all():
+        yield _made(central, row)
+
+
 def sign(central: Central, person: Person, day: str, note: str) -> Made:
     """Sign a report: it was read, and what follows from it.
 

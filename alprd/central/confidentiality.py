@@ -230,6 +230,17 @@ def due_count(central: Central, tx: Connection, now: datetime) -> int:
     return sum(needs_person(row, now) for row in confidentialstore.load(central, tx).values())
 
 
+def figures(central: Central, tx: Connection) -> dict[str, int]:
+    """Counts for the audit's restricted annex; for the two roles alone (R-13.824-6-2)."""
+    rows = list(confidentialstore.load(central, tx).values())
+    return {
+        "requests": len(rows),
+        "in_force": sum(row.ended_at is None for row in rows),
+        "deferred": sum(bool(row.deferred) for row in rows),
+        "waiting_for_cars": sum(bool(row.cars) for row in rows),
+    }
+
+
 def history(central: Central, person: Person) -> list[dict[str, str]]:
     """Who did what with requests, oldest first; only for the two roles.
 

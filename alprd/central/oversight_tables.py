@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, LargeBinary, String, Table
+from sqlalchemy import Column, Integer, LargeBinary, String, Table, Text
 
 from alprd.central.db import UtcTime, main
 
@@ -26,4 +26,13 @@ compliance_reports = Table(
     Column("signed_at", UtcTime),
     Column("signed_by", String(64)),
     Column("signing", LargeBinary),
+)
+
+audits = Table(
+    "audits",
+    main,
+    # Completed biennial audits; results are public, the paper is an attachment.
+    Column("id", String(32), primary_key=True),
+    Column("completed", String(10), nullable=False),
+    Column("document", Text, nullable=False),
 )

@@ -58,6 +58,9 @@ class Act(StrEnum):
     COMPLIANCE_SIGN = "Sign a daily compliance report"
     INCIDENT_WORK = "Keep the breach file: decide, count, notify, report, close"
     INCIDENT_SEE = "See the breach file"
+    AUDIT_PACKAGE = "Build the biennial audit's package"
+    AUDIT_SAMPLE = "Draw an audit sample"
+    AUDIT_KEEP = "Keep the register of audits and their reports"
     AGENCIES_SET = "Enter agencies that may receive reads"
     RELEASE_PREPARE = "Enter another agency's request for a release"
     RELEASE_DECIDE = "Review exactly the records of a release; approve or refuse it"
@@ -145,6 +148,9 @@ TABLE: Final[dict[Act, frozenset[str]]] = {
     Act.COMPLIANCE_SIGN: _COMMAND,
     Act.INCIDENT_WORK: _COMMAND,
     Act.INCIDENT_SEE: frozenset({"auditor"}),
+    Act.AUDIT_PACKAGE: _SUPERVISOR | {"auditor"},
+    Act.AUDIT_SAMPLE: frozenset({"auditor"}),
+    Act.AUDIT_KEEP: _SUPERVISOR,
     Act.AGENCIES_SET: _SUPERVISOR,
     Act.RELEASE_PREPARE: _DAILY | {"investigator"},
     Act.RELEASE_DECIDE: _SUPERVISOR,

@@ -6,7 +6,15 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from alprd.central import todo_cars, todo_office, todo_public, todo_records, todo_store
+from alprd.central import (
+    audits,
+    todo_cars,
+    todo_office,
+    todo_oversight,
+    todo_public,
+    todo_records,
+    todo_store,
+)
 from alprd.central.permissions import Act, may
 from alprd.central.store import Central
 from alprd.central.todo import Source, Todo
@@ -25,6 +33,10 @@ SOURCES: Final[tuple[Source, ...]] = (
     todo_office.entries,
     todo_office.exempted,
     todo_office.members,
+    todo_oversight.releases,
+    todo_oversight.requests,
+    todo_oversight.compliance_reports,
+    audits.todos,
     todo_records.searches,
     todo_public.bca,
     todo_public.withheld,

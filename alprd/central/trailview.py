@@ -157,7 +157,7 @@ def _found(central: Central, tx: Connection, wanted: Filter) -> Iterator[Line]:
         if _fits(event, wanted):
             name = event.detail.get("terms_key")
             held = isinstance(name, str) and central.keystore.find_secret(name) is not None
-            yield Line(CENTRAL_CHAIN, _shown(event), held and not _hidden(event))
+            yield Line(CENTRAL_CHAIN, shown(event), held and not _hidden(event))
     if not wanted.cars:
         return
     table = db.car_events
@@ -195,7 +195,7 @@ def _hidden(event: AuditEvent) -> bool:
     return event.event in audit.PRIVATE
 
 
-def _shown(event: AuditEvent) -> AuditEvent:
+def shown(event: AuditEvent) -> AuditEvent:
     """The event as anybody may see it; digests stay, so that the chain can be followed."""
     if not _hidden(event):
         return event

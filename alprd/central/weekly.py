@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, insert, select, update
@@ -125,17 +125,24 @@ def reports(central: Central, person: Person) -> list[Made]:
         central.trail.record(
             tx, Event.REPORT_VIEWED, people.actor(person), at=now, detail={"reports": len(rows)}
         )
+    return [_opened(central, row) for row in rows]
+
+
+def every(central: Central, tx: Connection) -> Iterator[Made]:
+    """Every report, oldest first, for the audit's package."""
+    for row in tx.execute(select(exception_reports).order_by(exception_reports.c.week)).all():
+        yield _opened(central, row)
+
+
+def _opened(central: Central, row: Any) -> Made:
     key = central.keystore.purpose_key(_PURPOSE)
-    return [
-        Made(
-            report=Report.model_validate_json(unseal(key, row.sealed, _aad(row.week))),
-            made_at=row.made_at,
-            signed_by=row.signed_by or "",
-            signed_at=row.signed_at,
-            note=unseal(key, row.signing, _aad(row.week)).decode() if row.signing else "",
-        )
-        for row in rows
-    ]
+    return Made(
+        report=Report.model_validate_json(unseal(key, row.sealed, _aad(row.week))),
+        made_at=row.made_at,
+        signed_by=row.signed_by or "",
+        signed_at=row.signed_at,
+        note=unseal(key, row.signing, _aad(row.week)).decode() if row.signing else "",
+    )
 
 
 def sign(central: Central, person: Person, week: str, note: str) -> None:

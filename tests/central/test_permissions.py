@@ -69,7 +69,14 @@ def test_the_auditor_searches_nothing_and_changes_nothing() -> None:
     """Requirements, part 0: read-only, no plate search; R-460.6-0: least privilege."""
     reads = {Act.PAGES, Act.LISTS_SEE, Act.ENTRY_REGISTER, Act.PEOPLE_SEE, Act.TRAIL_EXPORT}
     reads |= {Act.EXEMPTIONS_SEE, Act.CARS_SEE, Act.READERS_SEE}
-    reads |= {Act.COMPLIANCE_SEE, Act.INCIDENT_SEE, Act.RELEASE_SEE, Act.OUTSIDE_SEE}
+    reads |= {
+        Act.AUDIT_PACKAGE,
+        Act.AUDIT_SAMPLE,
+        Act.COMPLIANCE_SEE,
+        Act.INCIDENT_SEE,
+        Act.RELEASE_SEE,
+        Act.OUTSIDE_SEE,
+    }
     reads |= {Act.EXEMPTIONS_SEE, Act.TRAIL_SEE, Act.TRAIL_TERMS, Act.BASIS_REGISTER}
     reads |= {Act.TRANSFERS_SEE, Act.REPORT_SIGN, Act.REASONS_REVIEW}  # audit actions
     assert {act for act in Act if "auditor" in TABLE[act]} <= reads
