@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from alprd import models as model_files
 from alprd.detect import Detector
 from alprd.errors import InputError, ModelError
 from alprd.frames import Detection, Image, PlateReading
-from alprd.ocr import PlateReader
+from alprd.ocr import OcrResult, PlateReader
 from alprd.photo import read_command
 from alprd.pictureguard import load_picture
 from alprd.profiles import PHOTO
@@ -66,6 +67,27 @@ def test_json_line_is_as_documented(pair: Path, tmp_path: Path) -> None:
     assert 0.9 <= plate["confidence"] <= 1
     assert np.abs(np.subtract(plate["box"], [200, 120, 160, 80])).max() <= 2
     assert all(isinstance(side, int) for side in plate["box"])
+
+
+def test_every_cut_is_read_and_every_other_asks_for_the_state(pair: Path, tmp_path: Path) -> None:
+    asked: list[list[bool]] = []
+
+    class Noting(PlateReader):
+        def read(
+            self, crops: Sequence[Image], issuers: Sequence[bool] | None = None
+        ) -> list[OcrResult]:
+            asked.append(list(issuers or ()))
+            return super().read(crops, issuers)
+
+    image = cv2.imread(str(picture(tmp_path, "car.png", "ABC123")))
+    assert image is not None
+    detector = Detector(pair / "detector.onnx", input_size=PHOTO.input_size)
+    ocr = Noting(pair / "ocr.onnx", pair / "ocr.yaml")
+    asked.clear()  # a reader tries itself when it is made
+    (plate,) = read_image(np.asarray(image, np.uint8), detector, ocr, PHOTO)
+    assert plate.reading.text == "ABC123"
+    assert asked == [[True, False, True, False, True, False, True]]
+    assert len(PHOTO.widenings) == 7
 
 
 def test_folder_is_read_in_order_of_name(pair: Path, tmp_path: Path) -> None:
