@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from alprd.central.app import Pages, SignedOn
 
 _FIELDS: Final = ("person", "event", "since", "until", "record", "cars")
+_SHOWN: Final = 50
+"""Events of a page; a whole number of them fits into what one look at the trail gives."""
 _HIDDEN: Final = ("terms", "terms_key")
 
 
@@ -78,10 +80,14 @@ class TrailPages:
         number: int,
         **more: Any,
     ) -> Response:
-        error, lines = more.get("error", ""), []
+        error, lines, first = more.get("error", ""), [], 0
         try:
             wanted = self._filter(given)
-            lines = trailview.search(self._central, session.person, wanted, page=number)
+            first = (number - 1) * _SHOWN
+            found = trailview.search(
+                self._central, session.person, wanted, page=first // trailview.MOST + 1
+            )
+            lines = found[first % trailview.MOST :][: _SHOWN + 1]
         except InputError as wrong:
             error = sentence(wrong)
         keep = [(name, value) for name, value in given.items() if value]
@@ -93,9 +99,10 @@ class TrailPages:
             check=more.get("check"),
             term=more.get("term"),
             given=given,
-            rows=[_line(line) for line in lines],
+            rows=[_line(line) for line in lines[:_SHOWN]],
             number=number,
-            more=len(lines) == trailview.MOST,
+            # The last page of a full chunk cannot tell: the next one may be empty.
+            more=len(lines) > _SHOWN or ((first + _SHOWN) % trailview.MOST == 0 and bool(lines)),
             keep=keep,
             events=sorted({event.value.partition(".")[0] for event in Event}),
             may_terms=may(session.person, Act.TRAIL_TERMS),

@@ -249,6 +249,8 @@ def test_an_auditor_reads_verifies_and_exports_the_trail(page: Page, busy: Serve
     """R-AT-3: verified; R-AT-4: the typed plate only by a recorded act; R-AT-1: looks too."""
     enter(page, busy, "aud")
     go(page, "Audit trail")
+    page.get_by_role("link", name="Older").click()
+    expect(page.get_by_text("Page 2")).to_be_visible()
     page.get_by_label("Person").fill("ida")
     page.get_by_label("Event, or its beginning").fill("search.done")
     page.get_by_role("button", name="Show").click()
