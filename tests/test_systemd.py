@@ -71,7 +71,7 @@ def test_the_daemon_is_tried_again_for_good() -> None:
 
 def test_every_timer_has_its_service() -> None:
     timers = sorted(path.stem for path in SYSTEMD.glob("*.timer"))
-    assert timers == ["alprd-central-purge", "alprd-doctor"]
+    assert timers == ["alprd-central-public", "alprd-central-purge", "alprd-doctor"]
     for name in timers:
         assert f"{name}.service" in SERVICES
         assert "Install" in (SYSTEMD / f"{name}.timer").read_text()

@@ -7,9 +7,11 @@ the trigger: that is what the hash chain and the trail are for (:mod:`alprd.cent
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text, text
+from sqlalchemy import Column, Connection, Index, Integer, LargeBinary, String, Table, Text, text
 
 from alprd.central.db import UtcTime, main
 
@@ -35,6 +37,22 @@ def append_only_statements(name: str, dialect: str) -> list[str]:
             for verb in ("UPDATE", "DELETE")
         ]
     return [_APPEND_ONLY_FUNCTION, _APPEND_ONLY_POSTGRESQL.format(table=name)]
+
+
+@contextmanager
+def rewriting(tx: Connection) -> Iterator[None]:
+    """Lets a restore put the rows of a backup in place of all rows; nothing else may use it."""
+    dialect = tx.dialect.name
+    for name in APPEND_ONLY:
+        if dialect == "sqlite":
+            for verb in ("update", "delete"):
+                tx.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}_keeps_{verb}")
+        else:
+            tx.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}_keeps ON {name}")
+    yield  # a failure undoes all of it with the transaction
+    for name in APPEND_ONLY:
+        for statement in append_only_statements(name, dialect):
+            tx.exec_driver_sql(statement.replace("%", "%%") if dialect != "sqlite" else statement)
 
 
 public_log = Table(

@@ -25,6 +25,7 @@ from alprd.central import (
     db,
     exemptions,
     keeping,
+    public_tables,
     publish,
     repository,
     retention,
@@ -116,10 +117,13 @@ def _need_keys(home: Path, settings: config.CentralConfig) -> None:
 
 
 def _empty(tx: Connection, *, replace: bool) -> None:
+    if replace:
+        with public_tables.rewriting(tx):
+            for table in reversed(db.main.sorted_tables):
+                tx.execute(delete(table))
+        return
     for table in reversed(db.main.sorted_tables):
-        if replace:
-            tx.execute(delete(table))
-        elif tx.execute(select(table).limit(1)).first() is not None:
+        if tx.execute(select(table).limit(1)).first() is not None:
             raise ConfigError("the database holds an agency", remedy="--replace takes its place")
 
 

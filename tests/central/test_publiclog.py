@@ -13,12 +13,13 @@ import pytest
 from central_world import session_row
 from office_world import Office, local
 from postgres import Postgres
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DatabaseError
 
 from alprd.audit import Event as CarEvent
 from alprd.central import logbook, publiclog, sources
 from alprd.central.audit import Event
+from alprd.central.public_tables import public_log, rewriting
 from alprd.central.store import Central
 from alprd.errors import AuditError, InputError, RefusedError
 from alprd.wire import Database
@@ -120,8 +121,15 @@ def test_postgresql_refuses_too(postgresql: Postgres, tmp_path: Path) -> None:
             office.central.database.write() as tx,
         ):
             tx.execute(text(statement))
+    with office.central.database.write() as tx:  # as a restore does before it copies a backup
+        rows = tx.execute(select(public_log)).all()
+        with rewriting(tx):
+            tx.execute(text("DELETE FROM public_log"))
+        tx.execute(public_log.insert(), [dict(row._mapping) for row in rows])
     with office.central.database.read() as tx:
         assert logbook.verify(tx) == 1
+    with pytest.raises(DatabaseError, match="only added"), office.central.database.write() as tx:
+        tx.execute(text("DELETE FROM public_log"))
     office.close()
 
 
