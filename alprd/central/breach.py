@@ -298,9 +298,13 @@ def report(central: Central, person: Person, incident_id: str) -> str:
     Raises:
         RefusedError: the role, or no final disposition yet.
     """
-    people.require(person, Act.INCIDENT_WORK, central.clock(), Act.INCIDENT_SEE)
-    with central.database.read() as tx:
+    now = central.clock()
+    people.require(person, Act.INCIDENT_WORK, now, Act.INCIDENT_SEE)
+    with central.database.write() as tx:
         row = find(central, tx, incident_id)
+        central.trail.record(
+            tx, Event.INCIDENT_REPORTED, people.actor(person), at=now, subjects=[incident_id]
+        )
     if row.disposed_at is None:
         raise RefusedError(
             "the report waits for the final disposition",

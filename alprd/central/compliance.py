@@ -145,15 +145,23 @@ def run(central: Central, now: datetime, last: str | None = None) -> Report:
 
 
 def reports(central: Central, person: Person, most: int = 60) -> list[Made]:
-    """The last reports, newest first.
+    """The last reports, newest first; the look is recorded.
 
     Raises:
         RefusedError: the role, or no live training or authorisation.
     """
-    people.require(person, Act.COMPLIANCE_SEE, central.clock(), Act.COMPLIANCE_SIGN)
+    now = central.clock()
+    people.require(person, Act.COMPLIANCE_SEE, now, Act.COMPLIANCE_SIGN)
     table = compliance_reports
-    with central.database.read() as tx:
+    with central.database.write() as tx:
         rows = tx.execute(select(table).order_by(table.c.day.desc()).limit(most)).all()
+        central.trail.record(
+            tx,
+            Event.COMPLIANCE_VIEWED,
+            people.actor(person),
+            at=now,
+            detail={"reports": len(rows)},
+        )
         return [_made(central, row) for row in rows]
 
 

@@ -117,7 +117,29 @@ def take(
         StoreError: the store is full or gone; repeat it, what is done is found.
     """
     now = central.clock()
-    people.require(person, Act.TRANSFER_IMPORT, now)
+    try:
+        people.require(person, Act.TRANSFER_IMPORT, now)
+        return _take(central, person, path, link, progress, now)
+    except RefusedError as error:
+        with central.database.write() as tx:
+            central.trail.record(
+                tx,
+                Event.TRANSFER_REFUSED,
+                people.actor(person),
+                at=now,
+                detail={"reason": error.reason},
+            )
+        raise
+
+
+def _take(
+    central: Central,
+    person: Person,
+    path: Path,
+    link: str,
+    progress: Callable[[int], None] | None,
+    now: datetime,
+) -> Report:
     with Package(path) as package:
         if package.head.made > now + _AHEAD:
             raise InputError("the package was made in the future")

@@ -114,8 +114,10 @@ def waiting(central: Central, person: Person) -> list[Order]:
     Raises:
         RefusedError: the role, or no live training or authorisation.
     """
-    people.require(person, Act.RECIPIENT_ORDERS, central.clock())
-    with central.database.read() as tx:
+    now = central.clock()
+    people.require(person, Act.RECIPIENT_ORDERS, now)
+    with central.database.write() as tx:
+        central.trail.record(tx, Event.RECIPIENT_ORDERS_VIEWED, people.actor(person), at=now)
         return [order for order in every(central, tx) if order.state != "confirmed"]
 
 
