@@ -32,7 +32,7 @@ from alprd.central import (
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.leases import Lease
 from alprd.central.store import Central
-from alprd.errors import AlprdError
+from alprd.errors import AlprdError, StoreError
 
 log: Final = logging.getLogger("alprd.central.housekeeping")
 
@@ -117,7 +117,10 @@ def house(central: Central) -> None:
     bcanotices.remind(central)
     logbook.catch_up(central)
     if central.config.public.folder:
-        publicsite.publish(central, central.home / central.config.public.folder)
+        try:
+            publicsite.publish(central, central.home / central.config.public.folder)
+        except StoreError as error:  # a web host's folder must not stop the rest of the house
+            log.error("ALARM: the public pages were not written: %s", error.message)
     confidentiality.settle(central)
     weekly.keep_up(central)
     anchors.daily(central)
