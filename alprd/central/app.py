@@ -40,6 +40,7 @@ from alprd.central.pages_lists import ListPages
 from alprd.central.pages_people import PeoplePages
 from alprd.central.pages_private import PrivatePages
 from alprd.central.pages_readers import ReaderPages
+from alprd.central.pages_resets import ResetPages
 from alprd.central.pages_search import SearchPages
 from alprd.central.pages_trail import TrailPages
 from alprd.central.permissions import Act, may
@@ -287,6 +288,7 @@ def create_app(central: Central) -> Starlette:
         *ReaderPages(pages).routes(),
         *FixedPages(pages).routes(),
         *JobPages(pages).routes(),
+        *ResetPages(pages).routes(),
         *SearchPages(pages).routes(),
         *BasisPages(pages).routes(),
         *TrailPages(pages).routes(),

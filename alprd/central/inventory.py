@@ -320,6 +320,19 @@ ENTRIES: Final = (
         "completed expires evidence screened_by scope until purposes designation reason confirm",
     ),
     Entry(
+        "GET", "/resets", "resets of the sheriff and the supervisors, by two persons",
+        (Act.CREDENTIAL_DECIDE,), (Event.RESETS_VIEWED,),
+    ),
+    Entry(
+        "POST", "/resets", "ask for a reset that another person decides", (Act.PEOPLE_CHANGE,),
+        (Event.RESET_ASKED,),
+        "person kind=password|totp|roles|retire reason password roles=records",
+    ),
+    Entry(
+        "POST", "/resets/{reset}", "approve or refuse a reset", (Act.CREDENTIAL_DECIDE,),
+        (Event.RESET_DECIDED,), "decision=approve|refuse",
+    ),
+    Entry(
         "POST", "/sign-off/{ref}", "end another person's session", (Act.SESSION_END,),
         (Event.FORCED_OFF,),
     ),

@@ -32,7 +32,7 @@ _LINKS: Final = {
     "sample_due": "/reports",
     "anchor_failed": "/trail",
     "trail_broken": "/trail",
-    "credential_reset": "/people",
+    "credential_reset": "/resets",
 }
 
 

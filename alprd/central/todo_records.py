@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from alprd.central import confidentiality, legalbasis, notices
 from alprd.central.audit_tables import exception_reports
+from alprd.central.credential_tables import credential_resets
 from alprd.central.permissions import Act
 from alprd.central.search_tables import reason_reviews
 from alprd.central.store import Central
@@ -56,3 +57,17 @@ def private(central: Central, tx: Connection, now: datetime) -> list[Todo]:
     text = f"{due} request{'s need' if due != 1 else ' needs'} a person"
     link = "/confidentiality?show=due"
     return [Todo("Private requests", text, link, (Act.CONFIDENTIALITY,))]
+
+
+def resets(central: Central, tx: Connection, now: datetime) -> list[Todo]:
+    """Resets of a sheriff or supervisor that wait for the second person."""
+    table = credential_resets
+    waiting = tx.scalar(
+        select(func.count())
+        .select_from(table)
+        .where(table.c.state == "asked", table.c.ends_at > now)
+    )
+    if not waiting:
+        return []
+    text = f"{waiting} reset{'s wait' if waiting != 1 else ' waits'} for a second person"
+    return [Todo("People", text, "/resets", (Act.CREDENTIAL_DECIDE,))]

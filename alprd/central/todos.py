@@ -42,6 +42,7 @@ SOURCES: Final[tuple[Source, ...]] = (
     todo_public.withheld,
     todo_public.suspension,
     todo_records.private,
+    todo_records.resets,
 )
 """Each area's own; a new area adds its function here."""
 _LAST: Final = datetime.max.replace(tzinfo=UTC)

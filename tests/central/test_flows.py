@@ -13,9 +13,12 @@ import pytest
 from central_world import AGENCY, Car, Server, enrol, make_read, run, session_row
 from pages_world import CHROMIUM, chromium, enter, shot, staff
 from playwright.sync_api import Browser, Page, expect
+from test_foreign import line, package
 
 from alprd import wire
-from alprd.central import audit, inventory
+from alprd.central import audit, inventory, people
+from alprd.central.search import answer
+from alprd.central.searchform import Request as Search
 from alprd.central.store import Central
 
 pytestmark = pytest.mark.skipif(
@@ -247,6 +250,17 @@ def test_an_assigned_member_does_the_daily_work(page: Page, busy: Server) -> Non
 @pytest.mark.policy("R-AT-3", "R-AT-4", "R-AT-7")
 def test_an_auditor_reads_verifies_and_exports_the_trail(page: Page, busy: Server) -> None:
     """R-AT-3: verified; R-AT-4: the typed plate only by a recorded act; R-AT-1: looks too."""
+    with Central(busy.home) as central:
+        with central.database.write() as tx:
+            ida = people.find(tx, "ida")
+            assert ida is not None
+            for _ in range(60):  # more than a page of them
+                central.trail.record(
+                    tx, audit.Event.STATUS_VIEWED, people.actor(ida), at=central.clock()
+                )
+        now = central.clock()
+        since = now - timedelta(hours=1)
+        answer(central, ida, Search("26-004321", "theft", FACTS, SUSPICION, since, now, "NRT042"))
     enter(page, busy, "aud")
     go(page, "Audit trail")
     page.get_by_role("link", name="Older").click()
@@ -256,20 +270,87 @@ def test_an_auditor_reads_verifies_and_exports_the_trail(page: Page, busy: Serve
     page.get_by_role("button", name="Show").click()
     main = page.get_by_role("main")
     expect(main.get_by_role("row", name=re.compile("search.done")).first).to_be_visible()
-    assert "QWX739" not in main.inner_text()
+    assert "NRT042" not in main.inner_text()
     accessible(page)
     shot(page, "trail")
     with page.expect_download() as file:
         page.get_by_role("button", name="Export").click()
     assert "search.done" in Path(file.value.path()).read_text()
     page.get_by_role("button", name="Open the typed term").first.click()
-    expect(page.get_by_role("status")).to_contain_text("QWX739")
+    expect(page.get_by_role("status")).to_contain_text("NRT042")
     page.get_by_role("button", name="Verify every chain").click()
     expect(page.get_by_text(re.compile("The trail is whole"))).to_be_visible()
     for event in (audit.Event.TERMS_VIEWED, audit.Event.TRAIL_VERIFIED):
         assert trail(busy.home, event, "aud"), event
     page.goto(f"{busy.page_url}/search")
     expect(page.get_by_role("alert")).to_contain_text("Not allowed")
+
+
+@pytest.mark.policy("R-460.5-b", "R-460.5-b4")
+def test_records_staff_enter_a_private_request_that_nobody_else_sees(
+    page: Page, busy: Server
+) -> None:
+    """R-460.5-b: destroyed at once, published to the cars; R-460.5-b4: private to two roles."""
+    enter(page, busy, "rec")
+    go(page, "Address confidentiality")
+    page.get_by_label("Plates").fill("ZZT041/MN")
+    page.get_by_label("Received").fill(local(-30))
+    page.get_by_label("Verified by").fill("Records desk")
+    page.get_by_label("Number of the written request").fill("AC-26-1")
+    page.get_by_role("button", name="Enter and destroy").click()
+    expect(page.get_by_text(re.compile("is published"))).to_be_visible()
+    go(page, "Address confidentiality")
+    expect(page.get_by_text("Request AC-26-1", exact=True)).to_be_visible()
+    accessible(page)
+    page.get_by_role("link", name="Who did what").click()
+    expect(page.get_by_role("table")).to_contain_text("entered")
+    enter(page, busy, "aud")
+    for path in ("/", "/trail?person=rec"):
+        page.goto(f"{busy.page_url}{path}")
+        assert "AC-26-1" not in page.content()
+        assert "ZZT041" not in page.content()
+        assert "onfidentiality" not in page.content()
+
+
+@pytest.mark.policy("R-460.5-4")
+def test_an_assigned_member_imports_a_package_and_the_work_is_told(
+    page: Page, busy: Server, tmp_path: Path
+) -> None:
+    """R-460.5-4: the original clock rules; what is older than 60 days is refused."""
+    now = datetime.now(UTC)
+    path = package(
+        tmp_path / "package.zip",
+        [line(1, "NRT777", now - timedelta(days=3)), line(2, "NRT778", now - timedelta(days=90))],
+        made=now.isoformat(),
+    )
+    enter(page, busy, "adam")
+    go(page, "Imports")
+    form = page.locator("form", has=page.get_by_role("button", name="Take in"))
+    form.get_by_label("Package").set_input_files(path)
+    form.get_by_role("button", name="Take in").click()
+    expect(page.get_by_text("2 lines: 1 refused, 1 stored")).to_be_visible()
+    page.get_by_role("link", name="Go on").click()
+    expect(page.get_by_role("cell", name="Example Police")).to_be_visible()
+    accessible(page)
+
+
+@pytest.mark.policy("R-13.824-7-1", "R-CJIS-2")
+def test_a_supervisors_password_is_set_by_two_persons(page: Page, busy: Server) -> None:
+    """One asks, another decides; whoever asked cannot."""
+    enter(page, busy, "dana")
+    page.goto(f"{busy.page_url}/resets")
+    page.get_by_label("Person").select_option("sher")
+    page.get_by_label("What is to change").select_option("totp")
+    page.get_by_label("Reason").fill("Lost the phone, told in person")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("otpauth://")
+    expect(page.get_by_text("another person's")).to_be_visible()
+    accessible(page)
+    enter(page, busy, "dag")
+    page.get_by_role("link", name=re.compile("waits for a second person")).click()
+    page.get_by_role("button", name="Refuse").click()
+    expect(page.get_by_text("refused")).to_be_visible()
+    assert trail(busy.home, audit.Event.RESET_DECIDED, "dag")
 
 
 def test_a_records_member_sees_little_and_an_operator_nothing(page: Page, busy: Server) -> None:

@@ -148,11 +148,11 @@ def test_schemathesis_finds_no_fault_of_ours(client: httpx.Client, staffed: Serv
             operation = found.ok()
             if operation.path in ("/sign-off", "/sign-on", "/jobs"):
                 continue  # end the session, count failures, or are long work: tested apart
-            if who == "sher" and operation.method.upper() == "GET":
-                continue
+            if who == "sher" and not operation.path.startswith("/people"):
+                continue  # what only the sheriff may: authorisations
             ask = partial(_ask, client, token, operation.path, operation.method, codes)
             settings(
-                max_examples=5,
+                max_examples=3,
                 deadline=None,
                 database=None,
                 derandomize=True,
