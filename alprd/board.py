@@ -84,6 +84,8 @@ class Act:
     shift: Shift | None = None
     """The shift afterwards, where the act changes it, too."""
     cleared_until: datetime | None = None
+    eager: bool = False
+    """Whether the next pass of the plate sounds, however soon it comes."""
 
 
 class Subscription:
@@ -289,6 +291,7 @@ class Board:
                     card.disposition = done.disposition
                     card.cleared_until = done.cleared_until
                     card.acted = self._monotonic()
+                    card.eager = done.eager
                     self._deck.touch(card)
             if not stands:
                 self._keep((alert_id,))

@@ -96,6 +96,8 @@ class Card:
     picture_version: int = 0
     disposition: Disposition = field(default_factory=Disposition)
     cleared_until: datetime | None = None
+    eager: bool = False
+    """The person asked to hear the next pass, however soon after an act it comes."""
     shown: set[tuple[str, int]] = field(default_factory=set)
     """Persons told, each with the alarm they were told of."""
 
@@ -253,7 +255,8 @@ class Deck:
 
     def _repeat(self, card: Card, sighting: Sighting) -> str:
         high = sighting.match.entry.priority == "high"
-        over = self._monotonic() - card.acted > (QUIET_HIGH_S if high else QUIET_S)
+        quiet_s = QUIET_HIGH_S if high else QUIET_S
+        over = card.eager or self._monotonic() - card.acted > quiet_s
         graver = (
             PRIORITY[sighting.match.entry.priority] < PRIORITY[card.current.match.entry.priority]
         )
@@ -274,6 +277,7 @@ class Deck:
         """A card that sounds again: what was settled before is in the trail, not on the card."""
         card.state = "new"
         card.cleared_until = None
+        card.eager = False
         if card.disposition.settled:
             card.disposition = Disposition()
 

@@ -9,6 +9,8 @@ Rules: R-460.4-f, R-460.5.1-c5, R-13.824-7-5, R-AT-1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from alprd.alerts import AlertBoard
@@ -16,7 +18,7 @@ from alprd.audit import Actor, Event
 from alprd.board import Act, Detail
 from alprd.cards import AlertView, State
 from alprd.dispositions import Disposition
-from alprd.errors import RefusedError
+from alprd.errors import InputError, RefusedError
 from alprd.records import utc_now
 
 
@@ -99,8 +101,10 @@ class Settling:
                 "referenced": bool(found.reference),
             }
             done = self._step(view, found, Event.ALERT_VERIFIED, detail)
-            if result != "cleared" or done.shift is None:
+            if done.shift is None:
                 return done
+            if result != "cleared":  # a later word: the plate must not stay quiet by the earlier
+                return replace(done, shift=done.shift.unclear(view.id), cleared_until=None)
             shift = done.shift.clear(
                 view.id, view.reading, view.match, reason, self._now(), suppressed=view.suppressed
             )
@@ -140,13 +144,13 @@ class Settling:
         self._board.act(alert_id, actor, change, seen=seen)
 
     def unclear(self, alert_id: str, actor: Actor, *, seen: int | None = None) -> None:
-        """Let a cleared plate alarm again."""
+        """Let a cleared plate alarm again, at its next pass already."""
 
         def change(view: AlertView) -> Act | None:
             if view.cleared_until is None:
                 return None
             shift = self._board.shift.unclear(view.id)
-            return Act(Event.ALERT_UNCLEARED, view.state, view.disposition, None, shift)
+            return Act(Event.ALERT_UNCLEARED, view.state, view.disposition, None, shift, eager=True)
 
         self._board.act(alert_id, actor, change, seen=seen)
 
@@ -180,7 +184,8 @@ class Settling:
                     shift.model_copy(update={"handed_over": shift.handed_over + 1}),
                 )  # fmt: skip
 
-            self._board.act(one.id, actor, change)
+            with suppress(InputError):  # it left the board meanwhile: nothing is left to hand over
+                self._board.act(one.id, actor, change)
         return len(left)
 
     def _step(self, view: AlertView, found: Disposition, event: Event, detail: Detail) -> Act:
@@ -190,4 +195,4 @@ class Settling:
             )
         shift = self._board.shift.count(view.id, view.match.list_id, found)
         state: State = "acknowledged"
-        return Act(event, state, found, detail, shift)
+        return Act(event, state, found, detail, shift, view.cleared_until)

@@ -151,6 +151,37 @@ def test_a_cleared_plate_is_taken_back_and_never_outlives_the_person(desk: Desk)
     assert put(desk.board, "p5", match=match("E2"))
 
 
+def test_alarm_again_sounds_at_the_next_pass(desk: Desk) -> None:
+    card = put(desk.board, "p1")
+    clear(desk, card)
+    desk.settling.unclear(card, PERSON)
+    before = desk.view(card).alarm
+    assert put(desk.board, "p2") == card
+    after = desk.view(card)
+    assert (after.state, after.disposition.settled) == ("new", False)
+    assert after.alarm > before
+    put(desk.board, "p3")
+    assert desk.view(card).alarm == after.alarm  # from here on as any repeat
+
+
+def test_a_later_result_ends_the_quiet_of_a_cleared_plate(desk: Desk) -> None:
+    """Of two screens the one may say cleared, the other confirmed: the plate alarms."""
+    card = put(desk.board, "p1")
+    clear(desk, card)
+    desk.settling.verify(card, PERSON, result="confirmed", reference="NIC/W12345")
+    assert desk.view(card).cleared_until is None
+    assert put(desk.board, "p2") == card
+
+
+def test_an_action_after_cleared_leaves_the_way_back(desk: Desk) -> None:
+    card = put(desk.board, "p1")
+    clear(desk, card)
+    desk.settling.take_action(card, PERSON, action="none")
+    assert desk.view(card).cleared_until is not None
+    desk.settling.unclear(card, PERSON)
+    assert put(desk.board, "p2") == card
+
+
 def test_a_silenced_category_stays_silent_but_never_high_priority(desk: Desk) -> None:
     desk.board.change_shift(
         lambda shift: shift.silence("stolen", on=True), Event.CATEGORY_SILENCED, PERSON, {}

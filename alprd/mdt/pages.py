@@ -161,6 +161,9 @@ class Pages:
         note = (await request.form()).get("note")
         left = await run_in_threadpool(self._context.board.unresolved)
         if left:
+            if self._context.moving():
+                message = f"{len(left)} alert(s) are unresolved, and the car moves."
+                return error_json(409, "driving", message, "sign off when the car stands")
             if not isinstance(note, str) or not note.strip():
                 message = f"{len(left)} alert(s) are unresolved: settle them or hand them over."
                 return error_json(409, "unresolved", message, "give a note for the next person")

@@ -130,6 +130,11 @@ def test_sign_on_alert_silence_acknowledge(page: Page, served: Car) -> None:
         "alert.acknowledged",
     ]
     page.get_by_role("button", name="Sign off").click()
+    dialog = page.get_by_role("dialog", name="End of shift")
+    expect(dialog).to_contain_text("state: 1 misread")
+    expect(dialog).to_contain_text("Every alert is settled.")
+    expect(dialog.get_by_label("Note")).to_be_hidden()
+    dialog.get_by_role("button", name="Sign off now").click()
     expect(page).to_have_url(re.compile("/sign-on$"))
     assert served.collecting.told[-1] == ("off", "signed_off")
 

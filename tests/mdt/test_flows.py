@@ -115,6 +115,13 @@ def test_while_the_car_moves_nothing_asks_for_reading_or_typing(
     )
     assert (answer.status, answer.json()["error"]) == (409, "driving")
     shot(page, "night-driving")
+    page.get_by_role("button", name="Sign off").click()  # asks for a note: not while driving
+    expect(page.locator("#toast")).to_contain_text("sign off when the car stands")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    answer = page.request.post(
+        "/sign-off", form={"note": "left at the depot"}, headers={"X-CSRF-Token": csrf or ""}
+    )
+    assert (answer.status, answer.json()["error"]) == (409, "driving")
     moving[0] = False
     expect(shown.get_by_label("Reference")).to_have_value("HALF")  # it waited and is resumed
 
@@ -127,8 +134,10 @@ def test_unresolved_alerts_are_handed_over_with_a_note(page: Page, served: Car) 
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("1 alert(s) are unresolved")
     shot(page, "night-hand-over")
+    dialog.get_by_role("button", name="Hand over and sign off").click()  # without a note: refused
+    expect(dialog).to_contain_text("settle them or hand them over")
     dialog.get_by_label("Note for the next person").fill("left at the depot")
-    dialog.get_by_role("button", name="Hand over and sign off").click()
+    dialog.get_by_label("Note for the next person").press("Enter")
     expect(page).to_have_url(re.compile("/sign-on$"))
     sign_on(page, "dep.two")
     expect(card(page, alert).get_by_text("Handed over: left at the depot")).to_be_visible()
@@ -194,6 +203,68 @@ def test_a_copied_plate_is_recorded_and_the_clipboard_emptied(page: Page, served
     page.wait_for_timeout(100)
     assert page.evaluate("navigator.clipboard.readText()") == ""
     assert served.events().count(Event.ALERT_PLATE_COPIED) == 1
+
+
+def test_a_copied_plate_leaves_the_clipboard_after_the_sign_off_too(
+    page: Page, served: Car
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.clock.install()
+    sign_on(page)
+    _, alert = served.alert()
+    shown = card(page, alert)
+    shown.get_by_role("button", name="Yes").click()
+    shown.get_by_role("button", name="Copy plate").click()
+    expect(page.get_by_text("Plate copied")).to_be_visible()
+    shown.get_by_role("button", name="Misread").click()
+    expect(shown.locator('[data-slot="state"]')).to_have_text("SETTLED")
+    page.get_by_role("button", name="Sign off").click()
+    page.get_by_role("button", name="Sign off now").click()
+    expect(page).to_have_url(re.compile("/sign-on$"))
+    assert page.evaluate("navigator.clipboard.readText()") == "ZQX417"
+    kept = page.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
+    assert "ZQX417" not in kept
+    page.clock.fast_forward(31_000)
+    page.wait_for_timeout(200)
+    assert page.evaluate("navigator.clipboard.readText()") == ""
+
+
+def test_a_canvass_needs_no_pointer_and_says_what_is_wrong_in_front(
+    page: Page, served: Car
+) -> None:
+    """Keyboard alone; what is refused is said above the dialog that asked."""
+    duty = Duty()
+    assert served.server is not None
+    port = served.server.port
+    served.server.stop()
+    context = dataclasses.replace(served.context, duty=duty)
+    served.server = serve_in_thread(create_app(context), "127.0.0.1", port)
+    sign_on(page)
+    page.get_by_role("button", name="Canvass").press("Enter")
+    page.keyboard.type("x")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Canvass of an incident")
+    expect(dialog.get_by_text("Not done: An incident number has")).to_be_visible()
+    dialog.get_by_label("Incident number").fill("26-0001")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    assert duty.incident == "26-0001"
+    expect(page.get_by_role("button", name="End canvass 26-0001")).to_be_visible()
+
+
+class Duty:
+    """Notes the canvass asked for."""
+
+    incident = ""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def canvass(self, incident: str) -> None:
+        self.incident = incident
+
+    def declare_post(self) -> None: ...
 
 
 def test_fifty_alerts_in_a_minute_are_all_there(page: Page, served: Car) -> None:

@@ -39,6 +39,14 @@ def test_another_host_name_gets_nothing(served: Car, client: httpx.Client, sign_
     assert client.get("/session", headers={"Host": f"localhost:{served.server.port}"}).is_success  # type: ignore[union-attr]
 
 
+def test_head_is_no_route(client: httpx.Client, sign_on: SignOn) -> None:
+    """HEAD of the endless events would hold its connection; the inventory names none."""
+    sign_on()
+    for path in ("/events", "/session", "/"):
+        assert client.head(path, timeout=10).status_code == 405, path
+    assert client.get("/session").is_success
+
+
 def test_schemathesis_finds_no_fault_of_ours(
     served: Car, client: httpx.Client, sign_on: SignOn
 ) -> None:

@@ -16,6 +16,9 @@ export class Duty {
       const incident = byId("incident").value.trim();
       if (incident && await post("/collection/canvass", { incident })) dialog.close();
     });
+    byId("incident").addEventListener("keydown", (event) => {
+      if (event.key === "Enter") byId("canvass-begin").click();
+    });
     byId("declare").addEventListener("click", () => post("/collection/post", {}));
   }
 
@@ -25,6 +28,6 @@ export class Duty {
     byId("canvass").textContent = car.incident ? `End canvass ${car.incident}` : "Canvass";
     byId("canvass").hidden = car.moving;
     byId("post").hidden = !car.post || car.moving;
-    if (car.moving) byId("canvassing").close();
+    if (car.moving) for (const id of ["canvassing", "leaving"]) byId(id).close(); // no typing now
   }
 }

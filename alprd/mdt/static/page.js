@@ -17,6 +17,8 @@ byId("sound-test").addEventListener("click", () => { sounds.unblock(); sounds.pl
 
 function toast(text) {
   const box = byId("toast");
+  // An open dialog lies over all else, and hides it from a screen reader.
+  (document.querySelector("dialog[open]") ?? document.body).append(box);
   box.textContent = text;
   box.hidden = false;
   clearTimeout(toast.timer);
@@ -50,7 +52,7 @@ const words = JSON.parse(document.querySelector("meta[name=words]").content);
 const gateway = document.querySelector("meta[name=gateway]").content === "yes";
 const steps = new Steps(words, gateway, act, toast);
 const cards = new Cards(byId("cards"), byId("empty"), byId("card"), act, steps);
-watchSignOff(csrf);
+watchSignOff(csrf, words, toast);
 const duty = new Duty(post);
 
 function showSilenced(categories) {

@@ -1,6 +1,6 @@
 // Settling a card: picture, verification, action. One question at a time, in the policy's order;
 // the server refuses any other. Nothing is kept here: what is shown is what the card says.
-const COPIED_MS = 30000;
+import { copy } from "./clipboard.js";
 
 function button(text, run, kind = "") {
   const made = document.createElement("button");
@@ -144,23 +144,12 @@ export class Steps {
   async copy(card) {
     if (!(await this.act("copied", card))) return;
     try {
-      await navigator.clipboard.writeText(card.plate);
+      await copy(card.plate);
     } catch {
       this.toast("The browser does not allow copying.");
       return;
     }
     this.toast("Plate copied; the clipboard is emptied in 30 s.");
-    clearTimeout(this.emptying);
-    this.emptying = setTimeout(() => this.empty(), COPIED_MS);
-  }
-
-  async empty() {
-    try {
-      await navigator.clipboard.writeText("");
-    } catch {
-      // the browser allows it only while the page is in front: then as soon as it is again
-      window.addEventListener("focus", () => this.empty(), { once: true });
-    }
   }
 
   async ask(card, box, reference) {
