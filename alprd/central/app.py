@@ -37,9 +37,11 @@ from alprd.central.pages_imports import ImportPages
 from alprd.central.pages_jobs import JobPages
 from alprd.central.pages_links import LinkPages
 from alprd.central.pages_lists import ListPages
+from alprd.central.pages_oversight import OversightPages
 from alprd.central.pages_people import PeoplePages
 from alprd.central.pages_private import PrivatePages
 from alprd.central.pages_readers import ReaderPages
+from alprd.central.pages_release import ReleasePages
 from alprd.central.pages_resets import ResetPages
 from alprd.central.pages_search import SearchPages
 from alprd.central.pages_trail import TrailPages
@@ -298,6 +300,8 @@ def create_app(central: Central) -> Starlette:
         *HoldPages(pages).routes(),
         *ListPages(pages).routes(),
         *PeoplePages(pages, IDLE).routes(),
+        *ReleasePages(pages).routes(),
+        *OversightPages(pages).routes(),
     ]
     for route in routes:
         for method in (route.methods or set()) - {"HEAD"}:

@@ -38,6 +38,9 @@ class Entry:
     public: bool = False
 
 
+_RELEASE: Final = (Act.RELEASE_SEE, Act.RELEASE_PREPARE)
+_OUTSIDE: Final = (Act.OUTSIDE_WORK, Act.OUTSIDE_SEE)
+_INCIDENT: Final = (Act.INCIDENT_WORK, Act.INCIDENT_SEE)
 _LINK_SEE: Final = (Act.EXEMPTIONS_SEE, Act.LINK_ASK, Act.LINK_DECIDE)
 _ENTRY: Final = (Act.ENTRY_ASK, Act.ENTRY_REGISTER)
 _PERSON: Final = (Act.PEOPLE_CHANGE, Act.PEOPLE_RECORD, Act.PEOPLE_AUTHORISE)
@@ -335,6 +338,84 @@ ENTRIES: Final = (
     Entry(
         "POST", "/sign-off/{ref}", "end another person's session", (Act.SESSION_END,),
         (Event.FORCED_OFF,),
+    ),
+    # --- releases, requests of others ---
+    Entry("GET", "/releases", "releases to other agencies", _RELEASE, (Event.RELEASES_LISTED,)),
+    Entry(
+        "POST", "/releases", "enter another agency's written request", (Act.RELEASE_PREPARE,),
+        (Event.RELEASE_ASKED,),
+        "agency requester contact purpose facts number no_number statement head title authorised "
+        "received citation opinion reads paper",
+    ),
+    Entry("GET", "/releases/{release}", "one release", _RELEASE, (Event.RELEASES_LISTED,)),
+    Entry(
+        "POST", "/releases/{release}", "approve, refuse, or record the receipt",
+        (Act.RELEASE_DECIDE, Act.RELEASE_SEND),
+        (Event.RELEASE_APPROVED, Event.RELEASE_REFUSED, Event.RELEASE_RECEIPTED),
+        "act=approve|refuse|receipt reason scope received_by paper",
+    ),
+    Entry(
+        "GET", "/releases/{release}/records", "exactly the records that would go out",
+        (Act.RELEASE_DECIDE,), (Event.RELEASE_VIEWED,),
+    ),
+    Entry(
+        "GET", "/releases/{release}/request", "the written request as a file",
+        (Act.RELEASE_SEE, Act.RELEASE_DECIDE), (Event.RELEASE_VIEWED,),
+    ),
+    Entry(
+        "POST", "/releases/{release}/package", "make the encrypted package", (Act.RELEASE_SEND,),
+        (Event.RELEASE_SENT,),
+    ),
+    Entry("GET", "/agencies", "agencies that may receive reads", _RELEASE),
+    Entry(
+        "POST", "/agencies", "enter an agency or change its row", (Act.AGENCIES_SET,),
+        (Event.AGENCY_SET,), "id name kind ori contact verified certificate retired=yes",
+    ),
+    Entry("GET", "/recipient-orders", "orders to recipients", (Act.RECIPIENT_ORDERS,)),
+    Entry(
+        "POST", "/recipient-orders/{order}", "record that an order went out or was done",
+        (Act.RECIPIENT_ORDERS,), (Event.RECIPIENT_ORDER_SENT, Event.RECIPIENT_ORDER_DONE),
+        "act=sent|confirmed said",
+    ),
+    Entry("GET", "/requests", "requests of others", _OUTSIDE, (Event.REQUESTS_LISTED,)),
+    Entry(
+        "POST", "/requests", "enter a request of others", (Act.OUTSIDE_WORK,),
+        (Event.REQUEST_RECEIVED,), "kind requester contact what received returns paper",
+    ),
+    Entry("GET", "/requests/{asked}", "one request of others", _OUTSIDE, (Event.REQUESTS_LISTED,)),
+    Entry(
+        "POST", "/requests/{asked}", "record the answer", (Act.OUTSIDE_WORK,),
+        (Event.REQUEST_ANSWERED,), "outcome answer",
+    ),
+    # --- breach file, compliance ---
+    Entry("GET", "/incidents", "the breach file", _INCIDENT, (Event.INCIDENTS_LISTED,)),
+    Entry(
+        "POST", "/incidents", "begin an incident", (Act.INCIDENT_WORK,), (Event.INCIDENT_OPENED,),
+        "kind what discovered",
+    ),
+    Entry("GET", "/incidents/{incident}", "one incident", _INCIDENT, (Event.INCIDENTS_LISTED,)),
+    Entry(
+        "POST", "/incidents/{incident}",
+        "count, decide, delay, notify, mark, dispose or close an incident", (Act.INCIDENT_WORK,),
+        (Event.INCIDENT_COUNTED, Event.INCIDENT_DECIDED, Event.INCIDENT_DELAYED,
+         Event.INCIDENT_NOTIFIED, Event.INCIDENT_STEP, Event.INCIDENT_DISPOSED,
+         Event.INCIDENT_CLOSED),
+        "act=count|decide|delay|notified|mark|dispose|close reason since until person acquired=yes "
+        "not_public=yes compromised=yes good_faith=yes review people how step reference results "
+        "disposition responsible",
+    ),
+    Entry(
+        "GET", "/incidents/{incident}/plates", "plates whose owners are to be told",
+        (Act.INCIDENT_WORK,), (Event.INCIDENT_PLATES_VIEWED,),
+    ),
+    Entry("GET", "/incidents/{incident}/report", "the report for affected people", _INCIDENT),
+    Entry(
+        "GET", "/compliance", "daily compliance reports, and audits",
+        (Act.COMPLIANCE_SEE, Act.COMPLIANCE_SIGN),
+    ),
+    Entry(
+        "POST", "/compliance", "sign a daily report", (Act.COMPLIANCE_SIGN,),
+        (Event.COMPLIANCE_SIGNED,), "day note",
     ),
 )  # fmt: skip
 

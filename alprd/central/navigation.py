@@ -34,12 +34,23 @@ MENU: Final = (
             ("Retention schedule", "/schedule"),
         ),
     ),
+    (
+        "Going out",
+        (
+            ("Releases", "/releases"),
+            ("Agencies", "/agencies"),
+            ("Orders to recipients", "/recipient-orders"),
+            ("Requests of others", "/requests"),
+        ),
+    ),
     ("Private requests", (("Address confidentiality", "/confidentiality"),)),
     (
         "Oversight",
         (
             ("People", "/people"),
             ("Audit trail", "/trail"),
+            ("Compliance", "/compliance"),
+            ("Breach file", "/incidents"),
             ("Weekly reports", "/reports"),
             ("Notices", "/notices"),
             ("Readers and notices", "/readers"),
