@@ -371,7 +371,10 @@ ENTRIES: Final = (
         "POST", "/agencies", "enter an agency or change its row", (Act.AGENCIES_SET,),
         (Event.AGENCY_SET,), "id name kind ori contact verified certificate retired=yes",
     ),
-    Entry("GET", "/recipient-orders", "orders to recipients", (Act.RECIPIENT_ORDERS,)),
+    Entry(
+        "GET", "/recipient-orders", "orders to recipients", (Act.RECIPIENT_ORDERS,),
+        (Event.RECIPIENT_ORDERS_VIEWED,),
+    ),
     Entry(
         "POST", "/recipient-orders/{order}", "record that an order went out or was done",
         (Act.RECIPIENT_ORDERS,), (Event.RECIPIENT_ORDER_SENT, Event.RECIPIENT_ORDER_DONE),
@@ -408,10 +411,13 @@ ENTRIES: Final = (
         "GET", "/incidents/{incident}/plates", "plates whose owners are to be told",
         (Act.INCIDENT_WORK,), (Event.INCIDENT_PLATES_VIEWED,),
     ),
-    Entry("GET", "/incidents/{incident}/report", "the report for affected people", _INCIDENT),
+    Entry(
+        "GET", "/incidents/{incident}/report", "the report for affected people", _INCIDENT,
+        (Event.INCIDENT_REPORTED,),
+    ),
     Entry(
         "GET", "/compliance", "daily compliance reports, and audits",
-        (Act.COMPLIANCE_SEE, Act.COMPLIANCE_SIGN),
+        (Act.COMPLIANCE_SEE, Act.COMPLIANCE_SIGN), (Event.COMPLIANCE_VIEWED,),
     ),
     Entry(
         "POST", "/compliance", "sign a daily report", (Act.COMPLIANCE_SIGN,),

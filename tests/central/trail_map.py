@@ -210,6 +210,7 @@ PAGES_WITHOUT: Final = {
     "GET /suspension": "whether readers are suspended",
     "GET /lists": "lists, no reads and no person",
     "GET /lists/held/{held}": "lists, no reads and no person",
+    "GET /agencies": "a register of agencies, without reads",
     "GET /categories": "settings",
     "GET /search": "an empty form",
     "GET /schedule": "the retention schedule",
