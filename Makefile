@@ -106,8 +106,13 @@ bench-alert: $(VENV)/.bench ## from the frame to the sound in a real browser (RU
 
 .PHONY: bench-crash
 KILLS ?= 300
+bench-central-crash: KILLS := $(if $(filter command line,$(origin KILLS)),$(KILLS),200)
 bench-crash: $(VENV)/.test ## kill -9 of the daemon at random instants (KILLS=300, JSON=FILE)
 	$(BIN)/python -m bench crash --kills $(KILLS) $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
+.PHONY: bench-central-crash
+bench-central-crash: $(VENV)/.test ## kill -9 of central while cars upload (KILLS=200, JSON=FILE)
+	$(BIN)/python -m bench central_crash --kills $(KILLS) $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
 .PHONY: bench-faults
 bench-faults: $(VENV)/.test ## every fault of a car, its recovery and its losses (JSON=FILE)

@@ -9,6 +9,7 @@ from typing import Final
 COMMANDS: Final = {
     "alert_latency": "from the frame to the sound in a real browser, stage by stage",
     "crash": "kill -9 of the real daemon at random instants: nothing lost, nothing twice",
+    "central_crash": "kill -9 of central while cars upload: nothing lost, nothing twice",
     "faults": "cameras, GPS, disk, clock, database and envelopes that fail: recovery and losses",
     "drives": "the whole road reader on thousands of plates of rendered test drives",
     "floors": "what thresholds of a sure reading cost, on drives kept for setting them",
@@ -23,6 +24,8 @@ COMMANDS: Final = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code, 2 where there is no such command."""
     words = sys.argv[1:] if argv is None else argv
+    if words and not words[0].startswith("-"):
+        words = [words[0].replace("-", "_"), *words[1:]]
     if not words or words[0] not in COMMANDS:
         lines = [f"  {name:<14}{what}" for name, what in COMMANDS.items()]
         usage = "usage: python -m bench COMMAND [options]\n\n" + "\n".join(lines) + "\n"

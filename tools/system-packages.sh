@@ -23,6 +23,7 @@ need /usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstx264.so \
 if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
     missing="$missing postgresql"
 fi
+need softhsm2-util softhsm2
 # The guest of `make test-slow` and `make bench-poweroff`: too large to bring unasked.
 if [ "${1:-}" = guest ]; then
     need qemu-system-x86_64 qemu-system-x86

@@ -39,6 +39,7 @@ class Event(StrEnum):
     STOPPED = "central.stopped"
     UPGRADED = "central.upgraded"
     DUTY_TAKEN = "central.duty-taken"
+    AGENCY_KEY_ROTATED = "keys.agency-rotated"
     BACKED_UP = "central.backed-up"
     RESTORED = "central.restored"
     RESTORE_DRILLED = "central.restore-drilled"

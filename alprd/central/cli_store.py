@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from alprd.central import backup, config, db, migrate, people, restore
+from alprd.central import agencykey, backup, config, db, migrate, people, restore
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.clikit import HOME, JSON, errors, show
 from alprd.central.engine import Database
@@ -115,3 +115,34 @@ def drill_command(home: Path, folder: Path, as_json: bool) -> None:
     )
     if not done.passed:
         sys.exit(1)
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """The agency key."""
+
+
+@keys_group.command("rotate")
+@HOME
+@click.option("--to", "target", default="", help="credential:NAME or pkcs11:…; default: a file.")
+@_BY
+@JSON
+@errors
+def keys_rotate(home: Path, target: str, by: str, as_json: bool) -> None:
+    """Wrap the keystore under another agency key; stop every worker before."""
+    with Central(home) as central:
+        actor = people.named_actor(central, by) if by else CENTRAL
+        source = central.config.keys.agency
+        agencykey.rotate(home / "keys", central.keystore, source, target)
+        with central.database.write() as tx:
+            central.trail.record(tx, Event.AGENCY_KEY_ROTATED, actor, at=central.clock())
+    moved = target != source
+    if not moved:
+        Central(home).close()  # the first opening under the new key forgets the old wrap
+    show(
+        as_json,
+        {"agency": target, "settings_to_change": moved},
+        f"write agency = {target!r} under [keys] in central.toml, start, then destroy the old key"
+        if moved
+        else "the keystore opens under the new agency key only",
+    )

@@ -78,6 +78,13 @@ class StorageSettings(Closed):
     """Name of a systemd credential, or a file from the home folder on, with two lines."""
 
 
+class KeySettings(Closed):
+    """Where the agency key comes from."""
+
+    agency: str = ""
+    """Empty: the file ``keys/agency.key``; else see :mod:`alprd.central.agencykey`."""
+
+
 class ListSettings(Closed):
     """When an import waits for a person instead of taking the place of the list in use."""
 
@@ -180,6 +187,7 @@ class CentralConfig(Closed):
     """How often a worker looks for hourly work; a dead one is followed within three of these."""
     policy: PolicySettings
     storage: StorageSettings = StorageSettings()
+    keys: KeySettings = KeySettings()
     lists: ListSettings = ListSettings()
     additional: AdditionalSettings = AdditionalSettings()
     release: ReleaseSettings = ReleaseSettings()
@@ -308,6 +316,11 @@ anchors = {_quoted(config.audit.anchors)}  # a folder elsewhere; empty: in this 
 odd_from = {config.audit.odd_from}
 odd_to = {config.audit.odd_to}
 many_searches = {config.audit.many_searches}
+
+[keys]
+# Empty: the file keys/agency.key. Else credential:NAME or pkcs11:LIBRARY?token=…&key=…&pin=…
+# (docs/storage.md). Change it with `alprd-central keys rotate` only.
+agency = {_quoted(config.keys.agency)}
 
 [storage]
 # Empty: SQLite files in this folder. Else postgresql://USER@HOST:5432/NAME, without a password

@@ -2,7 +2,8 @@
 
 ::
 
-    agency.key (file, 0600, 32 bytes)
+    agency.key (a file, a systemd credential, or derived by a PKCS#11 token)
+    └── root           the agency key itself until its first rotation
     ├── secrets        CA, receipt, TUF, list and suppression keys; content keys of targets
     ├── intake keys    private key of each UTC day, destroyed 60×24 h after the day's end
     └── hour keys      one for each hour of collection
@@ -36,7 +37,11 @@ from alprd.errors import EnvelopeError, StoreError
 from alprd.records import MAX_LIFE
 from alprd.wire import IntakeKey
 
-AGENCY_KEY_FILE: Final = "agency.key"
+ROOT: Final = "root"
+ROOT_NEXT: Final = "root.next"
+DESTROYED_IN: Final = ("read_keys", "hour_keys", "kept_keys", "keepers", "intake_keys", "secrets")
+"""Tables whose rows are destroyed, for :meth:`alprd.central.engine.Database.checkpoint`."""
+_ROOT_AAD: Final = b"root under the agency key"
 INTAKE_BACK: Final = timedelta(days=60)
 INTAKE_AHEAD: Final = timedelta(days=120)
 INTAKE_LOW: Final = timedelta(days=90)
@@ -76,54 +81,65 @@ def derive(key: bytes, purpose: str) -> bytes:
     )
 
 
-def create_agency_key(folder: Path) -> bytes:
-    """Make the key that wraps all others; it exists nowhere else.
-
-    Raises:
-        StoreError: there is one already.
-    """
-    path = folder / AGENCY_KEY_FILE
-    if path.exists():
-        raise StoreError(f"{path} exists", remedy="an agency key is made once; use another home")
-    key = os.urandom(32)
-    crypto.write_secret(path, base64.b64encode(key) + b"\n")
-    return key
-
-
-def load_agency_key(folder: Path) -> bytes:
-    """Read the agency key.
-
-    Raises:
-        StoreError: missing, damaged or readable by others.
-    """
-    path = folder / AGENCY_KEY_FILE
-    try:
-        if path.stat().st_mode & 0o077:
-            raise StoreError(f"key file {path} is readable by others", remedy=f"chmod 600 {path}")
-        key = base64.b64decode(path.read_bytes(), validate=False)
-    except OSError as error:
-        raise StoreError(
-            f"agency key {path}: {error.strerror}", remedy="bring it back; nothing opens without"
-        ) from error
-    if len(key) != 32:
-        raise StoreError(f"agency key {path} is damaged", remedy="bring back the true one")
-    return key
-
-
 class Keystore:
     """Wrapped keys in a database file of their own."""
 
     def __init__(self, place: Path | str, agency_key: bytes, *, create: bool = False) -> None:
-        self._agency_key = agency_key
+        self._outer = agency_key
         self.database = Database(place, db.keystore, create=create)
+        try:
+            self._agency_key = self._root()
+        except BaseException:
+            self.database.close()
+            raise
 
     def purpose_key(self, purpose: str) -> bytes:
         """A key derived from the agency key."""
         return derive(self._agency_key, purpose)
 
-    def agency_key(self) -> bytes:
-        """The key itself, for a look whether it lies where it must not."""
-        return self._agency_key
+    def agency_keys(self) -> tuple[bytes, bytes]:
+        """Agency key and root, for a look whether they lie where they must not."""
+        return self._outer, self._agency_key
+
+    # --- the root under the agency key ---------------------------------------------------------
+
+    def _root(self) -> bytes:
+        """The key that all others are wrapped under; before the first rotation the agency key."""
+        table = db.secrets
+        with self.database.read() as tx:
+            rows = tx.execute(select(table).where(table.c.name.in_((ROOT, ROOT_NEXT)))).all()
+        for row in rows:
+            try:
+                self._agency_key = unseal(self._outer, row.wrapped, _ROOT_AAD)
+            except EnvelopeError:
+                continue  # in the midst of a rotation one of two opens
+            if row.name == ROOT_NEXT:
+                self.settle_root()  # the new key is in its place: the old one is good no more
+            return self._agency_key
+        if rows:
+            raise StoreError(
+                "the agency key is not the one of this keystore", remedy="bring back the true one"
+            )
+        return self._outer
+
+    def wrap_root(self, agency_key: bytes) -> None:
+        """First half of a rotation: from here on this key opens the keystore as well.
+
+        Durable when this returns. The key in use stays good until :meth:`settle_root`.
+        """
+        with self.database.write() as tx:
+            for name, key in ((ROOT, self._outer), (ROOT_NEXT, agency_key)):
+                wrapped = seal(key, self._agency_key, _ROOT_AAD)
+                tx.execute(delete(db.secrets).where(db.secrets.c.name == name))
+                tx.execute(insert(db.secrets).values(name=name, wrapped=wrapped))
+
+    def settle_root(self) -> None:
+        """Second half: only the agency key that this keystore was opened with opens it."""
+        with self.database.write() as tx:
+            tx.execute(delete(db.secrets).where(db.secrets.c.name.in_((ROOT, ROOT_NEXT))))
+            wrapped = seal(self._outer, self._agency_key, _ROOT_AAD)
+            tx.execute(insert(db.secrets).values(name=ROOT, wrapped=wrapped))
+        self.database.checkpoint("secrets")
 
     # --- named secrets ----------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ def import_suppression(
         destroy_held(central, tx, forms)
         central.trail.record(tx, Event.REQUESTS_IMPORTED, actor, at=central.clock())
     central.database.checkpoint()
-    central.keystore.database.checkpoint()
+    central.keystore.database.checkpoint("read_keys", "secrets")
     return report
 
 

@@ -334,8 +334,9 @@ def _past(row: Row[Any], now: datetime) -> bool:
 
 
 def _holds_keys(central: Central, folder: Path) -> bool:
-    key = central.keystore.agency_key()
-    signs = (key, base64.b64encode(key), *(f"CREATE TABLE {t}".encode() for t in _KEY_TABLES))
+    keys = central.keystore.agency_keys()
+    written = (base64.b64encode(key) for key in keys)
+    signs = (*keys, *written, *(f"CREATE TABLE {t}".encode() for t in _KEY_TABLES))
     for path in folder.rglob("*"):
         if path.is_file() and any(sign in path.read_bytes() for sign in signs):
             return True

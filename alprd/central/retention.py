@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
-from alprd.central import accumulation, db, exemptions, holds, keeping, rejections, schedule
+from alprd.central import accumulation, db, exemptions, holds, keeping, keys, rejections, schedule
 from alprd.central.audit import CENTRAL, Event
 from alprd.central.objects import Kind
 from alprd.central.store import Central
@@ -57,7 +57,10 @@ def purge(central: Central) -> Purge:
             )
         raise
     central.database.checkpoint()
-    central.keystore.database.checkpoint()
+    # After the commit: while the transaction of a purge is open in the same PostgreSQL database,
+    # a rewritten table keeps the rows that were deleted since it began.
+    gone = done.reads or done.quarantined or done.orphans or done.intake_keys
+    central.keystore.database.checkpoint(*(keys.DESTROYED_IN if gone else ()))
     return done
 
 

@@ -28,8 +28,8 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
+from alprd.central import agencykey, ca, config, db, keys
 from alprd.central import audit_tables as audit_tables
-from alprd.central import ca, config, db, keys
 from alprd.central import credential_tables as credential_tables
 from alprd.central import incident_tables as incident_tables
 from alprd.central import jobs_tables as jobs_tables  # its tables belong to every agency
@@ -72,7 +72,8 @@ class Central:
         self.clock = clock
         self.config: CentralConfig = config.load(home)
         self.keystore = Keystore(
-            self.config.storage.keystore or home / KEYSTORE, keys.load_agency_key(home / "keys")
+            self.config.storage.keystore or home / KEYSTORE,
+            agencykey.load_agency_key(home / "keys", self.config.keys.agency),
         )
         try:
             self.database = Database(self.config.storage.database or home / DATABASE, db.main)
@@ -196,7 +197,7 @@ def initialise(
     open_objects(home, settings.storage).check()  # before anything is made
     for name in ("", *_FOLDERS):
         (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-    agency_key = keys.create_agency_key(home / "keys")
+    agency_key = agencykey.create_agency_key(home / "keys")
     keystore = Keystore(settings.storage.keystore or home / KEYSTORE, agency_key, create=True)
     try:
         ca_key, receipt_key = crypto.generate_key(), crypto.generate_key()
