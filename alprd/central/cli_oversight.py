@@ -422,6 +422,39 @@ def incident_close(
     _told(made, as_json)
 
 
+@incidents_group.command("delay")
+@HOME
+@_ID
+@_REASON
+@click.option("--review", required=True, help="When it is looked at again.")
+@BY
+@JSON
+@errors
+def incident_delay(home: Path, row: str, reason: str, review: str, by: str, as_json: bool) -> None:
+    """The notice would impede an active criminal investigation."""
+    with Central(home) as central:
+        made = breach.delay(
+            central, person_of(central, by), row, reason, instant(review, "--review")
+        )
+    _told(made, as_json)
+
+
+@incidents_group.command("assessed")
+@HOME
+@click.option("--done", required=True, help="When the assessment was done.")
+@click.option("--paper", type=_FILE, required=True)
+@BY
+@JSON
+@errors
+def assessed(home: Path, done: str, paper: Path, by: str, as_json: bool) -> None:
+    """File the yearly security assessment."""
+    with Central(home) as central:
+        due = breach.assessed(
+            central, person_of(central, by), instant(done, "--done"), paper.read_bytes()
+        )
+    show(as_json, {"next": due.isoformat()}, f"the next is due by {due:%Y-%m-%d}")
+
+
 @incidents_group.command("list")
 @HOME
 @BY

@@ -109,6 +109,8 @@ COMMANDS: Final[dict[str, tuple[Event, ...]]] = {
     "imports ask-link": (Event.LINK_REQUESTED,),
     "imports list": (Event.TRANSFERS_VIEWED,),
     "imports take": (Event.TRANSFER_IMPORTED,),
+    "incidents assessed": (Event.ASSESSMENT_FILED,),
+    "incidents delay": (Event.INCIDENT_DELAYED,),
     "incidents close": (Event.INCIDENT_CLOSED,),
     "incidents count": (Event.INCIDENT_COUNTED,),
     "incidents decide": (Event.INCIDENT_DECIDED,),
