@@ -261,6 +261,39 @@ def test_two_tabs_agree(page: Page, served: Car) -> None:
     assert served.events().count("alert.shown") == 1
 
 
+def test_an_act_that_was_not_done_silences_nothing(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, alert = served.alert()
+    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
+    page.route("**/alerts/*/acknowledge", lambda route: route.abort())
+    page.route("**/sign-off", lambda route: route.abort())
+    card(page, alert).get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_text("Not done: no connection")).to_be_visible()
+    page.evaluate("delete document.body.dataset.lastSound")
+    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
+    expect(card(page, alert).locator('[data-slot="state"]')).to_have_text("NEW")
+    page.get_by_role("button", name="Sign off").click()
+    page.get_by_label("Note for the next person").fill("left at the depot")
+    page.get_by_role("button", name="Hand over and sign off").click()
+    expect(page.get_by_text("Not signed off: no connection")).to_be_visible()
+
+
+def test_typing_goes_on_when_another_screen_moves_the_card(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, above = served.alert("AAA111")
+    _, below = served.alert("BBB222", priority="medium")
+    card(page, below).get_by_role("button", name="Yes").click()
+    reference = card(page, below).get_by_label("Reference")
+    reference.click()
+    page.keyboard.type("NIC/1")
+    csrf = page.locator("meta[name=csrf]").get_attribute("content") or ""
+    answer = page.request.post(f"/alerts/{above}/misread", headers={"X-CSRF-Token": csrf})
+    assert answer.ok
+    expect(page.locator(".card").first).to_have_attribute("data-id", below)
+    page.keyboard.type("23")
+    expect(reference).to_have_value("NIC/123")
+
+
 def test_blocked_sound_is_said_and_turned_on(page: Page, served: Car) -> None:
     sign_on(page)
     page = page.context.new_page()

@@ -228,9 +228,11 @@ export class Cards {
     const wanted = this.order().map(({ element }) => element);
     const present = [...this.box.querySelectorAll(".card")];
     if (wanted.length === present.length && wanted.every((element, at) => element === present[at])) return;
+    const typing = document.activeElement; // a card that moves would lose what is typed next
     wanted.forEach((element, at) => {
       const here = this.box.querySelectorAll(".card")[at];
       if (here !== element) this.box.insertBefore(element, here ?? null);
     });
+    if (this.box.contains(typing) && typing !== document.activeElement) typing.focus({ preventScroll: true });
   }
 }

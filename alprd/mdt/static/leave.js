@@ -52,7 +52,7 @@ export function watchSignOff(csrf, words, toast) {
       });
     } catch {
       delete document.body.dataset.leaving;
-      say("No connection to the plate reader.");
+      toast("Not signed off: no connection to the plate reader.");
       return;
     }
     if (answer.ok || answer.status === 401) {

@@ -45,7 +45,11 @@ async function post(path, fields) {
 async function act(name, card, fields = {}) {
   if (name === "category") return post("/shift/silence", { category: card.category, on: "yes" });
   sounds.stop(card.id);
-  return post(`/alerts/${card.id}/${name}`, { ...fields, seen: String(card.alarm) });
+  const answer = await post(`/alerts/${card.id}/${name}`, { ...fields, seen: String(card.alarm) });
+  const now = cards.get(card.id);
+  // What was not recorded was not done: an alert that still stands open sounds on.
+  if (!answer && now?.state === "new" && alarmed.get(card.id) === card.alarm) sounds.start(card.id, now.priority);
+  return answer;
 }
 
 const words = JSON.parse(document.querySelector("meta[name=words]").content);
