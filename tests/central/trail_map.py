@@ -94,6 +94,7 @@ COMMANDS: Final[dict[str, tuple[Event, ...]]] = {
     "confidential remove": (Event.REQUESTS_WORKED,),
     "confidential review": (Event.REQUESTS_WORKED,),
     "db upgrade": (Event.UPGRADED,),
+    "keys rotate": (Event.AGENCY_KEY_ROTATED,),
     "enrol-code": (Event.CODE_ISSUED,),
     "fixed court": (Event.PLACE_VIEWED,),
     "fixed leave": (Event.PLACE_RECORDED,),
