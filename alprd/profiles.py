@@ -64,6 +64,10 @@ class ReaderSettings:
     widenings: tuple[float, ...] = (0.05,)
     """How far a box is grown for OCR, as a share of its size a side; one reading for each.
     Best on validation with the shipped pair, whose OCR is trained on tighter crops than most."""
+    doubtful_widenings: tuple[float, ...] = ()
+    """Further cuts of a plate of a photograph that is not sure by ``widenings``. One, three, five,
+    seven and thirteen cuts of each validation crop read 454, 459, 460, 461 and 462 of 495 (O=0);
+    four more cuts of the third that three leave unsure read 461 as well."""
     wander: tuple[float, ...] = (0.0, 0.035, -0.025)
     """Added to ``widenings`` from one reading of a pass to the next, in turn: a network that
     misreads a crop cut one way often reads it cut another way, and frames alike would repeat it.
@@ -142,9 +146,8 @@ PHOTO: Final = ReaderSettings(
     max_upscale=2.0,
     high_threshold=0.50,
     min_width=12.0,
-    # One, three, five, seven and thirteen cuts of each validation crop read 454, 459, 460, 461
-    # and 462 of 495 (O=0): more eyes help a little still, and cost 3 ms each.
-    widenings=(-0.02, 0.0, 0.02, 0.035, 0.05, 0.07, 0.09),
+    widenings=(0.02, 0.05, 0.09),
+    doubtful_widenings=(-0.02, 0.0, 0.035, 0.07),
     wander=(0.0,),
     temper=0.0,  # crops of one picture share every fault of it: no surer than their average
     read_floor=0.0,

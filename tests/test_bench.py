@@ -203,7 +203,9 @@ def test_every_system_meets_every_frame(tiny: ModelSet) -> None:
     for own in samples.values():
         assert all(s.wall >= s.watch.detect_s + s.watch.ocr_s > 0 for s in own)
         assert len({id(s.watch) for s in own}) == 3
-    assert all(s.watch.crops == 3 * max(s.plates, s.watch.handed) for s in samples["photo"])
+    for s in samples["photo"]:
+        plates = max(s.plates, s.watch.handed)
+        assert s.watch.crops in range(3 * plates, 7 * plates + 1, 4), "3, or 7 where in doubt"
 
 
 def test_rendered_frames_show_one_plate_in_the_picture() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def test_json_line_is_as_documented(pair: Path, tmp_path: Path) -> None:
     assert all(isinstance(side, int) for side in plate["box"])
 
 
-def test_every_cut_is_read_and_every_other_asks_for_the_state(pair: Path, tmp_path: Path) -> None:
+def test_only_a_doubtful_plate_is_cut_again(pair: Path, tmp_path: Path) -> None:
     asked: list[list[bool]] = []
 
     class Noting(PlateReader):
@@ -86,8 +87,13 @@ def test_every_cut_is_read_and_every_other_asks_for_the_state(pair: Path, tmp_pa
     asked.clear()  # a reader tries itself when it is made
     (plate,) = read_image(np.asarray(image, np.uint8), detector, ocr, PHOTO)
     assert plate.reading.text == "ABC123"
-    assert asked == [[True, False, True, False, True, False, True]]
-    assert len(PHOTO.widenings) == 7
+    assert plate.reading.sure
+    assert asked == [[True] * 3], "sure by three cuts, each asked for its state"
+    asked.clear()
+    strict = dataclasses.replace(PHOTO, char_floor=1.01)
+    (plate,) = read_image(np.asarray(image, np.uint8), detector, ocr, strict)
+    assert plate.reading.text == "ABC123"
+    assert asked == [[True] * 3, [False] * 4], "unsure: four more cuts, for the text alone"
 
 
 def test_folder_is_read_in_order_of_name(pair: Path, tmp_path: Path) -> None:

@@ -7,16 +7,17 @@ settings of the vehicle's own code.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from alprd.fuse import decode, fuse
 from alprd.issuer import IssuerReader
 from alprd.models import ModelSet
 from alprd.ocr import PlateReader
 from alprd.profiles import PHOTO, ReaderSettings
+from alprd.still import read_cuts
 from training.ocr import degrade
 from training.ocr.labels import Image, Sample, read_rgb, street, us_crops, us_text
 
@@ -36,17 +37,18 @@ class Figures:
     sure_wrong: float
 
 
-def crops_of(sample: Sample, settings: ReaderSettings, margin: float = 0.0) -> list[Image]:
-    """BGR crops of the plate of `sample`, one for each widening of `settings`."""
+def cut_of(sample: Sample, margin: float = 0.0) -> Callable[[float], Image]:
+    """What cuts the plate of `sample` as BGR, grown by a share of its size a side."""
     image = read_rgb(sample.path)
     h, w = image.shape[:2]
     x0, y0, x1, y1 = sample.box or (margin, margin, 1 - margin, 1 - margin)
-    found = []
-    for widening in settings.widenings:
+
+    def cut(widening: float) -> Image:
         dx, dy = (x1 - x0) * widening, (y1 - y0) * widening
         box = ((x0 - dx) * w, (y0 - dy) * h, (x1 + dx) * w, (y1 + dy) * h)
-        found.append(np.ascontiguousarray(degrade.crop_box(image, box)[..., ::-1]))
-    return found
+        return np.ascontiguousarray(degrade.crop_box(image, box)[..., ::-1])
+
+    return cut
 
 
 def figures(
@@ -59,11 +61,7 @@ def figures(
     """Read one set."""
     exact = folded = sure = wrong = 0
     for sample in samples:
-        crops = crops_of(sample, settings, margin)
-        # As alprd.still asks: the state of every other crop.
-        results = ocr.read(crops, [number % 2 == 0 for number in range(len(crops))])
-        readings = [decode(r, 1.0, n) for n, r in enumerate(results)]
-        fused = fuse(readings, ocr.regions, settings)
+        (fused,) = read_cuts([cut_of(sample, margin)], ocr, settings)
         text = fused.reading.text if fused else ""
         same = text.replace("O", "0") == sample.text.replace("O", "0")
         exact += text == sample.text

@@ -48,7 +48,7 @@ def figures(
 ) -> Figures:
     """Measure RGB `crops` with their true `states`."""
     found: NDArray[np.float32] = reader.read([_bgr(crop, 0.0) for crop in crops])
-    logs = [np.log(reader.read([_bgr(c, w) for c in crops]) + 1e-6) for w in PHOTO.widenings[::2]]
+    logs = [np.log(reader.read([_bgr(c, w) for c in crops]) + 1e-6) for w in PHOTO.widenings]
     fused = [reader.regions[int(n)] for n in np.sum(logs, axis=0).argmax(1)]
     told = [reader.regions[int(n)] for n in found.argmax(1)]
     right = np.array([a == b for a, b in zip(told, states, strict=True)])
