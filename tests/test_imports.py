@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "crypto",
+            "distinct",
             "config",
             "workers",
             "ledger",
