@@ -80,3 +80,12 @@ def test_every_event_is_recorded_somewhere_and_none_is_only_a_name() -> None:
     """R-AT-1: an event that nothing records would be a promise."""
     unused = {event.name for event in Event} - recorded()
     assert unused == set()
+
+
+@pytest.mark.policy("R-460.4.1-c3")
+def test_nothing_tracks_by_its_nature() -> None:
+    """R-460.4.1-c3: no command, page or event follows, replays, predicts or pairs vehicles."""
+    words = "replay route-of pattern frequent co-travel cotravel convoy predict follow track watch"
+    names = {*FOUND, *CAR_API, *(entry.path for entry in inventory.ENTRIES), *Event}
+    found = {name for name in names if any(word in str(name).lower() for word in words.split())}
+    assert found == set()
