@@ -70,6 +70,7 @@ class Drive:
         return done
 
 
+@pytest.mark.timeout(1200)  # a hundred commands, most with a password to check
 @pytest.mark.policy("R-AT-1", "R-AT-2")
 def test_every_act_finds_its_event(server: Server, car: Car, tmp_path: Path) -> None:
     """R-AT-1: commands and pages, each compared with the trail; R-AT-2: who and where."""
