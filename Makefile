@@ -53,6 +53,10 @@ test: $(VENV)/.test system lint ## lint, types and every test but the slow ones
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+.PHONY: test-servers
+test-servers: $(VENV)/.test system ## tests of central on a real PostgreSQL and a real S3 server
+	$(BIN)/python -m pytest -m 'not slow' tests/central --central-store=postgresql $(TEST_ARGS)
+
 test-slow: $(VENV)/.test ## the tests that `make test` leaves out
 	sh tools/system-packages.sh guest
 	$(BIN)/python -m pytest -m slow $(TEST_ARGS)

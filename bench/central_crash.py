@@ -227,14 +227,24 @@ def _jpeg() -> bytes:
 _JPEG: Final = _jpeg()
 
 
-def run(root: Path, *, kills: int, cars: int, seed: int, options: tuple[str, ...] = ()) -> Score:
+def run(
+    root: Path,
+    *,
+    kills: int,
+    cars: int,
+    seed: int,
+    options: tuple[str, ...] = (),
+    witness: Witness | None = None,
+) -> Score:
     """The whole bench.
 
     Args:
         root: an empty folder for all state; left as it is.
         options: more of ``alprd-central init``: another database, a bucket.
+        witness: filled with what is seen.
     """
-    began, chance, witness = time.monotonic(), random.Random(seed), Witness()
+    began, chance = time.monotonic(), random.Random(seed)
+    witness = witness or Witness()
     home = root / "central"
     cli = "alprd.central.cli"
     command(cli, "init", "--home", str(home), "--agency", _AGENCY, "--name", "Bench", *options)
@@ -274,12 +284,13 @@ def run(root: Path, *, kills: int, cars: int, seed: int, options: tuple[str, ...
     errors = [car.error for car in fleet if car.error]
     if errors:
         raise BenchError("; ".join(errors))
-    return _score(home, witness, kills, in_intake, cars, time.monotonic() - began)
+    return judge(home, witness, kills, in_intake, cars, time.monotonic() - began)
 
 
-def _score(
+def judge(
     home: Path, witness: Witness, kills: int, in_intake: int, cars: int, seconds: float
 ) -> Score:
+    """Compare a store that nobody has open with what the witness saw."""
     with Central(home) as central:
         retention.purge(central)
         orphans = retention.purge(central).orphans  # the first one swept; the second finds none
