@@ -278,6 +278,25 @@ def test_fifty_alerts_in_a_minute_are_all_there(page: Page, served: Car) -> None
     assert served.events().count(Event.ALERT_SHOWN) == 50
 
 
+def test_the_card_in_hand_stays_in_sight_and_a_new_one_is_told(page: Page, served: Car) -> None:
+    """What is answered moves below what is new: the page goes along, and says what is above."""
+    sign_on(page)
+    for number in range(4):
+        served.alert(f"AB{number:04}")
+    _, alert = served.alert("ZQX417")
+    above = page.get_by_role("button", name="NEW ALERT above")
+    expect(page.locator(".card").first).to_have_attribute("data-id", alert)
+    expect(above).to_be_hidden()
+    card(page, alert).get_by_role("button", name="Yes").click()
+    expect(page.locator(".card").last).to_have_attribute("data-id", alert)
+    expect(card(page, alert).get_by_role("button", name="Record result")).to_be_in_viewport()
+    expect(above).to_be_in_viewport()
+    shot(page, "night-new-above")
+    above.click()
+    expect(page.locator(".card").first).to_be_in_viewport()
+    expect(above).to_be_hidden()
+
+
 @pytest.fixture
 def axe() -> Iterator[str]:
     package = pytest.importorskip("axe_playwright_python")

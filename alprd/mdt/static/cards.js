@@ -55,6 +55,10 @@ export class Cards {
     this.act = act; // (name, card) -> Promise
     this.cards = new Map(); // id -> {card, element}
     this.down = -Infinity; // when the finger went down
+    this.acting = ""; // id of the card last touched: it stays in sight where it goes
+    this.above = document.getElementById("above");
+    this.above.addEventListener("click", () => { scrollTo(0, 0); this.settle(); });
+    document.addEventListener("scroll", () => this.tellAbove(), { passive: true });
     this.waiting = new Map(); // changes that would move something under it
     document.addEventListener("pointerdown", () => {
       this.down = performance.now();
@@ -106,6 +110,7 @@ export class Cards {
     const before = this.places();
     change();
     if (this.places() !== before) this.settle();
+    this.tellAbove();
   }
 
   catchUp() {
@@ -213,6 +218,13 @@ export class Cards {
     }
   }
 
+  // A new alert must not stand unseen above what is being worked on.
+  tellAbove() {
+    const edge = this.above.parentElement.getBoundingClientRect().bottom;
+    this.above.hidden = ![...this.cards.values()].some(({ card, element }) =>
+      card.state === "new" && element.isConnected && element.getBoundingClientRect().bottom < edge + 60);
+  }
+
   // Open, then unresolved, then settled; high before low, newest first.
   order() {
     const done = (card) => (card.state !== "acknowledged" ? 0 : card.disposition?.settled ? 2 : 1);
@@ -233,6 +245,11 @@ export class Cards {
       const here = this.box.querySelectorAll(".card")[at];
       if (here !== element) this.box.insertBefore(element, here ?? null);
     });
+    const touched = this.cards.get(this.acting);
+    if (touched?.card.state === "acknowledged" && !touched.card.disposition?.settled) {
+      touched.element.scrollIntoView({ block: "end" });
+    }
+    this.acting = "";
     if (this.box.contains(typing) && typing !== document.activeElement) typing.focus({ preventScroll: true });
   }
 }

@@ -45,6 +45,7 @@ async function post(path, fields) {
 async function act(name, card, fields = {}) {
   if (name === "category") return post("/shift/silence", { category: card.category, on: "yes" });
   sounds.stop(card.id);
+  cards.acting = name === "compare" ? card.id : "";
   const answer = await post(`/alerts/${card.id}/${name}`, { ...fields, seen: String(card.alarm) });
   const now = cards.get(card.id);
   // What was not recorded was not done: an alert that still stands open sounds on.
