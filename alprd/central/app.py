@@ -37,6 +37,7 @@ from alprd.central.pages_imports import ImportPages
 from alprd.central.pages_jobs import JobPages
 from alprd.central.pages_links import LinkPages
 from alprd.central.pages_lists import ListPages
+from alprd.central.pages_openness import OpennessPages
 from alprd.central.pages_oversight import OversightPages
 from alprd.central.pages_people import PeoplePages
 from alprd.central.pages_private import PrivatePages
@@ -289,6 +290,7 @@ def create_app(central: Central) -> Starlette:
         *CarPages(pages).routes(),
         *ReaderPages(pages).routes(),
         *FixedPages(pages).routes(),
+        *OpennessPages(pages).routes(),
         *JobPages(pages).routes(),
         *ResetPages(pages).routes(),
         *SearchPages(pages).routes(),

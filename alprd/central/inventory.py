@@ -116,6 +116,20 @@ ENTRIES: Final = (
         "GET", "/fixed-locations/{entry}/court", "a withheld place in full, for a court",
         (Act.PLACE_FULL,), (Event.PLACE_VIEWED,),
     ),
+    Entry(
+        "GET", "/openness", "what the public log and the public trail leave out",
+        (Act.SOURCE_HIDE, Act.REDACTION_SET, Act.TRAIL_PUBLIC),
+    ),
+    Entry(
+        "POST", "/openness", "flag a source, classify a field, protect a case, export the trail",
+        (Act.SOURCE_HIDE, Act.REDACTION_SET, Act.TRAIL_PUBLIC),
+        (Event.SOURCE_HIDDEN, Event.SOURCE_SHOWN, Event.REDACTION_SET, Event.CASE_PROTECTED,
+         Event.PUBLIC_TRAIL_EXPORTED),
+        "act=hide|show|redact|protect|unprotect|export source citation field treatment reason "
+        "case since until",
+    ),
+    Entry("GET", "/openness/fields.csv", "the fields of the trail with their classification",
+          (Act.SOURCE_HIDE, Act.REDACTION_SET, Act.TRAIL_PUBLIC)),
     Entry("GET", "/suspension", "whether all readers are suspended", (Act.CAR_ORDER,)),
     Entry(
         "POST", "/suspension", "suspend all readers, or lift it", (Act.CAR_ORDER,),

@@ -55,6 +55,7 @@ MENU: Final = (
             ("Notices", "/notices"),
             ("Readers and notices", "/readers"),
             ("Fixed locations", "/fixed-locations"),
+            ("Openness", "/openness"),
             ("Suspension", "/suspension"),
             ("Public log", "/public/index.html"),
         ),

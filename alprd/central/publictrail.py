@@ -74,35 +74,52 @@ def export(
         InputError: the file exists or cannot be written, or the window is empty.
         AuditError: a chain is broken, or the export cannot be recorded; nothing is left then.
     """
-    now = central.clock()
-    people.require(person, Act.TRAIL_PUBLIC, now)
-    if since >= until:
-        raise InputError("the window is empty", remedy="give --from before --to")
+    people.require(person, Act.TRAIL_PUBLIC, central.clock())
     made: list[Path] = []
     try:
         with central.database.write() as tx:
-            rows = list(acts(central, tx, since, until))
-            fields = redactions.in_force(tx)
-            data = table_csv(redactions.NAMES, rows).encode()
-            digest = hashlib.sha256(data).hexdigest()
-            central.trail.record(
-                tx,
-                Event.PUBLIC_TRAIL_EXPORTED,
-                people.actor(person),
-                at=now,
-                detail={
-                    "from": since.isoformat(), "to": until.isoformat(), "rows": len(rows),
-                    "sha256": digest,
-                },
-            )  # fmt: skip
-            table = classification(fields)
+            data, rows, digest = _exported(central, tx, person, since, until)
+            table = classification(redactions.in_force(tx))
             trailexport.write_new(file.with_name(f"{file.name}.fields.csv"), table, made)
             trailexport.write_new(file, data, made)
     except BaseException:  # what was not recorded does not exist (R-AT-3)
         for path in made:
             path.unlink(missing_ok=True)
         raise
-    return {"file": str(file), "rows": len(rows), "sha256": digest}
+    return {"file": str(file), "rows": rows, "sha256": digest}
+
+
+def download(central: Central, person: Person, since: datetime, until: datetime) -> bytes:
+    """As :func:`export`, for a page: the CSV alone.
+
+    Raises:
+        RefusedError, InputError, AuditError: as :func:`export`.
+    """
+    people.require(person, Act.TRAIL_PUBLIC, central.clock())
+    with central.database.write() as tx:
+        return _exported(central, tx, person, since, until)[0]
+
+
+def _exported(
+    central: Central, tx: Connection, person: Person, since: datetime, until: datetime
+) -> tuple[bytes, int, str]:
+    """The CSV, how many rows it has, and its SHA-256; recorded."""
+    if since >= until:
+        raise InputError("the window is empty", remedy="let it begin before it ends")
+    rows = list(acts(central, tx, since, until))
+    data = table_csv(redactions.NAMES, rows).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    central.trail.record(
+        tx,
+        Event.PUBLIC_TRAIL_EXPORTED,
+        people.actor(person),
+        at=central.clock(),
+        detail={
+            "from": since.isoformat(), "to": until.isoformat(), "rows": len(rows),
+            "sha256": digest,
+        },
+    )  # fmt: skip
+    return data, len(rows), digest
 
 
 def acts(

@@ -245,6 +245,47 @@ def test_all_readers_are_suspended_and_lifted_with_the_letter(stocked: Server, c
         assert permitted()
 
 
+@needs_browser
+@pytest.mark.policy("R-AT-5", "R-460.5.1-b2")
+def test_openness_is_kept_and_the_trail_exported_in_the_browser(stocked: Server) -> None:
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        enter(page, stocked, "dana")
+        page.get_by_role("link", name="Openness").click()
+        faultless(page)
+        page.locator("#field").select_option("user")
+        page.get_by_label("Law or ruling").fill("Minn. Stat. § 13.43, subd. 5")
+        page.get_by_label("Reason").fill("undercover officers are among them")
+        page.get_by_role("button", name="Classify").click()
+        assert page.get_by_role("cell", name="Minn. Stat. § 13.43, subd. 5").count() == 1
+        page.get_by_label("Case number").fill("26001234")
+        page.locator("#case-citation").fill("Minn. Stat. § 13.82, subd. 7")
+        page.get_by_role("button", name="Withhold it").click()
+        assert page.get_by_text("1 case number is protected").count() == 1
+        page.get_by_label("Case number").fill("26001234")
+        page.get_by_role("button", name="Show it again").click()
+        assert page.get_by_text("No case numbers are protected").count() == 1
+        page.get_by_label("Source", exact=True).fill("LPDF")
+        page.locator("#source-citation").fill("Minn. Stat. § 13.82, subd. 25")
+        page.get_by_role("button", name="Leave it unnamed").click()
+        faultless(page)
+        shot(page, "openness")
+        page.get_by_role("button", name="Name LPDF again").click()
+        assert page.get_by_text("Every source is named").count() == 1
+        enter(page, stocked, "rec")
+        page.get_by_role("link", name="Openness").click()
+        assert page.get_by_role("button", name="Classify").count() == 0
+        page.get_by_label("From").fill((TODAY - timedelta(days=1)).strftime("%Y-%m-%dT00:00"))
+        page.get_by_label("To", exact=True).fill(
+            (TODAY + timedelta(days=1)).strftime("%Y-%m-%dT00:00")
+        )
+        with page.expect_download() as got:
+            page.get_by_role("button", name="Export as CSV").click()
+        text = got.value.path().read_text()
+        assert "redaction.set" in text and "withheld: Minn. Stat. § 13.43, subd. 5" in text
+        assert "dana" not in text and "LPDF" not in text
+
+
 @pytest.mark.policy("R-13.824-6-6", "R-460.5.1-e2")
 @pytest.mark.parametrize(
     ("who", "path", "data"),
