@@ -211,6 +211,8 @@ PAGES_WITHOUT: Final = {
     "GET /readers/document": "made of a register without reads",
     "GET /fixed-locations/{entry}/explanation": "the public explanation",
     "GET /suspension": "whether readers are suspended",
+    "GET /openness": "settings of what the public gets",
+    "GET /openness/fields.csv": "the public table of fields",
     "GET /lists": "lists, no reads and no person",
     "GET /lists/held/{held}": "lists, no reads and no person",
     "GET /agencies": "a register of agencies, without reads",
