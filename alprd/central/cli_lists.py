@@ -59,6 +59,7 @@ def held_values(central: Central, row: Any, held: gate.Held) -> dict[str, Any]:
         "findings": [finding.model_dump() for finding in held.findings],
         "still_unmapped": list(acceptance.still_unmapped(central, held)),
         "rejected_lines": [{"line": line, "reason": reason} for line, reason in held.lines],
+        "rejected_report": held.rejected_report,
         "decided_by": row.decided_by,
         "reason": row.reason,
     }
@@ -102,6 +103,8 @@ def lists_show(home: Path, ident: str, as_json: bool) -> None:
             row, held = gate.report(central, tx, ident)
         values = held_values(central, row, held)
     lines = [f"  line {line}: {reason}" for line, reason in held.lines]
+    if held.rejected_report:
+        lines.append(f"  every rejected line: alprd-central lists rejected {held.rejected_report}")
     show(as_json, values, "\n".join([_held_text(values), *lines]))
 
 

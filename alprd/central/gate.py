@@ -80,6 +80,8 @@ class Held(Closed):
     """Entries of the list in use at that time."""
     lines: tuple[tuple[int, str], ...]
     """The first rejected lines: number and reason."""
+    rejected_report: str = ""
+    """Id of the report of every one (:mod:`alprd.central.rejections`); empty when there is none."""
     again: dict[str, Any]
     """What the importer needs, besides the file, to import it again."""
 
@@ -124,7 +126,8 @@ def judge(central: Central, tx: Connection, candidate: Candidate) -> tuple[Findi
         add("expired", f"its supplier let it end on {candidate.expires:%Y-%m-%dT%H:%M:%SZ}")
     elif now - candidate.supplied_at > longest:
         hours = (now - candidate.supplied_at).total_seconds() / 3600
-        add("expired", f"{hours:.0f} hours old: no car matches a list older than {longest}")
+        most = central.config.policy.list_stop_hours
+        add("expired", f"{hours:.0f} hours old: no car matches a list older than {most} hours")
     missing = test_plates(central, candidate.list_id) - candidate.seen_test_plates
     if missing:
         wanted = len(test_plates(central, candidate.list_id))
@@ -149,6 +152,7 @@ def hold(
     again: Mapping[str, Any],
     actor: Actor,
     rejected: Sequence[tuple[int, str]] = (),
+    rejected_report: str = "",
 ) -> str:
     """Keep an import back; the id under which a person decides about it.
 
@@ -158,6 +162,7 @@ def hold(
         tx: the write transaction of the import.
         path: the file as it was given; a sealed copy is kept.
         again: JSON-able keyword arguments with which the import is done again on acceptance.
+        rejected_report: id of the report of every rejected line.
 
     Raises:
         StoreError: the copy cannot be written; nothing is kept.
@@ -172,6 +177,7 @@ def hold(
         findings=tuple(findings),
         in_use=current,
         lines=tuple(rejected[:KEPT_LINES]),
+        rejected_report=rejected_report,
         again=dict(again),
     )
     _store(central, held_id, path)

@@ -258,6 +258,7 @@ def import_hotlist(
                     again=again,
                     actor=actor,
                     rejected=report.rejected,
+                    rejected_report=report.rejected_report,
                 )
             else:
                 replaced = _activate(central, tx, header, file_id, report, actor, now)
@@ -286,11 +287,12 @@ def _check(central: Central, list_id: str, source: str, supplied_at: datetime) -
         )
     allowed = central.config.policy.sources
     if source not in allowed:
+        names = [name for name in allowed if name != additional.LIST_ID]
         # A car takes no publication at all that names a source outside its signed policy.
         raise RefusedError(
             f"--source: the adopted policy does not allow {source!r} (R-460.4.1-b)",
             reason="source_not_allowed",
-            remedy=f"give one of {', '.join(allowed)}, or add it to [policy] sources in "
+            remedy=f"give one of {', '.join(names)}, or add it to [policy] sources in "
             "central.toml once the policy allows it",
         )
     now = central.clock()

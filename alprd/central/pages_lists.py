@@ -177,6 +177,7 @@ class ListPages:
         people.require(session.person, Act.LISTS_SEE, central.clock())
         with central.database.read() as tx:
             row, held = gate.report(central, tx, held_id)
+            kept = rejections.is_kept(central, tx, held.rejected_report)
         return self._pages.render(
             "held.html",
             code,
@@ -184,6 +185,7 @@ class ListPages:
             error=error,
             item=held_values(central, row, held),
             open=row.state in gate.OPEN,
+            report=held.rejected_report if kept else "",
             words=WORDS,
             may_change=may(session.person, Act.LISTS_WORK),
         )

@@ -166,6 +166,13 @@ def kept(central: Central, tx: Connection) -> list[dict[str, Any]]:
     ]
 
 
+def is_kept(central: Central, tx: Connection, report_id: str) -> bool:
+    """Whether a report can still be taken out."""
+    table = rejections_tables.rejections
+    made_at = tx.scalar(select(table.c.made_at).where(table.c.id == report_id))
+    return made_at is not None and made_at + _life(central) > central.clock()
+
+
 def take(central: Central, person: Person, report_id: str) -> Iterator[bytes]:
     """A report as the pieces of a CSV file (``line,reason``); the act is on the trail first.
 

@@ -128,6 +128,13 @@ def test_older_and_ended_lists_wait(home: Path) -> None:
     assert codes(home) == ["older"]
     import_plates(home, many(8), hours=100)
     assert codes(home) == ["older", "expired"], "a later import supersedes the one that waits"
+    texts = [finding["text"] for finding in held(home)[0]["findings"]]
+    assert texts[1] == "100 hours old: no car matches a list older than 72 hours"
+    typed = run(
+        home, "lists", "import", str(home.parent / "lpdf.csv"), "--list", "lpdf", "--source",
+        "LDPF", "--supplied-at", datetime.now(UTC).isoformat(), "--by", "dana", check=False,
+    )  # fmt: skip
+    assert "give one of LPDF, or add" in typed.stderr, "not the additional entries' name"
     assert in_use(home) == 8
     refused = decide(home, "refuse", held(home)[0]["id"])
     assert refused["state"] == "refused"

@@ -160,6 +160,7 @@ def test_zero_for_the_letter_o_is_read_and_kept_as_written(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("plate", "reason"),
     [(junk, "no real plate") for junk in ("0", "000", "190", "TEST", "NONE", "7", "", "--", "xxx")]
+    + [(junk, "no real plate") for junk in ("N0NE", "n0-plate", "UNKN0WN")]
     + [("ABCDEFGH123", "plate is longer than 10 characters")],
 )
 def test_junk_is_set_aside_with_its_reason(plate: str, reason: str, tmp_path: Path) -> None:

@@ -101,6 +101,11 @@ def test_a_held_file_is_mapped_and_accepted(client: httpx.Client, staffed: Serve
     assert "unknown state" in page.text
     assert "disabled" in page.text
     assert "BAD001" not in page.text
+    link = re.search(r'href="(/lists/rejected/[0-9a-f]{32})"', page.text)
+    assert link
+    every = client.get(link[1])
+    assert every.headers["content-type"].startswith("text/csv")
+    assert every.text.splitlines() == ["line,reason", "4,unknown state"]
     decision = {"csrf": token, "reason": SAYS, "decision": "accept"}
     assert "categories set" in client.post(page.url.path, data=decision).text
     row = {"source": "own", "code": "Fire Watch", "column": "other_lpdf", "priority": "low"}

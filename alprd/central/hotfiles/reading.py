@@ -283,7 +283,8 @@ class _Reader:
 
 def no_plate(plate: str) -> str:
     """Why this normalised text is nobody's plate; empty when it may be one."""
-    if len(plate) < 2 or set(plate) <= {"0", "O"} or plate in JUNK:
+    # A feed that writes the letter O as zero writes its fillers so too: N0NE, N0PLATE.
+    if len(plate) < 2 or set(plate) <= {"0", "O"} or {plate, plate.replace("0", "O")} & JUNK:
         return "no real plate"
     if len(plate) > 10:
         return "plate is longer than 10 characters"
