@@ -238,9 +238,20 @@ def test_foul_lines_do_not_stop_the_others(tmp_path: Path) -> None:
     assert [r.line for r in found if isinstance(r, Record)] == [6]
     rejected = [r for r in found if isinstance(r, Rejected)]
     assert all("HPJ" not in r.reason for r in rejected)
-    assert [(r.line, r.reason) for r in rejected if r.line > 2] == [
+    assert [(r.line, r.reason) for r in rejected] == [
+        (2, "line is too long"),
         (3, "quotes do not close on this line"), (4, "unknown state"), (5, "no category or code"),
     ]  # fmt: skip
+
+
+@pytest.mark.policy("R-460.4.1-b4")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_line_that_is_too_long_is_told(encoding: str, tmp_path: Path) -> None:
+    """R-460.4.1-b4: an entry in it would be missing without a word; empty lines say nothing."""
+    text = "Hot Plate,State,Alert,Note\nHPJ457,MN,STOLEN," + "a" * 9_000 + "\n\nHPJ458,MN,STOLEN,b"
+    found = read(text.encode(encoding), tmp_path)
+    assert found[0] == Rejected(2, "line is too long")
+    assert [r.line for r in found] == [2, 4]
 
 
 def test_a_mapping_file_describes_another_layout(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_every_reason_and_value_is_documented(home: Path, tmp_path: Path) -> Non
     assert "NOPLATE" in fillers
     foul = [
         *(f"{filler},MN,,stolen,LPDF,," for filler in ("0", "000", "7", "--", *fillers)),
+        "NRT042,MN,,stolen,LPDF,," + "a" * 9_000,
         "ABCDEFGH123,MN,,stolen,LPDF,,",
         "NRT042,QQ,,stolen,LPDF,,",
         "NRT042,MN,boat,stolen,LPDF,,",

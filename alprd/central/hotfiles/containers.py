@@ -24,6 +24,8 @@ from alprd.errors import InputError
 MAX_BYTES: Final = 8 << 30
 """Unpacked. Five million lines of 300 bytes are 1.5 GB."""
 MAX_LINE: Final = 8_192
+OVERLONG: Final = "\n"
+"""Comes in the place of a line that is longer: no line holds its own end."""
 Stream = BufferedReader | gzip.GzipFile | zipfile.ZipExtFile
 """Something that can be looked into before it is read, line by line."""
 _GZIP: Final = b"\x1f\x8b"
@@ -100,7 +102,7 @@ def _member(path: Path, raw: BinaryIO, stack: ExitStack) -> zipfile.ZipExtFile:
 
 
 def lines(stream: Stream, path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text without its end) of each line; an overlong line comes as ``""``.
+    """(number from 1, text without its end) of each line; a line too long comes as :data:`OVERLONG`.
 
     Raises:
         InputError: endless, or cut short in its container.
@@ -126,7 +128,9 @@ def lines(stream: Stream, path: Path) -> Iterator[tuple[int, str]]:
                     _check(total, path)
                     if rest.endswith(b"\n"):
                         break
-                line = b""
+                _check(total, path)
+                yield number, OVERLONG
+                continue
             _check(total, path)
             yield number, _text(line.rstrip(b"\r\n\x1a"))
     except _BROKEN as error:
@@ -152,7 +156,9 @@ def _utf16(stream: Stream, path: Path) -> Iterator[tuple[int, str]]:
                 _check(total, path)
                 if rest.endswith("\n"):
                     break
-            line = ""
+            _check(total, path)
+            yield number, OVERLONG
+            continue
         _check(total, path)
         yield number, line.rstrip("\r\n\x1a")
 

@@ -16,6 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
+from alprd.central.hotfiles.containers import OVERLONG
 from alprd.central.hotfiles.layouts import DELIMITERS, LAYOUTS, Layout, Place, recognise
 from alprd.errors import InputError
 from alprd.records import PLATE_TYPES, STATES, PlateType, normalise
@@ -133,6 +134,9 @@ class _Reader:
             number, line = waiting.popleft() if waiting else next(lines, (0, ""))
             if number == 0:
                 return
+            if line == OVERLONG:
+                yield Rejected(number, "line is too long")
+                continue
             if not line.strip():
                 continue
             if self._delimiter and line.count('"') % 2 and self._is_open(line):
