@@ -102,7 +102,7 @@ def _member(path: Path, raw: BinaryIO, stack: ExitStack) -> zipfile.ZipExtFile:
 
 
 def lines(stream: Stream, path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text without its end) of each line; a line too long comes as :data:`OVERLONG`.
+    """(number from 1, text without its end) of each line; :data:`OVERLONG` for one too long.
 
     Raises:
         InputError: endless, or cut short in its container.
