@@ -136,6 +136,10 @@ def test_unresolved_alerts_are_handed_over_with_a_note(page: Page, served: Car) 
     shot(page, "night-hand-over")
     dialog.get_by_role("button", name="Hand over and sign off").click()  # without a note: refused
     expect(dialog).to_contain_text("settle them or hand them over")
+    dialog.get_by_label("Note for the next person").fill("no")
+    dialog.get_by_role("button", name="Hand over and sign off").click()
+    expect(dialog).to_contain_text("Give a note of 3 to 200 characters.")
+    expect(dialog.get_by_label("Note for the next person")).to_have_value("no")
     dialog.get_by_label("Note for the next person").fill("left at the depot")
     dialog.get_by_label("Note for the next person").press("Enter")
     expect(page).to_have_url(re.compile("/sign-on$"))
@@ -178,6 +182,7 @@ def test_a_category_is_silenced_for_the_shift_but_not_high(page: Page, served: C
     _, alert = served.alert("AAA111", priority="medium")
     card(page, alert).get_by_role("button", name="Silence category").click()
     expect(page.get_by_text("Silenced for this shift: Stolen vehicle")).to_be_visible()
+    expect(card(page, alert).locator('[data-slot="state"]')).to_have_text("SILENCED")
     page.evaluate("delete document.body.dataset.lastSound")
     _, quiet = served.alert("BBB222", priority="medium")
     expect(card(page, quiet).locator('[data-slot="state"]')).to_have_text("SILENCED")
@@ -265,6 +270,28 @@ class Duty:
         self.incident = incident
 
     def declare_post(self) -> None: ...
+
+
+def test_an_alert_is_settled_by_keyboard_alone(page: Page, served: Car) -> None:
+    """After each answer the focus stands at the next question, on its words and no button."""
+    sign_on(page)
+    _, alert = served.alert()
+    shown = card(page, alert)
+    expect(shown).to_be_visible()
+    shown.get_by_role("button", name="Yes").press("Enter")
+    expect(shown.get_by_text("2 · Verification by MNJIS/NLETS")).to_be_focused()
+    page.keyboard.press("Enter")  # once too often: nothing happens
+    page.keyboard.press("Tab")
+    page.keyboard.type("Conf")
+    page.keyboard.press("Tab")
+    page.keyboard.type("NIC/W1")
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(shown.get_by_text("3 · Action taken (verification: Confirmed)")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(shown.get_by_text("Confirmed · No action")).to_be_focused()
 
 
 def test_fifty_alerts_in_a_minute_are_all_there(page: Page, served: Car) -> None:

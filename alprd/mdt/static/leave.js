@@ -34,7 +34,6 @@ export function watchSignOff(csrf, words, toast) {
     if (!lists.length && !left) return false;
     byId("leaving-outcomes").replaceChildren(...lists.map(([list, counts]) => outcome(list, counts, words)));
     byId("leaving-note").closest("label").hidden = !left;
-    byId("leaving-note").value = "";
     byId("stay").textContent = left ? "Go back and settle them" : "Go back";
     byId("hand-over").textContent = left ? "Hand over and sign off" : "Sign off now";
     say(left ? `${left} alert(s) are unresolved: settle them or hand them over.` : "Every alert is settled.");
@@ -68,6 +67,7 @@ export function watchSignOff(csrf, words, toast) {
 
   byId("sign-off").closest("form").addEventListener("submit", async (event) => {
     event.preventDefault();
+    byId("leaving-note").value = "";
     if (!(await summary())) leave("");
   });
   byId("hand-over").addEventListener("click", () => leave(byId("leaving-note").value));

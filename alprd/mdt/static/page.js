@@ -43,7 +43,10 @@ async function post(path, fields) {
 
 // One act on a card; the answer, or null when it was not done.
 async function act(name, card, fields = {}) {
-  if (name === "category") return post("/shift/silence", { category: card.category, on: "yes" });
+  if (name === "category") {
+    const silenced = await post("/shift/silence", { category: card.category, on: "yes" });
+    return silenced && card.state === "new" ? act("silence", card) : silenced; // this one too
+  }
   sounds.stop(card.id);
   cards.acting = name === "compare" ? card.id : "";
   const answer = await post(`/alerts/${card.id}/${name}`, { ...fields, seen: String(card.alarm) });

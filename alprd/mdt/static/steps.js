@@ -54,7 +54,13 @@ export class Steps {
     const key = standing ? JSON.stringify([card.cleared, found, card.cleared_until, card.plate, card.settled, card.dispatched]) : "";
     if (box.dataset.key === key) return;
     box.dataset.key = key;
+    const inHand = box.contains(document.activeElement);
     box.replaceChildren(...(key ? this.parts(card, found) : []));
+    if (!inHand || !box.firstElementChild) return;
+    // By keyboard one goes on from here. The words, no button: a second Enter must do nothing.
+    const words = box.querySelector(".ask, .settled") ?? box.firstElementChild;
+    words.tabIndex = -1;
+    words.focus({ preventScroll: true });
   }
 
   // Without clearance there is one question: was dispatch told?
