@@ -21,6 +21,7 @@ from alprd.central import (
     intake,
     keeping,
     people,
+    public_tables,
     publish,
     restore,
     search,
@@ -183,7 +184,7 @@ class World:
     def lose(self) -> None:
         """A disk dies: rows, pictures and all files are lost, keystore and agency key are not."""
         if self.central.database.server:
-            with self.central.database.write() as tx:
+            with self.central.database.write() as tx, public_tables.rewriting(tx):
                 for table in reversed(db.main.sorted_tables):
                     tx.execute(delete(table))
         objects = self.central.objects
