@@ -200,7 +200,7 @@ class Car(threading.Thread):
                     self._witness.under_way -= 1
             with self._witness.lock:
                 self._witness.sent_again += 1
-            time.sleep(0.05)
+            time.sleep(0.25)
         raise BenchError(f"{self.name}: no receipt", remedy="see central.log")
 
     def _read(self) -> Read:
@@ -269,7 +269,7 @@ def run(
         car.start()
     in_intake = 0
     for _ in range(kills):
-        time.sleep(chance.uniform(0.02, 0.8))
+        time.sleep(chance.uniform(0.02, chance.choice((0.8, 4.0))))
         with witness.lock:
             in_intake += witness.under_way > 0
         server.end(signal.SIGKILL)
