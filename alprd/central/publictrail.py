@@ -33,9 +33,10 @@ from alprd.wire import AuditEvent, Person
 
 SHOWN: Final = frozenset(
     {
-        "audit", "bca", "case", "category", "central", "device", "entry", "exemption", "fixed",
-        "list", "person", "publiclog", "reader", "redaction", "schedule", "search", "session",
-        "status", "targets",
+        "access", "agency", "assessment", "audit", "basis", "bca", "case", "category", "central",
+        "compliance", "config", "device", "entry", "exemption", "fixed", "list", "notice", "permit",
+        "person", "publiclog", "read", "reader", "reasons", "redaction", "release", "request",
+        "schedule", "search", "session", "status", "targets", "transfer",
     }
 )  # fmt: skip
 """Families of events that are rows: what stands before the dot of an event's name."""
@@ -46,6 +47,15 @@ LEFT_OUT: Final[dict[str, str]] = {
     "confidentiality": "Minn. Stat. § 5B.07, § 13.045: private requests",
     "suppression": "Minn. Stat. § 5B.07, § 13.045: private requests",
     "hold": "Minn. Stat. § 13.824, subd. 3(b): requests of data subjects",
+    "recipient": "Minn. Stat. § 5B.07, § 13.045: an order may follow from a private request",
+    "subject": "Minn. Stat. § 13.04: requests of data subjects about themselves",
+    "incident": "Minn. Stat. § 13.055, § 13.43: until the report is made available",
+    "credential": "Minn. Stat. § 13.37: security information",
+    "alarm": "Minn. Stat. § 13.37: security information",
+    "daemon": "no act of a person",
+    "disk": "no act of a person",
+    "queue": "no act of a person",
+    "sessions": "no act of a person",
     "reads": "no act of a person",
     "keys": "Minn. Stat. § 13.37: security information",
 }

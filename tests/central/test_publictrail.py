@@ -151,6 +151,8 @@ def test_private_requests_alerts_and_machines_are_no_rows(office: Office, tmp_pa
     assert [(row["user"], row["action"]) for row in rows] == [("pat", CarEvent.SIGNED_ON.value)]
     assert not publictrail.is_shown("something-new.done"), "deny until it is classified"
     assert publictrail.SHOWN.isdisjoint(publictrail.LEFT_OUT)
+    families = {event.value.partition(".")[0] for event in (*Event, *CarEvent)}
+    assert families <= publictrail.SHOWN | set(publictrail.LEFT_OUT), "each is classified"
 
 
 def test_a_broken_chain_is_not_exported(office: Office, tmp_path: Path) -> None:
