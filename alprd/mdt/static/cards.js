@@ -59,6 +59,7 @@ export class Cards {
     this.above = document.getElementById("above");
     this.above.addEventListener("click", () => { scrollTo(0, 0); this.settle(); });
     document.addEventListener("scroll", () => this.tellAbove(), { passive: true });
+    window.addEventListener("resize", () => this.tellAbove());
     this.waiting = new Map(); // changes that would move something under it
     document.addEventListener("pointerdown", () => {
       this.down = performance.now();
