@@ -129,11 +129,20 @@ class PageClient:
         with self._lock:
             return dict(self._status)
 
-    def sign_off(self) -> None:
-        """Sign off, which ends collecting."""
-        answer = self._http.post("/sign-off", data={"note": "end of the demo"})
-        if answer.status_code not in (200, 204, 303):
-            raise DemoError(f"sign-off was answered {answer.status_code}")
+    def sign_off(self, within_s: float = 30.0) -> None:
+        """Sign off, which ends collecting.
+
+        With alerts left the car's page refuses it (409) while the car moves: a deputy waits until
+        it stands, and so does this.
+        """
+        until = time.monotonic() + within_s
+        while True:
+            answer = self._http.post("/sign-off", data={"note": "end of the demo"})
+            if answer.status_code in (200, 204, 303):
+                return
+            if answer.status_code != 409 or time.monotonic() > until:
+                raise DemoError(f"sign-off was answered {answer.status_code}: {answer.text[:200]}")
+            time.sleep(0.5)
 
     def close(self) -> None:
         """End the stream and the connection."""
