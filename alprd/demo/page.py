@@ -12,8 +12,6 @@ import httpx
 from alprd.demo.home import DemoError
 from alprd.demo.score import ShownAlert
 
-_STANDS_S = 20.0
-
 
 class PageClient:
     """One browser's worth of the page: cookies, sign-on form, event stream.
@@ -138,16 +136,12 @@ class PageClient:
         it stands, and so does this.
         """
         until = time.monotonic() + within_s
-    def sign_off(self) -> None:
-        """Sign off, which ends collecting; with alerts unresolved it waits until the car stands."""
-        until = time.monotonic() + _STANDS_S
         while True:
             answer = self._http.post("/sign-off", data={"note": "end of the demo"})
             if answer.status_code in (200, 204, 303):
                 return
             if answer.status_code != 409 or time.monotonic() > until:
                 raise DemoError(f"sign-off was answered {answer.status_code}: {answer.text[:200]}")
-                raise DemoError(f"sign-off was answered {answer.status_code}")
             time.sleep(0.5)
 
     def close(self) -> None:
