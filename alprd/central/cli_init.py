@@ -23,7 +23,7 @@ from alprd.central import agencyfile, askagency, config, people, publish
 from alprd.central.agencyfile import FirstPerson
 from alprd.central.clikit import HOME, JSON, errors, show
 from alprd.central.permissions import Act, roles
-from alprd.central.store import Central, initialise
+from alprd.central.store import Central, initialise, open_objects
 from alprd.errors import ConfigError, InputError
 
 UNFINISHED: Final = ".init-unfinished"
@@ -162,6 +162,7 @@ def found(home: Path, founding: Founding, intake_from: date | None = None) -> No
     Raises:
         ConfigError: the folder already holds an agency, whole or unfinished.
     """
+    open_objects(home, founding.settings.storage).check()  # before anything is made
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     mark = home / UNFINISHED
     mark.touch(mode=0o600)
