@@ -371,6 +371,8 @@ def test_every_page_is_accessible_and_fits(running: Browser, busy: Server, schem
     page = running.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     enter(page, busy, "dana")
     paths = [e.path for e in inventory.ENTRIES if e.method == "GET" and "{" not in e.path]
+    for file in ("/readers/document", "/openness/fields.csv"):
+        paths.remove(file)
     paths += ["/cars/car-1", "/people/ida", "/no-such-page", "/people/nobody"]
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
