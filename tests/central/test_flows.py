@@ -213,7 +213,7 @@ def test_a_supervisor_enrols_approves_holds_and_sets_the_schedule(
         page.get_by_role("link", name="Take the written request").click()
     assert Path(paper.value.path()).read_text() == letter.read_text()
     page.get_by_role("link", name="See the reads it keeps").click()
-    assert page.get_by_role("cell", name="HJP227").count() == 2
+    expect(page.get_by_role("cell", name="HJP227")).to_have_count(2)
     page.go_back()
     release = page.get_by_role("button", name="Release the hold")
     page.get_by_label("How the matter ended").fill("The charge was dismissed by the court")

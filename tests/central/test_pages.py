@@ -126,7 +126,7 @@ def test_pages_in_a_browser(stocked: Server, tmp_path: Path) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no browser; install with apt-get install chromium")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as play:
         running = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -134,7 +134,7 @@ def test_pages_in_a_browser(stocked: Server, tmp_path: Path) -> None:
         faults: list[str] = []
         page.on("console", lambda message: faults.append(message.text))
         page.goto(f"{stocked.page_url}/public/log")
-        assert page.locator("table.log tbody tr").count() == 1
+        expect(page.locator("table.log tbody tr")).to_have_count(1)
         assert page.locator("table.log tbody").inner_text().count("41") >= 1
         page.get_by_role("link", name="Sign on").click()
         page.get_by_label("User id").fill("dana")

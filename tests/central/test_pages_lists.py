@@ -135,7 +135,7 @@ def test_layout_mapping_and_report_in_a_browser(staffed: Server, tmp_path: Path)
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no browser; install with apt-get install chromium")
-    from playwright.sync_api import Page, sync_playwright
+    from playwright.sync_api import Page, expect, sync_playwright
 
     unknown, mapping = tmp_path / "county.txt", tmp_path / "county.toml"
     unknown.write_text(UNKNOWN_LAYOUT)
@@ -187,7 +187,7 @@ def test_layout_mapping_and_report_in_a_browser(staffed: Server, tmp_path: Path)
         page.get_by_role("button", name="Take in").click()
         assert "both a layout and a mapping" in page.get_by_role("alert").inner_text()
         page.goto(f"{staffed.page_url}/categories")
-        assert page.locator("#column option[value=active_investigative]").count() == 0
+        expect(page.locator("#column option[value=active_investigative]")).to_have_count(0)
         running.close()
 
 

@@ -172,7 +172,7 @@ def test_a_new_member_comes_in_by_two_people_in_a_browser(staffed: Server, tmp_p
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no browser; install with apt-get install chromium")
-    from playwright.sync_api import Page, sync_playwright
+    from playwright.sync_api import Page, expect, sync_playwright
 
     def enter(page: Page, who: str) -> None:
         page.goto(f"{staffed.page_url}/sign-on")
@@ -196,7 +196,7 @@ def test_a_new_member_comes_in_by_two_people_in_a_browser(staffed: Server, tmp_p
         page.get_by_label("First password").fill(PASSWORD)
         page.get_by_label("investigator").check()
         page.get_by_role("button", name="Add", exact=True).click()
-        assert page.url.endswith("/people/nora")
+        page.wait_for_url("**/people/nora")
         page.get_by_label("Screened by").fill("BCA")
         page.get_by_label("Completed on").fill("2026-01-15")
         page.get_by_label("Letter number").fill("S-88")
@@ -206,13 +206,13 @@ def test_a_new_member_comes_in_by_two_people_in_a_browser(staffed: Server, tmp_p
         page.get_by_label("Expires").fill(YEAR)
         page.get_by_label("Certificate number").fill("C-88")
         page.get_by_role("button", name="Record the training").click()
-        assert "ALPR operator 3" in page.locator("table").inner_text()
+        expect(page.locator("table")).to_contain_text("ALPR operator 3")
         page.screenshot(path=str(tmp_path / "person.png"), full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") == 1280
-        assert page.get_by_role("button", name="Authorise").count() == 0
+        expect(page.get_by_role("button", name="Authorise")).to_have_count(0)
         page.get_by_role("button", name="Sign off").click()
         enter(page, "nora")
-        assert "authorisation has expired" in page.inner_text("main")
+        expect(page.locator("main")).to_contain_text("authorisation has expired")
         assert faults == ["Failed to load resource: the server responded with a status of 403 "
                           "(Forbidden)"]  # fmt: skip
         enter(page, "sher")
@@ -222,10 +222,10 @@ def test_a_new_member_comes_in_by_two_people_in_a_browser(staffed: Server, tmp_p
         page.get_by_label("Authorised until").fill(YEAR)
         page.get_by_label("Signed document").fill("A-88")
         page.get_by_role("button", name="Authorise").click()
-        assert "A-88" in page.locator("table").inner_text()
+        expect(page.locator("table")).to_contain_text("A-88")
         page.get_by_role("button", name="Sign off").click()
         enter(page, "nora")
-        assert page.get_by_role("heading", name="Today").count() == 1
+        expect(page.get_by_role("heading", name="Today")).to_have_count(1)
         running.close()
     listed = run(staffed.home, "people", "list")["people"]
     nora = next(person for person in listed if person["id"] == "nora")

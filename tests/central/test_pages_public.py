@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from central_world import AGENCY, Car, Server, run, session_row
 from pages_world import CHROMIUM, chromium, enter, shot, sign_on, staff
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from alprd import wire
 from alprd.audit import DAEMON, next_event
@@ -133,20 +133,20 @@ def test_a_citizen_reads_the_log_on_screen_phone_and_paper(stocked: Server, stat
             faults: list[str] = []
             page.on("console", lambda message, into=faults: into.append(message.text))
             page.goto(start)
-            assert page.get_by_role("heading", name="public log of use").count() == 1
-            assert page.get_by_role("img", name="Plates read by month").count() == 1
+            expect(page.get_by_role("heading", name="public log of use")).to_have_count(1)
+            expect(page.get_by_role("img", name="Plates read by month")).to_have_count(1)
             faultless(page)
             where = "server" if start.startswith(stocked.page_url) else "files"
             shot(page, f"public-index-{where}")
             page.get_by_role("table", name="Totals by month").get_by_role("link").first.click()
-            assert page.locator("tr.correction").count() == 1
+            expect(page.locator("tr.correction")).to_have_count(1)
             page.get_by_text("The same as a table").click()
             faultless(page)
             shot(page, f"public-month-{where}")
             page.get_by_role("link", name="←").click()
             page.get_by_role("link", name="All months").click()
             page.get_by_role("link", name="Fixed locations", exact=True).click()
-            assert page.get_by_text("No fixed readers").count() == 1
+            expect(page.get_by_text("No fixed readers")).to_have_count(1)
             faultless(page)
             shot(page, f"public-fixed-{where}")
             assert faults == []
@@ -174,7 +174,7 @@ def test_a_notice_is_sent_and_a_place_withheld_in_the_browser(
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         enter(page, stocked, "adam")
-        assert page.get_by_text("notice of installation or use").count() == 1
+        expect(page.get_by_text("notice of installation or use")).to_have_count(1)
         page.get_by_role("link", name="Readers and notices").click()
         faultless(page)
         with page.expect_download() as got:
@@ -186,15 +186,15 @@ def test_a_notice_is_sent_and_a_place_withheld_in_the_browser(
         assert "sent" in row.inner_text()
         page.get_by_label("What the BCA publishes").fill(page.locator("pre").inner_text())
         page.get_by_role("button", name="Compare").click()
-        assert page.get_by_role("cell", name="yes", exact=True).count() == 1
+        expect(page.get_by_role("cell", name="yes", exact=True)).to_have_count(1)
         faultless(page)
         shot(page, "readers")
         page.get_by_role("link", name="Fixed locations").click()
         page.get_by_label("Place, as the public reads it").fill("Elm Street bridge, east side")
         page.get_by_label("Since").fill(TODAY.isoformat())
         page.get_by_role("button", name="Enter").click()
-        assert page.get_by_text("Elm Street bridge").count() == 1
-        assert page.get_by_text("Withhold the place").count() == 0
+        expect(page.get_by_text("Elm Street bridge")).to_have_count(1)
+        expect(page.get_by_text("Withhold the place")).to_have_count(0)
         enter(page, stocked, "sher")
         page.get_by_role("link", name="Fixed locations").click()
         page.get_by_text("Withhold the place").click()
@@ -202,7 +202,7 @@ def test_a_notice_is_sent_and_a_place_withheld_in_the_browser(
         page.get_by_label("Short explanation").fill("Knowing the spot lets people tamper with it")
         page.get_by_label("Review by").fill((TODAY + timedelta(days=180)).isoformat())
         page.get_by_role("button", name="Withhold").click()
-        assert page.get_by_text("withheld, Minn. Stat.").count() == 1
+        expect(page.get_by_text("withheld, Minn. Stat.")).to_have_count(1)
         faultless(page)
         shot(page, "fixed-locations")
         page.get_by_role("link", name="as the public sees them").click()
@@ -237,11 +237,11 @@ def test_all_readers_are_suspended_and_lifted_with_the_letter(stocked: Server, c
         faultless(page)
         shot(page, "suspension")
         page.get_by_role("link", name="Today").click()
-        assert page.get_by_text("all readers are suspended by order").count() == 1
+        expect(page.get_by_text("all readers are suspended by order")).to_have_count(1)
         page.get_by_role("link", name="Suspension").click()
         page.get_by_label("Reference of the letter").fill("BCA 26-1")
         page.get_by_role("button", name="Lift").click()
-        assert page.get_by_role("cell", name="BCA 26-1").count() == 1
+        expect(page.get_by_role("cell", name="BCA 26-1")).to_have_count(1)
         assert permitted()
 
 
@@ -257,24 +257,24 @@ def test_openness_is_kept_and_the_trail_exported_in_the_browser(stocked: Server)
         page.get_by_label("Law or ruling").fill("Minn. Stat. § 13.43, subd. 5")
         page.get_by_label("Reason").fill("undercover officers are among them")
         page.get_by_role("button", name="Classify").click()
-        assert page.get_by_role("cell", name="Minn. Stat. § 13.43, subd. 5").count() == 1
+        expect(page.get_by_role("cell", name="Minn. Stat. § 13.43, subd. 5")).to_have_count(1)
         page.get_by_label("Case number").fill("26001234")
         page.locator("#case-citation").fill("Minn. Stat. § 13.82, subd. 7")
         page.get_by_role("button", name="Withhold it").click()
-        assert page.get_by_text("1 case number is protected").count() == 1
+        expect(page.get_by_text("1 case number is protected")).to_have_count(1)
         page.get_by_label("Case number").fill("26001234")
         page.get_by_role("button", name="Show it again").click()
-        assert page.get_by_text("No case numbers are protected").count() == 1
+        expect(page.get_by_text("No case numbers are protected")).to_have_count(1)
         page.get_by_label("Source", exact=True).fill("LPDF")
         page.locator("#source-citation").fill("Minn. Stat. § 13.82, subd. 25")
         page.get_by_role("button", name="Leave it unnamed").click()
         faultless(page)
         shot(page, "openness")
         page.get_by_role("button", name="Name LPDF again").click()
-        assert page.get_by_text("Every source is named").count() == 1
+        expect(page.get_by_text("Every source is named")).to_have_count(1)
         enter(page, stocked, "rec")
         page.get_by_role("link", name="Openness").click()
-        assert page.get_by_role("button", name="Classify").count() == 0
+        expect(page.get_by_role("button", name="Classify")).to_have_count(0)
         page.get_by_label("From").fill((TODAY - timedelta(days=1)).strftime("%Y-%m-%dT00:00"))
         page.get_by_label("To", exact=True).fill(
             (TODAY + timedelta(days=1)).strftime("%Y-%m-%dT00:00")
