@@ -137,6 +137,8 @@ def test_pages_in_a_browser(stocked: Server, tmp_path: Path) -> None:
         expect(page.locator("table.log tbody tr")).to_have_count(1)
         assert page.locator("table.log tbody").inner_text().count("41") >= 1
         page.get_by_role("link", name="Sign on").click()
+        page.wait_for_load_state()  # else the browser notes that the test focused first
+        expect(page.get_by_label("User id")).to_be_focused()
         page.get_by_label("User id").fill("dana")
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign on").click()
