@@ -88,8 +88,8 @@ def test_session_becomes_a_row_of_the_public_log_once(server: Server, car: Car) 
     # Daylight saving time ended on 2026-11-01 at 07:00 UTC: the offset changes within the row.
     assert rows[0]["start"] == "2026-11-01T00:30:00-05:00"
     assert rows[0]["databases_compared"].startswith("LPDF 20261120")
-    html = httpx.get(f"{server.page_url}/public/log").text
-    assert '2026-11-01 <span class="t">00:30:00-05:00' in html
+    html = httpx.get(f"{server.page_url}/public/log-2026-11.html").text
+    assert '<span class="t">00:30:00</span> <span class="t">-05:00</span>' in html
     assert run(server.home, "publiclog")  # the same by the command line
 
 
