@@ -13,11 +13,14 @@ from alprd.audit import Event
 from alprd.clock import SECOND, DisciplinedClock, to_ns
 from alprd.crypto import SignedDocument, generate_key, sign_document
 from alprd.errors import RefusedError, SignatureError
+from alprd.hotlist import Matcher
 from alprd.mark import PurgeClock, TimeMark
 from alprd.permits import PermitBook, check_policy
 from alprd.records import new_id
 from alprd.store import Store
-from alprd.wire import Permit
+from alprd.suppress import SuppressionSet
+from alprd.targets import TargetSet
+from alprd.wire import IntakeKeys, Permit, Policy, Roster
 
 KEY = generate_key()
 
@@ -124,3 +127,29 @@ def test_without_a_policy_nothing_is_collected() -> None:
     with pytest.raises(RefusedError) as caught:
         check_policy(None, NOW)
     assert caught.value.reason == "no_policy"
+
+
+@pytest.mark.policy("R-460.1-1")
+def test_a_policy_that_is_not_yet_effective_collects_nothing() -> None:
+    policy = Policy(
+        agency="becker",
+        agency_name="Becker County (test)",
+        version="461",
+        sha256="0" * 64,
+        adopted_by="Sheriff",
+        effective=NOW + timedelta(days=1),
+    )
+    targets = TargetSet(
+        intake_keys=IntakeKeys(agency="becker", keys=()),
+        policy=policy,
+        roster=Roster(agency="becker", issued=NOW, expires=NOW, people=()),
+        matcher=Matcher([], policy),
+        suppression=SuppressionSet.EMPTY,
+        versions={},
+    )
+    with pytest.raises(RefusedError) as caught:
+        check_policy(targets, NOW)
+    assert caught.value.reason == "policy_not_effective"
+    with pytest.raises(RefusedError) as caught:
+        check_policy(targets, NOW + timedelta(days=1))
+    assert caught.value.reason == "no_intake_key"
