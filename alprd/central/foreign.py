@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, insert, select, update
 
-from alprd.central import cases, db, exemptions, holds, people, protected, vault
+from alprd.central import cases, db, exemptions, holds, ledger, people, protected, vault
 from alprd.central.audit import Event
 from alprd.central.exemptions import Exemption
 from alprd.central.foreignpackage import Head, Package, Parsed
@@ -294,6 +294,7 @@ def _store(
         )
         if end <= now:
             linked[read.id] = read_key
+    ledger.note(tx, [(hour_floor(r.instant), f"import-{transfer[:12]}") for r, _ in fresh])
     central.objects.put("pictures", pictures)
     holds.take_arrivals(central, tx, held)
     if row is not None and linked:

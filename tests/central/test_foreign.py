@@ -24,6 +24,7 @@ from alprd.central import (
     exemptions,
     foreign,
     foreignpackage,
+    ledger,
     retention,
     search,
 )
@@ -40,6 +41,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield made
     with made.central.database.read() as tx:
         audit.verify(tx)
+        assert all(day.reconciles for day in ledger.days(tx)), ledger.days(tx)
     made.close()
 
 
