@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -59,3 +61,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("what"),
     )
     # ### end Alembic commands ###
+
+    # What was collected before there was a ledger: live rows and what the purge has counted, else
+    # no older day would ever reconcile.
+    bind, counts = op.get_bind(), Counter[str]()
+    for (hour,) in bind.execute(sa.text("SELECT hour FROM reads")):
+        counts[str(hour)[:10]] += 1
+    gone = sa.text("SELECT collection_day, SUM(count) FROM destructions GROUP BY collection_day")
+    for day, number in bind.execute(gone):
+        counts[day] += int(number)
+    enter = sa.text("INSERT INTO collected (day, session, count) VALUES (:day, 'before', :number)")
+    for day, number in sorted(counts.items()):
+        bind.execute(enter, {"day": day, "number": number})
