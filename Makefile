@@ -147,8 +147,8 @@ bench-poweroff: $(VENV)/.test ## cut a guest's power CUTS=20 times, count losses
 .PHONY: migration
 migration: $(VENV)/.test ## a revision for changed tables of central: make migration NAME='add anchors'
 	$(BIN)/python tools/migration.py '$(NAME)'
-	$(BIN)/ruff check -q --fix alprd/central/migrations
-	$(BIN)/ruff format -q alprd/central/migrations
+	$(BIN)/ruff check -q --fix alprd/central/storage/migrations
+	$(BIN)/ruff format -q alprd/central/storage/migrations
 
 clean: ## remove what the targets made, but not the models and fixtures
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage* test-output

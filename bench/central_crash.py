@@ -36,8 +36,9 @@ import numpy as np
 from sqlalchemy import select
 
 from alprd import crypto, wire
-from alprd.central import audit, db, retention, status, vault
-from alprd.central.store import Central
+from alprd.central.storage import audit, db, vault
+from alprd.central.storage.store import Central
+from alprd.central.upkeep import retention, status
 from alprd.demo.home import child_environment, command, program
 from alprd.errors import AlprdError
 from alprd.records import Plate, Read, destroy_by, new_id

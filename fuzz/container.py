@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from alprd.central.hotfiles import containers, layouts
+from alprd.central.hotlists.hotfiles import containers, layouts
 from alprd.errors import InputError
 from fuzz import hotfile
 from fuzz.mutate import damaged

@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import Final, cast
 
-from alprd.central.categories import CategoryMap
-from alprd.central.hotfiles import containers, layouts, reading
-from alprd.central.hotfiles.layouts import LAYOUTS, Layout
+from alprd.central.hotlists.categories import CategoryMap
+from alprd.central.hotlists.hotfiles import containers, layouts, reading
+from alprd.central.hotlists.hotfiles.layouts import LAYOUTS, Layout
 from alprd.errors import InputError
 from alprd.rows import entry_of, row_of
 from alprd.wire import HotlistEntry

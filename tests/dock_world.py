@@ -28,7 +28,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from alprd import wire
-from alprd.central import ca
+from alprd.central.storage import ca
 from alprd.crypto import (
     PrivateKey,
     PublicKey,

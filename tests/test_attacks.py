@@ -26,9 +26,9 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, TargetFile
 
 from alprd import sync, wire
-from alprd.central import repository
 from alprd.central.cli import main
-from alprd.central.store import Central
+from alprd.central.storage import repository
+from alprd.central.storage.store import Central
 from alprd.crypto import SignedDocument, sha256_hex, verify_document
 from alprd.errors import SignatureError
 from alprd.frames import Character, PlateReading

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from alprd.central import db
-from alprd.central.store import Central
+from alprd.central.storage import db
+from alprd.central.storage.store import Central
 from bench.__main__ import main
 from bench.central_crash import Witness, judge, run
 

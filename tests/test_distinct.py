@@ -74,7 +74,7 @@ def _all_records(of: type[Closed]) -> set[type[Closed]]:
 
 
 def test_every_record_keeps_out_of_the_cache() -> None:
-    import alprd.central.app
+    import alprd.central.pages.app
     import alprd.daemon  # noqa: F401 - so that all records are known
 
     records = _all_records(Closed)

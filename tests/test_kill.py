@@ -19,7 +19,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from alprd.central.carapi import _body
+from alprd.central.receiving.carapi import _body
 from alprd.demo.gpsfeed import GpsFeed
 from alprd.demo.home import (
     DEPUTY,

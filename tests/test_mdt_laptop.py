@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives import serialization
 from playwright.sync_api import Error, Playwright, sync_playwright
 from test_mdt_tls import certificates
 
-from alprd.central import ca as authority
-from alprd.central.store import Central
+from alprd.central.storage import ca as authority
+from alprd.central.storage.store import Central
 from alprd.crypto import generate_key, load_private, save_private
 from alprd.demo.home import DemoError, command
 from alprd.pagecert import make_request, names_of

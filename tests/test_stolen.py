@@ -30,9 +30,9 @@ from test_custody import make, person
 
 from alprd import crypto
 from alprd.carve import CarvedFile
-from alprd.central import retention
-from alprd.central.config import CentralConfig, PolicySettings
-from alprd.central.store import Central, initialise
+from alprd.central.storage.config import CentralConfig, PolicySettings
+from alprd.central.storage.store import Central, initialise
+from alprd.central.upkeep import retention
 from alprd.errors import EnvelopeError
 from alprd.records import Read
 from alprd.salvage import look, reads_of

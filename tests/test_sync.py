@@ -14,7 +14,7 @@ from dock_world import AGENCY, CAR, Answer, Car, Shelf, World
 
 from alprd import outbound, wire
 from alprd.audit import Event
-from alprd.central import ca
+from alprd.central.storage import ca
 from alprd.crypto import SignedDocument, generate_key
 from alprd.errors import StoreError
 from alprd.records import new_id

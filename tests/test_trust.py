@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from dock_world import AGENCY, CAR, World
 
-from alprd.central import ca
+from alprd.central.storage import ca
 from alprd.crypto import generate_key, public_bytes
 from alprd.errors import ConfigError, SignatureError, StoreError, SyncError
 from alprd.trust import Trust, enrol, enrol_command

@@ -1,8 +1,8 @@
 """Write a new revision from the difference between the migrations and the tables of today.
 
 Used by ``make migration NAME=…``: a scratch SQLite file is brought to the newest revision of each
-tree and compared with :mod:`alprd.central.db` and the tables beside it. Look through what it
-wrote: a renamed column looks like one taken away and one added.
+tree and compared with :mod:`alprd.central.storage.db` and the tables beside it. Look through what
+it wrote: a renamed column looks like one taken away and one added.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from sqlalchemy import MetaData
 
-import alprd.central.store  # noqa: F401 - its imports make the metadata whole
-from alprd.central import db, migrate
-from alprd.central.engine import Database
+import alprd.central.storage.store  # noqa: F401 - its imports make the metadata whole
+from alprd.central.storage import db, migrate
+from alprd.central.storage.engine import Database
 
 
 def _ours(metadata: MetaData, item: Any, name: Any, kind: str, reflected: bool, _: Any) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 import alprd
-from alprd.central import (
-    audit,
+from alprd.central import server
+from alprd.central.commands import (
     cli_admin,
     cli_audit,
     cli_cases,
@@ -30,19 +30,9 @@ from alprd.central import (
     cli_search,
     cli_store,
     cli_tuf,
-    enrolment,
-    inventory,
     pagecerts,
-    people,
-    permissions,
-    publish,
-    retention,
-    server,
-    status,
-    vehicles,
 )
-from alprd.central.audit import Event
-from alprd.central.clikit import (
+from alprd.central.commands.clikit import (
     BY,
     HOME,
     JSON,
@@ -50,7 +40,14 @@ from alprd.central.clikit import (
     errors,
     show,
 )
-from alprd.central.store import Central
+from alprd.central.fleet import enrolment, vehicles
+from alprd.central.pages import inventory
+from alprd.central.publication import publish
+from alprd.central.staff import people, permissions
+from alprd.central.storage import audit
+from alprd.central.storage.audit import Event
+from alprd.central.storage.store import Central
+from alprd.central.upkeep import retention, status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -17,12 +17,14 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from alprd.central import app, carapi, dropwatch
-from alprd.central.addressed import Addressed
-from alprd.central.audit import CENTRAL, Event
-from alprd.central.config import CentralConfig
-from alprd.central.housekeeping import Housekeeping
-from alprd.central.store import Central, renew_server_certificate
+from alprd.central.pages import app
+from alprd.central.receiving import carapi
+from alprd.central.storage.audit import CENTRAL, Event
+from alprd.central.storage.config import CentralConfig
+from alprd.central.storage.store import Central, renew_server_certificate
+from alprd.central.trail.addressed import Addressed
+from alprd.central.upkeep import dropwatch
+from alprd.central.upkeep.housekeeping import Housekeeping
 from alprd.errors import ConfigError
 
 log: Final = logging.getLogger("alprd.central.server")

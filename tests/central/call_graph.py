@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "alprd" / "central"
+ROOMS = frozenset(p.parent.name for p in ROOT.rglob("__init__.py"))
 Key = tuple[str, str]
 
 
@@ -20,16 +21,16 @@ def _graph() -> tuple[dict[Key, set[str]], dict[Key, set[Key]]]:
     events: dict[Key, set[str]] = defaultdict(set)
     calls: dict[Key, set[Key]] = defaultdict(set)
     for path in ROOT.rglob("*.py"):
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        module = path.stem  # no two modules of central have one name (test_rooms.py)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         modules: dict[str, str] = {}
         names: dict[str, Key] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("alprd.central"):
-                within = (node.module or "").removeprefix("alprd.central").lstrip(".")
+                within = (node.module or "").split(".")[-1]
                 for one in node.names:
                     called = one.asname or one.name
-                    if within:
+                    if within not in ROOMS:
                         names[called] = (within, one.name)
                     else:
                         modules[called] = one.name

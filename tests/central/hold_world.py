@@ -13,21 +13,15 @@ from sqlalchemy import delete, insert, select
 
 from alprd import crypto, wire
 from alprd.audit import Actor
-from alprd.central import (
-    config,
-    db,
-    exemptions,
-    holds,
-    intake,
-    keeping,
-    people,
-    public_tables,
-    publish,
-    restore,
-    search,
-)
-from alprd.central.store import Central, initialise
-from alprd.central.vehicles import Vehicle
+from alprd.central.fleet.vehicles import Vehicle
+from alprd.central.publication import publish
+from alprd.central.receiving import intake
+from alprd.central.records import exemptions, holds
+from alprd.central.searches import search
+from alprd.central.staff import people
+from alprd.central.storage import config, db, keeping, public_tables
+from alprd.central.storage.store import Central, initialise
+from alprd.central.upkeep import restore
 from alprd.records import Read, new_id
 
 START = datetime(2026, 1, 1, 16, 0, tzinfo=UTC)

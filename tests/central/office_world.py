@@ -14,11 +14,12 @@ from sqlalchemy import insert
 from alprd import crypto
 from alprd.audit import DAEMON, Actor, next_event
 from alprd.audit import Event as CarEvent
-from alprd.central import config, db, reports
-from alprd.central.audit import Event
-from alprd.central.audit import events as trail_events
-from alprd.central.store import Central, initialise
-from alprd.central.vehicles import Vehicle
+from alprd.central.fleet.vehicles import Vehicle
+from alprd.central.receiving import reports
+from alprd.central.storage import config, db
+from alprd.central.storage.audit import Event
+from alprd.central.storage.audit import events as trail_events
+from alprd.central.storage.store import Central, initialise
 from alprd.records import new_id
 from alprd.wire import AuditEvent, AuditReport, Person, SessionReport, SessionRow
 

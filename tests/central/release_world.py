@@ -9,7 +9,7 @@ from typing import Any
 
 from hold_world import START, WORDS, World
 
-from alprd.central import recipients, release
+from alprd.central.exchange import recipients, release
 
 PAPER = b"Polk County asks for the reads named below. (invented)"
 

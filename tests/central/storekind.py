@@ -17,9 +17,9 @@ from pathlib import Path
 from postgres import Postgres
 from s3server import REGION, Bucket
 
-from alprd.central import config, db
-from alprd.central.config import StorageSettings
-from alprd.central.engine import Database
+from alprd.central.storage import config, db
+from alprd.central.storage.config import StorageSettings
+from alprd.central.storage.engine import Database
 
 
 @dataclass

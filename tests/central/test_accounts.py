@@ -9,8 +9,9 @@ import pytest
 from central_world import add_person, make_home, run
 
 from alprd import verifiers
-from alprd.central import audit, people
-from alprd.central.store import Central
+from alprd.central.staff import people
+from alprd.central.storage import audit
+from alprd.central.storage.store import Central
 
 
 @pytest.fixture(scope="module")

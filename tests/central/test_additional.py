@@ -12,10 +12,11 @@ import pytest
 from central_world import PASSWORD, add_person, everything, make_home, run
 
 from alprd import roster
-from alprd.central import additional, entry, lists, people
-from alprd.central.audit import Event, events
-from alprd.central.entry import Entry, Request
-from alprd.central.store import Central
+from alprd.central.hotlists import additional, entry, lists
+from alprd.central.hotlists.entry import Entry, Request
+from alprd.central.staff import people
+from alprd.central.storage.audit import Event, events
+from alprd.central.storage.store import Central
 from alprd.errors import AlprdError, RefusedError
 from alprd.frames import Character, PlateReading
 from alprd.hotlist import Matcher, load_hotlist

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from central_world import make_home, run
 
-from alprd.central.store import Central
+from alprd.central.storage.store import Central
 from alprd.errors import ConfigError, StoreError
 
 pytestmark = pytest.mark.policy("R-460.6-0")
@@ -59,7 +59,7 @@ STEPS = """
 import os, signal, sys
 from pathlib import Path
 from alprd.central import agencykey, keys
-from alprd.central.store import Central
+from alprd.central.storage.store import Central
 import alprd.crypto
 left = int(sys.argv[2])
 def die(*a):

@@ -17,20 +17,13 @@ from hold_world import LIFE, START, WORDS, World, template
 from sqlalchemy import insert
 
 from alprd import crypto
-from alprd.central import (
-    audit,
-    auditcheck,
-    auditpackage,
-    audits,
-    cases,
-    compliance,
-    protected,
-    retention,
-    samples,
-)
-from alprd.central.anchors import daily
-from alprd.central.audit import CENTRAL
-from alprd.central.public_tables import readers
+from alprd.central.oversight import auditcheck, auditpackage, audits, compliance, samples
+from alprd.central.records import cases, protected
+from alprd.central.storage import audit
+from alprd.central.storage.audit import CENTRAL
+from alprd.central.storage.public_tables import readers
+from alprd.central.trail.anchors import daily
+from alprd.central.upkeep import retention
 from alprd.errors import AuditError, InputError, RefusedError, SignatureError
 from alprd.wire import Person
 

@@ -12,10 +12,12 @@ from central_world import AGENCY, everything, run
 from hold_world import LIFE, START, World
 from sqlalchemy import select
 
-from alprd.central import backup, db, protected, repository, restore, retention
-from alprd.central.audit import CENTRAL
-from alprd.central.engine import Database
-from alprd.central.store import Central
+from alprd.central.records import protected
+from alprd.central.storage import db, repository
+from alprd.central.storage.audit import CENTRAL
+from alprd.central.storage.engine import Database
+from alprd.central.storage.store import Central
+from alprd.central.upkeep import backup, restore, retention
 from alprd.errors import ConfigError, InputError
 
 pytestmark = pytest.mark.policy("R-460.5-4b")

@@ -12,8 +12,9 @@ import pytest
 from office_world import Office, local
 
 from alprd import crypto
-from alprd.central import bcanotices, fixedplaces, noticedoc, readers, vehicles
-from alprd.central.audit import Event
+from alprd.central.fleet import vehicles
+from alprd.central.public import bcanotices, fixedplaces, noticedoc, readers
+from alprd.central.storage.audit import Event
 from alprd.errors import EnvelopeError, InputError, RefusedError
 from alprd.permits import PermitBook
 from alprd.store import Store

@@ -11,10 +11,14 @@ import pytest
 from hold_world import LIFE, START, WORDS, World, template
 from sqlalchemy import select
 
-from alprd.central import audit, breach, incident, notices, people, retention, watch
-from alprd.central.audit import Event
-from alprd.central.incident import Elements
-from alprd.central.incident_tables import incidents
+from alprd.central.oversight import breach, incident
+from alprd.central.oversight.incident import Elements
+from alprd.central.staff import notices, people
+from alprd.central.storage import audit
+from alprd.central.storage.audit import Event
+from alprd.central.storage.incident_tables import incidents
+from alprd.central.trail import watch
+from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 
 YES = Elements(acquired=True, not_public=True, compromised=True, good_faith=False)

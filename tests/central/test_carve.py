@@ -11,7 +11,8 @@ from central_world import everything
 from hold_world import START, World
 from sqlalchemy import select
 
-from alprd.central import db, retention
+from alprd.central.storage import db
+from alprd.central.upkeep import retention
 from alprd.records import Read, destroy_by
 
 pytestmark = pytest.mark.policy("R-460.6-0", "R-460.5-4b")

@@ -11,10 +11,10 @@ from central_world import PASSWORD, add_person, make_home, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alprd.central import categories, lists
-from alprd.central.audit import Event, events
-from alprd.central.categories import CategoryMap, Mapping, canonical_code
-from alprd.central.store import Central
+from alprd.central.hotlists import categories, lists
+from alprd.central.hotlists.categories import CategoryMap, Mapping, canonical_code
+from alprd.central.storage.audit import Event, events
+from alprd.central.storage.store import Central
 
 FORMATS = Path(__file__).resolve().parents[3] / "shared" / "docs" / "hotfiles.md"
 NCIC = dict.fromkeys("VPR", "stolen") | {"W": "owner_warrant"} | dict.fromkeys(

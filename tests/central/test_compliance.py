@@ -11,8 +11,11 @@ import pytest
 from hold_world import LIFE, START, WORDS, World, template
 from sqlalchemy import delete, select
 
-from alprd.central import audit, cases, compliance, db, ledger, protected, retention
-from alprd.central.audit import CENTRAL
+from alprd.central.oversight import compliance
+from alprd.central.records import cases, ledger, protected
+from alprd.central.storage import audit, db
+from alprd.central.storage.audit import CENTRAL
+from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 from alprd.records import new_id
 

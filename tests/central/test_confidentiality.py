@@ -12,24 +12,16 @@ import pytest
 from hold_world import LIFE, START, WORDS, World
 from sqlalchemy import insert, select
 
-from alprd.central import (
-    audit,
-    cases,
-    confidentiality,
-    confidentialstore,
-    db,
-    people,
-    protected,
-    publiclog,
-    retention,
-    search,
-    status,
-    trailview,
-    vault,
-    vehicles,
-)
-from alprd.central.audit import Event
-from alprd.central.confidentialstore import Asked
+from alprd.central.fleet import vehicles
+from alprd.central.public import publiclog
+from alprd.central.records import cases, confidentiality, confidentialstore, protected
+from alprd.central.records.confidentialstore import Asked
+from alprd.central.searches import search
+from alprd.central.staff import people
+from alprd.central.storage import audit, db, vault
+from alprd.central.storage.audit import Event
+from alprd.central.trail import trailview
+from alprd.central.upkeep import retention, status
 from alprd.errors import InputError, RefusedError
 from alprd.wire import CarHealth, Person
 

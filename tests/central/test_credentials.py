@@ -11,8 +11,9 @@ import pytest
 from central_world import PASSWORD, add_person, make_home, run
 from hold_world import START, World
 
-from alprd.central import accounts, audit, credentials, notices, people
-from alprd.central.audit import Event
+from alprd.central.staff import accounts, credentials, notices, people
+from alprd.central.storage import audit
+from alprd.central.storage.audit import Event
 from alprd.errors import InputError, RefusedError
 from alprd.wire import Person
 

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from central_world import Server, make_home, run, wait_until
 
-from alprd.central import config, db
-from alprd.central.dropfolder import TAKING, DropFolder, Outcome
-from alprd.central.namedtime import pattern_of, time_in_name
-from alprd.central.store import Central
+from alprd.central.hotlists.dropfolder import TAKING, DropFolder, Outcome
+from alprd.central.storage import config, db
+from alprd.central.storage.namedtime import pattern_of, time_in_name
+from alprd.central.storage.store import Central
 from alprd.errors import InputError, StoreError
 
 HEAD = "plate,state,type,category,source,entered,text\n"

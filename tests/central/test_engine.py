@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from postgres import BIN, MISSING, Postgres, postgres
 
-from alprd.central import db
-from alprd.central.engine import Database, server_url
-from alprd.central.store import count, counter
+from alprd.central.storage import db
+from alprd.central.storage.engine import Database, server_url
+from alprd.central.storage.store import count, counter
 from alprd.errors import ConfigError, StoreError
 
 pytestmark = pytest.mark.policy("R-460.5-4b")

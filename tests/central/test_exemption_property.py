@@ -22,19 +22,10 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from alprd.central import (
-    audit,
-    backup,
-    cases,
-    db,
-    exemptions,
-    holds,
-    protected,
-    restore,
-    retention,
-    vault,
-)
-from alprd.central.store import Central
+from alprd.central.records import cases, exemptions, holds, protected
+from alprd.central.storage import audit, db, vault
+from alprd.central.storage.store import Central
+from alprd.central.upkeep import backup, restore, retention
 from alprd.errors import InputError, RefusedError
 from alprd.records import Read, hour_floor
 

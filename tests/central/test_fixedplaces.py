@@ -14,8 +14,8 @@ from office_world import Office, local
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
-from alprd.central import fixedplaces, publiclog, publicsite, readers
-from alprd.central.audit import Event
+from alprd.central.public import fixedplaces, publiclog, publicsite, readers
+from alprd.central.storage.audit import Event
 from alprd.errors import InputError, RefusedError
 
 NOW = local("2026-06-10T09:00:00")

@@ -16,10 +16,12 @@ from playwright.sync_api import Browser, Page, expect
 from test_foreign import line, package
 
 from alprd import wire
-from alprd.central import audit, inventory, people
-from alprd.central.search import answer
-from alprd.central.searchform import Request as Search
-from alprd.central.store import Central
+from alprd.central.grounds.searchform import Request as Search
+from alprd.central.pages import inventory
+from alprd.central.searches.search import answer
+from alprd.central.staff import people
+from alprd.central.storage import audit
+from alprd.central.storage.store import Central
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: install it with apt-get install chromium"

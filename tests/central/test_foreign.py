@@ -16,19 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from alprd.central import (
-    audit,
-    cases,
-    confidentiality,
-    db,
-    exemptions,
-    foreign,
-    foreignpackage,
-    ledger,
-    retention,
-    search,
-)
-from alprd.central.audit import Event
+from alprd.central.exchange import foreign, foreignpackage
+from alprd.central.records import cases, confidentiality, exemptions, ledger
+from alprd.central.searches import search
+from alprd.central.storage import audit, db
+from alprd.central.storage.audit import Event
+from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 
 DAY = timedelta(days=1)

@@ -12,10 +12,12 @@ import pytest
 from central_world import PASSWORD, Failed, add_person, everything, make_home, run
 from sqlalchemy import select
 
-from alprd.central import acceptance, db, gate, people
-from alprd.central.audit import CENTRAL, Event, events
-from alprd.central.config import CONFIG_FILE
-from alprd.central.store import Central
+from alprd.central.hotlists import acceptance, gate
+from alprd.central.staff import people
+from alprd.central.storage import db
+from alprd.central.storage.audit import CENTRAL, Event, events
+from alprd.central.storage.config import CONFIG_FILE
+from alprd.central.storage.store import Central
 from alprd.errors import EnvelopeError, RefusedError, StoreError
 
 HEAD = "plate,state,type,category,source,entered,text\n"

@@ -11,7 +11,9 @@ from central_world import everything, run
 from hold_world import LIFE, START, WORDS, World, template
 from sqlalchemy import select
 
-from alprd.central import audit, cases, db, exemptions, holds, protected, retention, schedule
+from alprd.central.records import cases, exemptions, holds, protected, schedule
+from alprd.central.storage import audit, db
+from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 from alprd.records import hour_floor, new_id
 

@@ -26,9 +26,9 @@ from central_world import (
 from cryptography import x509
 
 from alprd import crypto, wire
-from alprd.central import audit
-from alprd.central.audit import Event
-from alprd.central.store import Central
+from alprd.central.storage import audit
+from alprd.central.storage.audit import Event
+from alprd.central.storage.store import Central
 from alprd.errors import AlprdError
 
 

@@ -20,11 +20,12 @@ import pytest
 from central_world import make_home, run
 from sqlalchemy import select
 
-from alprd.central import db, lists
-from alprd.central.audit import CENTRAL
-from alprd.central.hotfiles import containers, layouts, reading, spool
-from alprd.central.hotfiles.reading import Record, Rejected
-from alprd.central.store import Central
+from alprd.central.hotlists import lists
+from alprd.central.hotlists.hotfiles import containers, layouts, reading, spool
+from alprd.central.hotlists.hotfiles.reading import Record, Rejected
+from alprd.central.storage import db
+from alprd.central.storage.audit import CENTRAL
+from alprd.central.storage.store import Central
 from alprd.errors import InputError
 from alprd.packed import entry_of
 from alprd.unpack import block_rows, blocks

@@ -15,9 +15,9 @@ import pytest
 from central_world import PASSWORD, Server, enrol, everything, run
 from pages_world import sign_on
 
-from alprd.central import audit
-from alprd.central.cli_init import UNFINISHED
-from alprd.central.store import Central
+from alprd.central.commands.cli_init import UNFINISHED
+from alprd.central.storage import audit
+from alprd.central.storage.store import Central
 
 FILE = """\
 agency = "becker"

@@ -14,10 +14,10 @@ from postgres import Postgres
 from s3server import S3Server
 from sqlalchemy import func, select, update
 
-from alprd.central import audit, db, engine, leases
-from alprd.central.audit import Event
-from alprd.central.engine import Database
-from alprd.central.store import Central, count, counter
+from alprd.central.storage import audit, db, engine, leases
+from alprd.central.storage.audit import Event
+from alprd.central.storage.engine import Database
+from alprd.central.storage.store import Central, count, counter
 from alprd.errors import StoreError
 from alprd.records import utc_now
 

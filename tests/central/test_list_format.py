@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from central_world import make_home, run
 
-from alprd.central import lists, protected
-from alprd.central.audit import CENTRAL
-from alprd.central.store import Central
+from alprd.central.hotlists import lists
+from alprd.central.records import protected
+from alprd.central.storage.audit import CENTRAL
+from alprd.central.storage.store import Central
 from alprd.errors import InputError
 from alprd.records import PLATE_TYPES, fold
 

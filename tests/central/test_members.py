@@ -9,9 +9,10 @@ import pytest
 from central_world import PASSWORD, add_person, make_home, run
 
 from alprd import totp
-from alprd.central import audit, memberlog, members, people
-from alprd.central.permissions import Act
-from alprd.central.store import Central
+from alprd.central.staff import memberlog, members, people
+from alprd.central.staff.permissions import Act
+from alprd.central.storage import audit
+from alprd.central.storage.store import Central
 from alprd.errors import InputError, RefusedError
 from alprd.wire import Person
 

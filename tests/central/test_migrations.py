@@ -19,8 +19,8 @@ from central_world import make_home, run
 from postgres import Postgres
 from sqlalchemy import MetaData, Table, create_engine, inspect, text
 
-from alprd.central import db, migrate
-from alprd.central.engine import Database, server_url
+from alprd.central.storage import db, migrate
+from alprd.central.storage.engine import Database, server_url
 from alprd.errors import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,10 +12,11 @@ from central_world import make_home, run
 from hold_world import START, World
 from s3server import ID, REGION, SECRET, Bucket, S3Server
 
-from alprd.central import config, retention, vault
-from alprd.central.objects import FolderObjects, Objects
-from alprd.central.s3 import S3Objects
-from alprd.central.store import open_objects
+from alprd.central.storage import config, vault
+from alprd.central.storage.objects import FolderObjects, Objects
+from alprd.central.storage.s3 import S3Objects
+from alprd.central.storage.store import open_objects
+from alprd.central.upkeep import retention
 from alprd.errors import ConfigError, EnvelopeError, StoreError
 from alprd.records import new_id
 

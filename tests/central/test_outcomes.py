@@ -10,8 +10,8 @@ import pytest
 from central_world import PASSWORD, Car, Server, add_person, audit_events, run, session_row
 
 from alprd.audit import FIRST, digest
-from alprd.central import publiclog
-from alprd.central.store import Central
+from alprd.central.public import publiclog
+from alprd.central.storage.store import Central
 from alprd.dispositions import Disposition
 from alprd.shift import Shift
 from alprd.wire import AuditEvent, AuditReport, SessionReport

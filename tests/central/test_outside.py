@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alprd.audit import Actor
-from alprd.central import audit, outside, people, subject
+from alprd.central.exchange import outside, subject
+from alprd.central.staff import people
+from alprd.central.storage import audit
 from alprd.errors import InputError, RefusedError
 from alprd.wire import Person
 
@@ -130,7 +132,7 @@ def test_with_an_opinion_a_subject_sees_own_reads_and_nobody_elses(
     mine = world.store("SUB1001")
     world.store("SUB1007")
     held = world.store("SUB1001")
-    from alprd.central import cases
+    from alprd.central.records import cases
 
     link = cases.ask(
         world.central, world.people["ida"], case="26001234", relation=WORDS, reads=[held]

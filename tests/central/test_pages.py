@@ -13,7 +13,7 @@ import pytest
 from central_world import AGENCY, PASSWORD, Car, Server, add_person, make_read, run, session_row
 
 from alprd import wire
-from alprd.central import app
+from alprd.central.pages import app
 from alprd.mdt import security
 
 

@@ -13,8 +13,8 @@ import pytest
 from central_world import PASSWORD, Server, add_person, run
 
 from alprd import totp
-from alprd.central import audit
-from alprd.central.store import Central
+from alprd.central.storage import audit
+from alprd.central.storage.store import Central
 
 YEAR = (date.today() + timedelta(days=365)).isoformat()
 

@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect
 from alprd import wire
 from alprd.audit import DAEMON, next_event
 from alprd.audit import Event as CarEvent
-from alprd.central import publicsite
+from alprd.central.public import publicsite
 from alprd.crypto import sha256_hex
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from central_world import add_person, make_home, run
 
-from alprd.central import people
-from alprd.central.store import Central
+from alprd.central.staff import people
+from alprd.central.storage.store import Central
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alprd.central import people, permissions
-from alprd.central.permissions import ROLES, TABLE, Act
+from alprd.central.staff import people, permissions
+from alprd.central.staff.permissions import ROLES, TABLE, Act
 from alprd.errors import RefusedError
 from alprd.wire import Person
 

@@ -14,9 +14,10 @@ from central_world import AGENCY, PASSWORD, Car, Server, add_person, run, sessio
 from click.testing import CliRunner
 
 from alprd import wire
-from alprd.central import housekeeping, publicsite
 from alprd.central.cli import main
-from alprd.central.store import Central
+from alprd.central.public import publicsite
+from alprd.central.storage.store import Central
+from alprd.central.upkeep import housekeeping
 
 TODAY = datetime.now(ZoneInfo("America/Chicago")).date()
 SIGN = "--password-stdin"

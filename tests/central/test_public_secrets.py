@@ -21,25 +21,23 @@ from test_collect import reading
 from test_suppression_property import CATEGORY, PERSON
 from test_suppression_property import World as CarWorld
 
-from alprd.central import (
-    additional,
+from alprd.central.hotlists import additional
+from alprd.central.hotlists.entry import Request
+from alprd.central.public import (
     bcanotices,
-    cases,
-    db,
     fixedplaces,
     logbook,
-    protected,
     publiclog,
     publicsite,
     publictrail,
     readers,
     redactions,
-    retention,
-    status,
 )
-from alprd.central.audit import CENTRAL
-from alprd.central.audit import events as trail_events
-from alprd.central.entry import Request
+from alprd.central.records import cases, protected
+from alprd.central.storage import db
+from alprd.central.storage.audit import CENTRAL
+from alprd.central.storage.audit import events as trail_events
+from alprd.central.upkeep import retention, status
 from alprd.settling import Settling
 from alprd.wire import Person, SessionRow
 

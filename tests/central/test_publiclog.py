@@ -17,10 +17,10 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DatabaseError
 
 from alprd.audit import Event as CarEvent
-from alprd.central import logbook, publiclog, sources
-from alprd.central.audit import Event
-from alprd.central.public_tables import public_log, rewriting
-from alprd.central.store import Central
+from alprd.central.public import logbook, publiclog, sources
+from alprd.central.storage.audit import Event
+from alprd.central.storage.public_tables import public_log, rewriting
+from alprd.central.storage.store import Central
 from alprd.errors import AuditError, InputError, RefusedError
 from alprd.wire import Database
 

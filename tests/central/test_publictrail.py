@@ -14,9 +14,9 @@ from sqlalchemy import text
 
 from alprd.audit import Actor
 from alprd.audit import Event as CarEvent
-from alprd.central import publictrail, redactions
-from alprd.central.audit import Event
-from alprd.central.people import actor
+from alprd.central.public import publictrail, redactions
+from alprd.central.staff.people import actor
+from alprd.central.storage.audit import Event
 from alprd.errors import AuditError, InputError, RefusedError
 
 NOW = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)

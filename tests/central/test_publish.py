@@ -15,8 +15,8 @@ from central_world import AGENCY, Car, Server, add_person, enrol, fetch_target, 
 from tuf.api.exceptions import BadVersionNumberError
 
 from alprd import crypto, wire
-from alprd.central import publish
-from alprd.central.store import Central
+from alprd.central.publication import publish
+from alprd.central.storage.store import Central
 from alprd.errors import EnvelopeError
 from alprd.hotlist import load_hotlist_file
 from alprd.packed import header_of

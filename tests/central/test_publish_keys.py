@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from tuf.api.metadata import Metadata, Root
 
 from alprd import wire
-from alprd.central import ceremony, publish, repository
 from alprd.central.cli import main
-from alprd.central.store import Central
+from alprd.central.publication import ceremony, publish
+from alprd.central.storage import repository
+from alprd.central.storage.store import Central
 from alprd.errors import InputError, RefusedError
 
 WORDS = ("blue heron over big cormorant", "seven loons and a canoe trip", "wild rice harvest moon")

@@ -15,9 +15,10 @@ from central_world import PASSWORD, Server, add_person, audit_events, make_home,
 from sqlalchemy import insert, select
 
 from alprd.audit import digest
-from alprd.central import audit, db, people
-from alprd.central.permissions import Act
-from alprd.central.store import Central
+from alprd.central.staff import people
+from alprd.central.staff.permissions import Act
+from alprd.central.storage import audit, db
+from alprd.central.storage.store import Central
 from alprd.errors import RefusedError
 
 pytestmark = pytest.mark.policy("R-460.6-f")

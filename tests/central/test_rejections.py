@@ -11,10 +11,13 @@ import pytest
 from central_world import PASSWORD, add_person, everything, make_home, run
 from sqlalchemy import insert
 
-from alprd.central import categories, db, lists, liststore, people, rejections, retention
-from alprd.central.audit import CENTRAL, Event, events
-from alprd.central.hotfiles.layouts import LAYOUTS
-from alprd.central.store import Central
+from alprd.central.hotlists import categories, lists, liststore, rejections
+from alprd.central.hotlists.hotfiles.layouts import LAYOUTS
+from alprd.central.staff import people
+from alprd.central.storage import db
+from alprd.central.storage.audit import CENTRAL, Event, events
+from alprd.central.storage.store import Central
+from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 from alprd.packed import header_of
 from alprd.records import utc_now

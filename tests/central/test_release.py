@@ -15,8 +15,11 @@ from hold_world import LIFE, START, WORDS, World, template
 from release_world import PAPER, agency, asked, certificate, decrypt, registered
 from sqlalchemy import update
 
-from alprd.central import audit, db, protected, recipientorders, recipients, release, retention
-from alprd.central import releasepackage as package
+from alprd.central.exchange import recipients, release
+from alprd.central.exchange import releasepackage as package
+from alprd.central.records import protected, recipientorders
+from alprd.central.storage import audit, db
+from alprd.central.upkeep import retention
 from alprd.errors import EnvelopeError, InputError, RefusedError, SignatureError
 
 FINDING = "The van's plate was seen at the burgled store; its route bears on their case."
@@ -292,7 +295,7 @@ def test_recipients_hear_of_holds_and_of_their_end(world: World, tmp_path: Path)
     registered(world, tmp_path / "polk")
     mine = world.store("REL1001")
     package.build(world.central, world.people["sue"], approved(world, mine).id)
-    from alprd.central import holds
+    from alprd.central.records import holds
 
     row = world.hold("REL1001")
     holds.release(world.central, world.people["sue"], row.id, WORDS)
@@ -322,6 +325,6 @@ def test_nothing_of_a_request_stands_in_clear_in_the_store(world: World, tmp_pat
 
 
 def people_actor(world: World) -> audit.Actor:
-    from alprd.central import people
+    from alprd.central.staff import people
 
     return people.actor(world.people["sue"])

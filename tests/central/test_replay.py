@@ -26,7 +26,9 @@ from office_world import AGENCY, Office, local
 
 from alprd import crypto
 from alprd.audit import DAEMON
-from alprd.central import intake, publiclog, publicsite, retention, status
+from alprd.central.public import publiclog, publicsite
+from alprd.central.receiving import intake
+from alprd.central.upkeep import retention, status
 from alprd.records import Category, Plate, Read, destroy_by, new_id
 from alprd.session import SAME_PASS_S, SessionKeeper
 from alprd.store import Store

@@ -13,19 +13,15 @@ from central_world import AGENCY, everything, make_read, run
 from sqlalchemy import select
 
 from alprd import crypto, wire
-from alprd.central import (
-    audit,
-    config,
-    db,
-    intake,
-    people,
-    protected,
-    publish,
-    retention,
-    search,
-)
-from alprd.central.store import Central, initialise
-from alprd.central.vehicles import Vehicle
+from alprd.central.fleet.vehicles import Vehicle
+from alprd.central.publication import publish
+from alprd.central.receiving import intake
+from alprd.central.records import protected
+from alprd.central.searches import search
+from alprd.central.staff import people
+from alprd.central.storage import audit, config, db
+from alprd.central.storage.store import Central, initialise
+from alprd.central.upkeep import retention
 from alprd.errors import ConfigError
 from alprd.records import new_id
 

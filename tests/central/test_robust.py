@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alprd import crypto, wire
-from alprd.central import intake, vehicles
-from alprd.central.store import Central
+from alprd.central.fleet import vehicles
+from alprd.central.receiving import intake
+from alprd.central.storage.store import Central
 from alprd.errors import AlprdError
 from alprd.records import Read
 
@@ -138,7 +139,7 @@ def test_clock_of_a_read_in_the_future_gives_no_longer_life(server: Server, car:
     with Central(server.home) as central, central.database.read() as tx:
         from sqlalchemy import select
 
-        from alprd.central import db
+        from alprd.central.storage import db
 
         end = tx.scalar(select(db.reads.c.destroy_by).where(db.reads.c.id == read.id))
     assert end is not None

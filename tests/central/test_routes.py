@@ -12,11 +12,12 @@ import pytest
 from central_world import Server
 from pages_world import STAFF, sign_on, staff
 
-from alprd.central import audit, inventory
-from alprd.central.app import create_app
-from alprd.central.inventory import ENTRIES, Entry
-from alprd.central.permissions import TABLE
-from alprd.central.store import Central
+from alprd.central.pages import inventory
+from alprd.central.pages.app import create_app
+from alprd.central.pages.inventory import ENTRIES, Entry
+from alprd.central.staff.permissions import TABLE
+from alprd.central.storage import audit
+from alprd.central.storage.store import Central
 from alprd.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,7 +118,7 @@ def test_an_operator_has_no_page(client: httpx.Client) -> None:
 
 
 def test_the_menu_shows_what_the_role_may_do_and_nothing_else(client: httpx.Client) -> None:
-    from alprd.central.navigation import MENU
+    from alprd.central.pages.navigation import MENU
 
     for who, role in STAFF.items():
         if role == "operator":

@@ -23,9 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from alprd.central import audit, db
-from alprd.central import search as searching
-from alprd.central.store import Central
+from alprd.central.searches import search as searching
+from alprd.central.storage import audit, db
+from alprd.central.storage.store import Central
 from alprd.errors import AuditError, RefusedError
 
 SINCE = datetime(2026, 11, 20, 12, tzinfo=UTC)

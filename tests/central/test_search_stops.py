@@ -14,9 +14,14 @@ from hold_world import START, WORDS, World
 from sqlalchemy import select
 
 from alprd import crypto
-from alprd.central import audit, legalbasis, notices, pictureview, quality, retention, search
-from alprd.central.audit import Event
-from alprd.central.search_tables import searched
+from alprd.central.grounds import legalbasis
+from alprd.central.oversight import quality
+from alprd.central.searches import pictureview, search
+from alprd.central.staff import notices
+from alprd.central.storage import audit
+from alprd.central.storage.audit import Event
+from alprd.central.storage.search_tables import searched
+from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 from alprd.records import Position
 from alprd.wire import AuditEvent

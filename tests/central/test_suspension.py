@@ -20,8 +20,8 @@ from test_custody import person, roster
 from alprd import crypto
 from alprd.alerts import AlertBoard
 from alprd.audit import Actor
-from alprd.central import orders, vehicles, wipes
-from alprd.central.audit import Event
+from alprd.central.fleet import orders, vehicles, wipes
+from alprd.central.storage.audit import Event
 from alprd.clock import DisciplinedClock
 from alprd.collecting import Collecting
 from alprd.errors import InputError, RefusedError

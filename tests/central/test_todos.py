@@ -17,10 +17,13 @@ from office_world import Office
 from sqlalchemy import insert, select, update
 
 from alprd.audit import Actor
-from alprd.central import db, jobs, publish, todos
-from alprd.central.audit import CENTRAL, Event
-from alprd.central.jobs import Outcome, Report
-from alprd.central.jobs_tables import jobs as table
+from alprd.central.oversight import todos
+from alprd.central.publication import publish
+from alprd.central.storage import db
+from alprd.central.storage.audit import CENTRAL, Event
+from alprd.central.storage.jobs_tables import jobs as table
+from alprd.central.upkeep import jobs
+from alprd.central.upkeep.jobs import Outcome, Report
 from alprd.errors import InputError, StoreError
 
 START = datetime(2026, 11, 20, 16, 0, tzinfo=UTC)

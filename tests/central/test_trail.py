@@ -18,21 +18,14 @@ from sqlalchemy import delete, insert, select, update
 
 from alprd import crypto, wire
 from alprd.audit import FIRST, digest
-from alprd.central import (
-    anchors,
-    audit,
-    db,
-    notices,
-    people,
-    reports,
-    search,
-    trailcheck,
-    trailheads,
-    trailview,
-    weekly,
-)
-from alprd.central.audit import Event
-from alprd.central.vehicles import Vehicle
+from alprd.central.fleet.vehicles import Vehicle
+from alprd.central.oversight import weekly
+from alprd.central.receiving import reports
+from alprd.central.searches import search
+from alprd.central.staff import notices, people
+from alprd.central.storage import audit, db, trailheads
+from alprd.central.storage.audit import Event
+from alprd.central.trail import anchors, trailcheck, trailview
 from alprd.errors import InputError, RefusedError, StoreError
 from alprd.wire import AuditEvent, Person
 

@@ -16,9 +16,10 @@ from sqlalchemy import func, select
 from test_foreign import line, package
 from trail_map import COMMANDS
 
-from alprd.central import audit, db, inventory
-from alprd.central.permissions import TABLE
-from alprd.central.store import Central
+from alprd.central.pages import inventory
+from alprd.central.staff.permissions import TABLE
+from alprd.central.storage import audit, db
+from alprd.central.storage.store import Central
 
 WORDS = "The van passed the reader on its way from the burgled store."
 NOT_DRIVEN = frozenset(

@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from alprd import crypto, wire
-from alprd.central import audit, config
-from alprd.central.store import Central
+from alprd.central.storage import audit, config
+from alprd.central.storage.store import Central
 from alprd.records import Closed, new_id
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alprd.central.audit import Event
+from alprd.central.storage.audit import Event
 
 NOTHING: Final = {
     "audit anchor-key": "prints a public key",

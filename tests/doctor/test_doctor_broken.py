@@ -20,7 +20,7 @@ from doctor_world import Copy, scene, video
 from vision_world import write_detector, write_ocr
 
 from alprd import crypto, wire
-from alprd.central import ca
+from alprd.central.storage import ca
 from alprd.crypto import generate_key, write_secret
 from alprd.doctor import disk, system
 from alprd.doctor.table import CHECKS

@@ -1,0 +1,1 @@
+"""``alprd-central`` on the command line."""

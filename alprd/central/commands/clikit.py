@@ -1,0 +1,101 @@
+"""What the commands of ``alprd-central`` share: options, errors, times, output."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, ParamSpec
+
+import click
+
+from alprd.central.storage.audit import ADDRESS
+from alprd.errors import AlprdError, InputError
+
+P = ParamSpec("P")
+HOME: Final = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    envvar="ALPRD_CENTRAL_HOME",
+    help="The agency's folder.",
+)
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+BY: Final = click.option("--by", required=True, help="Who orders it: a person's id or name.")
+
+
+class QuietFormatter(logging.Formatter):
+    """Log format that leaves out the text of exceptions: it may quote what must not be logged."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name logging calls
+        kind: type[BaseException] | None
+        trace: TracebackType | None
+        kind, _, trace = ei
+        frames = "".join(traceback.format_tb(trace))
+        return f"{frames}{kind.__name__ if kind else 'error'}"
+
+
+def errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn the product's errors into a message and an exit code."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        ADDRESS.set(_account())
+        try:
+            command(*args, **kwargs)
+        except AlprdError as error:
+            click.echo(f"error: {error.diagnostics()}", err=True)
+            sys.exit(error.exit_code)
+
+    return guarded
+
+
+def _account() -> str:
+    """Where a command is given: the account of the operating system (R-AT-2)."""
+    try:
+        return f"command line of {getpass.getuser()}"[:128]
+    except (KeyError, OSError):  # a service account without a name
+        return f"command line of uid {os.getuid()}"
+
+
+def show(as_json: bool, values: dict[str, Any], text: str) -> None:
+    click.echo(json.dumps(values, default=str) if as_json else text)
+
+
+def instant(text: str, option: str) -> datetime:
+    """An ISO time with zone (``Z`` or offset); a plain date is its start in UTC.
+
+    Raises:
+        InputError: not ISO 8601, or a time without a zone.
+    """
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(
+            f"{option}: {text!r} is not an ISO time", remedy="write 2026-01-31T16:00:00Z"
+        ) from error
+    if value.tzinfo is None:
+        if len(text) > 10:
+            raise InputError(f"{option} has no zone", remedy="end it with Z for UTC")
+        value = value.replace(tzinfo=UTC)
+    return value.astimezone(UTC)
+
+
+def code_line() -> str:
+    """The second line of standard input: the code of whoever has a second factor."""
+    return sys.stdin.readline().strip()
+
+
+def password_line() -> str:
+    text = sys.stdin.readline().rstrip("\n")
+    if not text:
+        raise InputError("no password on standard input", remedy="pipe it in as one line")
+    return text

@@ -1,0 +1,1 @@
+"""What leaves the agency and what comes from others: releases, requests, imports."""

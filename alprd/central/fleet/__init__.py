@@ -1,0 +1,1 @@
+"""The cars: enrolment, certificates, permits, orders, and their end."""

@@ -1,0 +1,1 @@
+"""From a supplier's file to a list in use: import, gate, categories, additional entries."""

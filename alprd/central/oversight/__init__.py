@@ -1,0 +1,1 @@
+"""What the agency answers for: audits, compliance, breach file, reports, what waits."""

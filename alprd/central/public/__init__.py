@@ -1,0 +1,1 @@
+"""What everyone may know: log of use, fixed locations, readers, notices, public trail."""

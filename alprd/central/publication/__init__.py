@@ -1,0 +1,1 @@
+"""What the cars are given: the signed repository and the ceremony of its keys."""

@@ -1,0 +1,1 @@
+"""What the cars bring: sealed batches, reports, and their API."""

@@ -1,0 +1,1 @@
+"""The documented search and its results."""

@@ -1,0 +1,1 @@
+"""How central keeps anything: databases, keys, objects, settings, and the trail's own writing."""

@@ -1,0 +1,1 @@
+"""Reading and proving the audit trail: search, check, anchors, exports, alarms."""

@@ -1,0 +1,1 @@
+"""Work by the hour and by the administrator: destruction, backup, restore, jobs, status."""

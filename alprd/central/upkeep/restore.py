@@ -1,0 +1,338 @@
+"""Restoring a backup, and the drill that proves what cannot be restored (R-460.5-4b).
+
+A restore needs the keystore and the agency key of today, which no backup holds. What was destroyed
+since the backup has no key there: its rows and pictures are not brought back. What the backup does
+not know is lost, as with every backup: reads, people, revocations and holds of after it.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, delete, select
+
+from alprd.audit import Actor
+from alprd.central.publication import publish
+from alprd.central.records import exemptions
+from alprd.central.storage import config, db, keeping, public_tables, repository, vault
+from alprd.central.storage.audit import CENTRAL, Event
+from alprd.central.storage.engine import Database
+from alprd.central.storage.objects import FolderObjects
+from alprd.central.storage.store import DATABASE, KEYSTORE, Central
+from alprd.central.upkeep import backup, retention
+from alprd.errors import ConfigError, EnvelopeError, InputError
+from alprd.records import utc_now
+
+_AHEAD: Final = 1000
+"""Versions that a restored repository skips: a car refuses one that it has seen a later one of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore brought back, and what it left out."""
+
+    made_at: str
+    reads: int
+    destroyed_since: int
+    """Reads whose keys are gone: they were destroyed after the backup was made."""
+    without_pictures: int
+    adopted: int
+    """Links and holds of after the backup: known by their keys only, kept as links to review."""
+
+
+def restore(
+    home: Path,
+    folder: Path,
+    *,
+    replace: bool = False,
+    actor: Actor = CENTRAL,
+    clock: Callable[[], datetime] = utc_now,
+) -> Restored:
+    """Bring a backup back into a home whose keystore and agency key are in place.
+
+    Raises:
+        InputError: not a whole backup, or of another agency.
+        ConfigError: keystore or agency key is missing, or the home still has its rows.
+        StoreError: a database or folder cannot be written.
+    """
+    manifest = backup.read_manifest(folder)
+    files = folder / "files"
+    source = home if (home / config.CONFIG_FILE).exists() else files
+    settings = config.load(source)
+    if settings.agency != manifest["agency"]:
+        raise InputError(
+            f"the backup is of {manifest['agency']}, the home of {settings.agency}",
+            remedy="name the home of the same agency",
+        )
+    _need_keys(home, settings)
+    place: Path | str = settings.storage.database or home / DATABASE
+    # A SQLite file that is damaged is set aside, not written into.
+    if isinstance(place, Path) and place.exists():
+        if not replace:
+            raise ConfigError(f"{place} exists", remedy="--replace sets it aside")
+        for old in home.glob(f"{DATABASE}*"):
+            if ".old" not in old.suffixes:
+                old.replace(old.with_name(f"{old.name}.old"))
+    target = Database(place, db.main, create=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            copy = backup.opened(folder, Path(scratch))
+            try:
+                with copy.read() as view, target.write() as tx:
+                    _empty(tx, replace=replace)
+                    backup.copy_rows(view, tx)
+                    tx.execute(delete(db.published))  # everything is published anew
+            finally:
+                copy.close()
+    finally:
+        target.close()
+    ahead = not (home / "tuf" / "metadata" / "timestamp.json").exists()
+    _bring_files(home, files)
+    with Central(home, clock) as central:
+        return _reconcile(central, folder, manifest, actor, ahead=ahead)
+
+
+def _need_keys(home: Path, settings: config.CentralConfig) -> None:
+    place = settings.storage.keystore or home / KEYSTORE
+    if isinstance(place, Path) and not place.exists():
+        raise ConfigError(
+            f"keystore {place} is missing",
+            remedy="bring back its replica: without it no backup can be read, on purpose",
+        )
+
+
+def _empty(tx: Connection, *, replace: bool) -> None:
+    if replace:
+        with public_tables.rewriting(tx):
+            for table in reversed(db.main.sorted_tables):
+                tx.execute(delete(table))
+        return
+    for table in reversed(db.main.sorted_tables):
+        if tx.execute(select(table).limit(1)).first() is not None:
+            raise ConfigError("the database holds an agency", remedy="--replace takes its place")
+
+
+def _bring_files(home: Path, files: Path) -> None:
+    """What is missing in the home; what is there is newer."""
+    for name in ("", "keys", "pictures", "quarantine", "tuf", "tuf/metadata", "tuf/targets"):
+        (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    whole = not (home / "tuf" / "metadata" / "timestamp.json").exists()
+    for path in sorted(files.rglob("*")):
+        relative = path.relative_to(files)
+        wanted = home / relative
+        if not path.is_file() or wanted.exists():
+            continue
+        if relative.parts[0] == "tuf" and not whole:
+            continue
+        wanted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(path, wanted)
+        wanted.chmod(0o600)
+
+
+def _reconcile(
+    central: Central, folder: Path, manifest: dict[str, Any], actor: Actor, *, ahead: bool
+) -> Restored:
+    now = central.clock()
+    with central.database.write() as tx:
+        rows = tx.execute(select(db.reads)).all()
+        found = readable(central, rows, exempt_keys(central))
+        gone = [row.id for row in rows if row.id not in found]
+        for part in _parts(gone):
+            tx.execute(delete(db.reads).where(db.reads.c.id.in_(part)))
+            tx.execute(delete(db.exempted).where(db.exempted.c.read.in_(part)))
+        _keep_again(central, tx, found)
+        foul = set(tx.scalars(select(db.quarantine.c.sha256)))
+        for sha256 in foul - set(central.keystore.open_read_keys(foul)):
+            tx.execute(delete(db.quarantine).where(db.quarantine.c.sha256 == sha256))
+        adopted = _adopt(central, tx, found, now)
+    _bring_objects(central, folder, set(found))
+    bare = sum(not vault.has_pictures(central.objects, read) for read in found)
+    done = Restored(manifest["made_at"], len(found), len(gone), bare, adopted)
+    detail: dict[str, str | int | bool] = {**asdict(done), "alarm": True}
+    with central.database.write() as tx:
+        central.trail.record(tx, Event.RESTORED, actor, at=now, detail=detail)
+    publish.publish(central)
+    if ahead:
+        with central.database.write() as tx:
+            repository.sign(central, publish.files_of(tx), ahead=_AHEAD)
+    retention.purge(central)
+    return done
+
+
+def _adopt(central: Central, tx: Connection, found: dict[str, bytes], now: datetime) -> int:
+    """Give a row to each keeper of the keystore that none has: it was placed after the backup.
+
+    Its documents are lost, what it keeps is not: a held read must not be destroyed because a
+    disk died. A person must review it at once.
+    """
+    known = set(tx.scalars(select(db.exemptions.c.id)))
+    with central.keystore.database.read() as view:
+        kept = view.execute(select(db.kept_keys.c.keeper, db.kept_keys.c.id)).all()
+    number = 0
+    for keeper in sorted({row.keeper for row in kept} - known):
+        reads = tuple(sorted(row.id for row in kept if row.keeper == keeper and row.id in found))
+        if not reads:
+            continue
+        made = exemptions.Exemption(
+            id=keeper,
+            kind="case",
+            state="active",
+            number="restored",
+            statement="Placed after the backup that was restored; enter its documents again.",
+            opened_by=CENTRAL.id,
+            opened_at=now,
+            reads=reads,
+            due=now,
+        )
+        exemptions.add(central, tx, made)
+        exemptions.take_in(central, tx, keeper, {read: found[read] for read in reads})
+        number += 1
+    return number
+
+
+def _keep_again(central: Central, tx: Connection, found: dict[str, bytes]) -> None:
+    """A live exemption whose own wrap is gone, though the read is not, gets it again."""
+    for exemption, reads in exemptions.live(tx).items():
+        have = keeping.open_kept(central.keystore, exemption, reads)
+        missing = {read: found[read] for read in reads if read in found and read not in have}
+        if missing:
+            keeping.keep(central.keystore, exemption, missing)
+
+
+def _bring_objects(central: Central, folder: Path, reads: set[str]) -> None:
+    """Objects of rows that came back; those that still lie in their place stay."""
+    with central.database.read() as tx:
+        wanted = {kind: set(names) for kind, names in backup.object_names(tx).items()}
+    wanted["pictures"] &= reads
+    for kind, name, data in backup.objects_of(folder):
+        if name in wanted[kind] and central.objects.size(kind, name) is None:
+            central.objects.put(kind, {name: data})
+    if isinstance(central.objects, FolderObjects):
+        for kind in wanted:
+            (central.home / kind).mkdir(mode=0o700, exist_ok=True)
+
+
+def exempt_keys(central: Central) -> dict[str, bytes]:
+    """Every read key that any keeper of the keystore opens, by read id."""
+    found: dict[str, bytes] = {}
+    with central.keystore.database.read() as tx:
+        kept = tx.execute(select(db.kept_keys.c.keeper, db.kept_keys.c.id)).all()
+    for keeper in {row.keeper for row in kept}:
+        names = [row.id for row in kept if row.keeper == keeper]
+        found |= keeping.open_kept(central.keystore, keeper, names)
+    return found
+
+
+def readable(
+    central: Central, rows: Sequence[Row[Any]], kept: dict[str, bytes]
+) -> dict[str, bytes]:
+    """Those rows whose cell some key of the keystore opens, with that key, by read id."""
+    found: dict[str, bytes] = {}
+    for part in _parts([row.id for row in rows]):
+        found |= central.keystore.open_read_keys(part)
+    opened: dict[str, bytes] = {}
+    for row in rows:
+        for key in (found.get(row.id), kept.get(row.id)):
+            if key is None:
+                continue
+            try:
+                vault.open_cell(row, key)
+            except EnvelopeError:
+                continue
+            opened[row.id] = key
+            break
+    return opened
+
+
+def _parts(ids: Iterable[str]) -> Iterable[list[str]]:
+    wanted = list(ids)
+    return (wanted[i : i + backup.CHUNK] for i in range(0, len(wanted), backup.CHUNK))
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """What a backup gives away, tried with every key there is today."""
+
+    reads: int
+    readable: int
+    expired: int
+    """Past their life without a live exemption; none of them may open."""
+    destroyed: int
+    """In the backup and no more in the store: destroyed singly, or with their hour."""
+    wrongly_readable: tuple[str, ...]
+    """Ids of expired or destroyed reads that opened all the same: a failure of destruction."""
+    keys_in_backup: bool
+    """Whether the agency key or a table of the keystore was found in the backup."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether destruction reaches this backup."""
+        return not self.wrongly_readable and not self.keys_in_backup
+
+
+def drill(central: Central, folder: Path, *, actor: Actor = CENTRAL) -> Drill:
+    """Try to read everything in a backup with the keystore of today; change nothing but the trail.
+
+    Raises:
+        InputError: not a whole backup.
+    """
+    backup.read_manifest(folder)
+    now = central.clock()
+    with tempfile.TemporaryDirectory(dir=central.home) as scratch:
+        copy = backup.opened(folder, Path(scratch))
+        try:
+            with copy.read() as view:
+                rows = view.execute(select(db.reads)).all()
+        finally:
+            copy.close()
+    with central.database.read() as tx:
+        held = set(tx.scalars(select(db.reads.c.id)))
+        live = set().union(*exemptions.live(tx).values())
+    opened = readable(central, rows, exempt_keys(central))
+    expired = {row.id for row in rows if _past(row, now) and row.id not in live}
+    gone = {row.id for row in rows} - held
+    done = Drill(
+        reads=len(rows),
+        readable=len(opened),
+        expired=len(expired),
+        destroyed=len(gone),
+        wrongly_readable=tuple(sorted((expired | gone) & set(opened))),
+        keys_in_backup=_holds_keys(central, folder),
+    )
+    detail: dict[str, str | int | bool] = {
+        "reads": done.reads,
+        "readable": done.readable,
+        "expired": done.expired,
+        "destroyed": done.destroyed,
+        "wrongly_readable": len(done.wrongly_readable),
+        "passed": done.passed,
+    }
+    if not done.passed:
+        detail["alarm"] = True
+    with central.database.write() as tx:
+        central.trail.record(tx, Event.RESTORE_DRILLED, actor, at=now, detail=detail)
+    return done
+
+
+def _past(row: Row[Any], now: datetime) -> bool:
+    return bool(row.destroy_by <= now)
+
+
+def _holds_keys(central: Central, folder: Path) -> bool:
+    keys = central.keystore.agency_keys()
+    written = (base64.b64encode(key) for key in keys)
+    signs = (*keys, *written, *(f"CREATE TABLE {t}".encode() for t in _KEY_TABLES))
+    for path in folder.rglob("*"):
+        if path.is_file() and any(sign in path.read_bytes() for sign in signs):
+            return True
+    return False
+
+
+_KEY_TABLES: Final = tuple(db.keystore.tables)
