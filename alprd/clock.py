@@ -24,7 +24,7 @@ from typing import Final, Literal
 
 from alprd.errors import RefusedError
 from alprd.instants import DRIFT, SECOND, from_ns, suspended_ns, to_ns
-from alprd.place import PositionTrack
+from alprd.place import KEPT_NS, PositionTrack
 
 __all__ = ["SECOND", "ClockStatus", "DisciplinedClock", "PositionTrack", "from_ns", "to_ns"]
 
@@ -357,6 +357,8 @@ class DisciplinedClock:
             self._stepped_at = start
             self._epoch += 1
         self._segments.append((start, offset, target))
+        while len(self._segments) > 1 and self._segments[1][0] <= start - KEPT_NS:
+            self._segments.popleft()  # nobody asks for an instant of before the second one
 
     def _mapped(self, mono_ns: int) -> int:
         index = bisect.bisect_right(self._segments, mono_ns, key=lambda s: s[0]) - 1

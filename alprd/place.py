@@ -21,6 +21,9 @@ FASTEST: Final = 100.0
 """Metres a second: no patrol car drives faster."""
 LATE_S: Final = 0.5
 """By so much the time between two fixes may be measured short: sentences wait for the wire."""
+KEPT_NS: Final = 180 * SECOND
+"""How long a fix is remembered: a pass asks for the instant of its best frame when it ends, and
+may stay unsure for two minutes (:attr:`alprd.profiles.ReaderSettings.max_unsure_s`)."""
 CONFIRM_JUMP: Final = (3, 2 * SECOND)
 """Fixes that agree, and the span they must cover, before a place out of reach is believed."""
 
@@ -109,9 +112,15 @@ class PositionTrack:
             if not self._fixes or self._fixes[-1].reaches(fix):
                 self._dropped += len(self._doubted)
                 self._doubted.clear()
-                self._fixes.append(fix)
+                self._believe(fix)
             else:
                 self._doubt(fix)
+
+    def _believe(self, fix: _Fix) -> None:
+        """Take a fix in, and forget what no pass can ask for any more."""
+        self._fixes.append(fix)
+        while len(self._fixes) > 2 and self._fixes[1].mono_ns < fix.mono_ns - KEPT_NS:
+            self._fixes.popleft()
 
     def _doubt(self, fix: _Fix) -> None:
         agreeing = [other for other in self._doubted if other.reaches(fix)]
@@ -121,7 +130,7 @@ class PositionTrack:
         first = self._doubted[0]
         if len(self._doubted) >= count and fix.mono_ns - first.mono_ns >= span:
             # From here on, not from the first: while it was in doubt there was no position.
-            self._fixes.append(replace(fix, jumped=True))
+            self._believe(replace(fix, jumped=True))
             self._doubted.clear()
 
     @property

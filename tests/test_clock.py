@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -354,3 +355,16 @@ def test_impossible_fixes_are_errors_without_the_numbers(
 ) -> None:
     with pytest.raises(ValueError, match=r"^fix is not a place on Earth$"):
         PositionTrack().add(0, lat, lon, accuracy)
+
+
+@pytest.mark.policy("R-460.4.1-a2")
+def test_hours_of_wandering_time_keep_minutes_of_its_course() -> None:
+    """An answer of two minutes ago stands as it was given; the course before that is forgotten."""
+    car = Car()
+    given: list[tuple[int, datetime]] = []
+    for second in range(4 * 3600):
+        car.drive(1, error=timedelta(milliseconds=100 * math.sin(second / 40)))
+        given.append((car.mono, car.clock.utc(car.mono)[0]))
+    for mono, told in given[-120:]:
+        assert abs(car.clock.utc(mono)[0] - told) < timedelta(microseconds=5)
+    assert len(car.clock._segments) < 200

@@ -334,7 +334,7 @@ def test_without_a_session_nothing_is_kept(rig: Rig) -> None:
     assert told.plate_image is not None and not told.plate_image.any()
 
 
-@pytest.mark.policy("R-460.4.1-a")
+@pytest.mark.policy("R-460.4.1-a", "R-460.4.1-a3")
 def test_pictures_are_encoded_without_metadata() -> None:
     data = encode_jpeg(np.zeros((20, 30, 3), np.uint8), 80)
     assert data[:4] == b"\xff\xd8\xff\xe0"

@@ -129,3 +129,20 @@ def test_fixes_out_of_order_are_dropped_also_among_doubted_ones(drive: Drive) ->
     assert drive.at(12) is None
     drive.fix(12.5, 250)
     assert drive.north(12.5) == pytest.approx(250)
+
+
+def test_a_drive_of_hours_keeps_three_minutes_of_fixes(drive: Drive) -> None:
+    """What nobody can ask for any more would only fill memory, for as long as the car drives."""
+    for second in range(11, 4 * 3600):
+        drive.fix(second, 20.0 * second)
+    end = 4 * 3600 - 1
+    assert drive.north(end - 120) == pytest.approx(20.0 * (end - 120), abs=1)
+    assert drive.at(end - 600) is None
+    assert len(drive.track._fixes) < 200
+
+
+def test_the_last_fix_before_a_long_silence_is_kept_for_the_way_to_the_next(drive: Drive) -> None:
+    drive.fix(1000, 200 + 20 * 990)
+    drive.fix(1001, 200 + 20 * 991)
+    assert drive.at(500) is None
+    assert drive.north(1000.5) == pytest.approx(200 + 20 * 990.5, abs=1)
