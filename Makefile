@@ -69,6 +69,10 @@ format: $(VENV)/.test ## rewrite the code to the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: docs-pictures
+docs-pictures: $(VENV)/.test ## take the pictures of docs/mdt.md anew, in a real browser
+	ALPRD_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/mdt/test_browser.py -k pictures_of_the_page
+
 fixtures: $(VENV)/.test ## render fixtures/drive again
 	$(BIN)/python -m sim fixtures
 

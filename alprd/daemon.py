@@ -45,8 +45,9 @@ from alprd.journal import set_level
 from alprd.keeper import MARK_KEY, Keeper
 from alprd.lives import Lives
 from alprd.mark import PurgeClock, TimeMark
-from alprd.mdt import locks, motion
+from alprd.mdt import leftopen, locks, motion
 from alprd.mdt.app import MdtContext, ServerHandle, create_app, serve_in_thread
+from alprd.mdt.certificate import followers
 from alprd.orderbook import OrderBook
 from alprd.permits import PermitBook
 from alprd.process import harden, lock_state, notify, ready, reloading, start_again
@@ -110,7 +111,7 @@ class Daemon:
         )
         self.mark = PurgeClock(self.clock, TimeMark.load(self.store.get_meta(MARK_KEY)))
         self.sessions = SessionKeeper(self.store, reader=self.trust.reader, now=self.clock.now)
-        alert_key = local_alert_key()
+        alert_key = self._alert_key = local_alert_key()
         shift = ShiftStore(self.store, alert_key, now=lambda: self.clock.now()[0])
         self.board = AlertBoard(self.store, journal=shift, now=lambda: self.clock.now()[0])
         shift.restore(self.board)
@@ -249,6 +250,7 @@ class Daemon:
             Whether a fresh start is wanted, because of a changed configuration.
         """
         self.store.record(Event.STARTED)
+        leftopen.close_left_open(self.store)
         self.reloader.begin()
         self.keeper.purge()  # before anything collects: a car off for 60 days destroys at boot
         self.sessions.recover()
@@ -269,7 +271,7 @@ class Daemon:
             told = {"host": self._config.mdt.host, "port": page.port, "pid": os.getpid()}
             write_secret(self._config.mdt.run_file, json.dumps(told).encode())
         self.devices.start()
-        for worker in self._table():
+        for worker in (*self._table(), *followers(page, self._config.mdt, self.alarms)):
             self.supervisor.add(worker)
         log.info("started: %d camera(s), page on port %d", len(self.devices.cameras), page.port)
         ready()
@@ -406,6 +408,7 @@ class Daemon:
             hosts=(*self._config.mdt.hosts, *self._page_names()),
             ignition_over=self.ignition.over,
             duty=self.collecting,
+            lasting=self._alert_key[1],
         )
 
 

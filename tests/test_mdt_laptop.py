@@ -171,6 +171,51 @@ def test_a_laptop_trusts_the_ca_of_the_enrolment_and_nothing_else(
         car.end()
 
 
+def serial(port: int) -> int:
+    """Of the certificate that the page shows to the next connection."""
+    shown = ssl.get_server_certificate(("127.0.0.1", port))
+    return x509.load_pem_x509_certificate(shown.encode()).serial_number
+
+
+@pytest.mark.policy("R-CJIS-1")
+def test_a_renewed_certificate_is_taken_without_a_restart(
+    world: World, browser: Playwright, tmp_path: Path
+) -> None:
+    """R-CJIS-1: the laptop opens the page before and after, by the same trust; damage is told."""
+    leaf, key = certify(world)
+    given = f'[mdt]\ntls_cert = "{leaf}"\ntls_key = "{key}"\n'
+    world.home.config.write_text(world.config_text.replace("[mdt]\n", given))
+    car = Car(world)
+    try:
+        port = json.loads(
+            until(lambda: world.home.page.exists() and world.home.page.read_text(), 180, "page")
+        )["port"]
+        laptop = Laptop(tmp_path / "laptop", browser)
+        laptop.trust(world.home.car / "trust" / "ca.pem")
+        assert laptop.opens(port) == "Plate reader"
+        first, good = serial(port), leaf.read_text()
+        certify(world)  # the documented steps again: the same key, a new certificate
+        assert leaf.read_text() != good
+        second = until(lambda: serial(port) if serial(port) != first else 0, 60, "renewed")
+        assert laptop.opens(port) == "Plate reader"
+
+        def told(words: str) -> bool:
+            return any(words in alarm["text"] for alarm in car.health()[1]["alarms"])
+
+        renewed = leaf.read_text()
+        _, foreign, _ = certificates(tmp_path)
+        for damage in ("no certificate", foreign.read_text()):  # the other's key is not this one
+            leaf.write_text(damage)
+            until(lambda: told("does not fit its key or cannot be read"), 60, "told")
+            assert serial(port) == second
+            assert laptop.opens(port) == "Plate reader"
+            leaf.write_text(renewed)
+            until(lambda: not told("does not fit its key"), 60, "mended")
+        assert car.process.poll() is None
+    finally:
+        car.end()
+
+
 @pytest.mark.policy("R-CJIS-1")
 def test_another_cars_and_a_foreign_certificate_are_refused(
     world: World, browser: Playwright, tmp_path: Path

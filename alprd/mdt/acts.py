@@ -19,10 +19,10 @@ from alprd.audit import Event
 from alprd.board import Act
 from alprd.cards import AlertView
 from alprd.errors import InputError, RefusedError
+from alprd.mdt.answers import error_json
 from alprd.mdt.context import MdtContext
 from alprd.mdt.duty import Duty
 from alprd.mdt.present import is_cleared
-from alprd.mdt.security import error_json
 from alprd.mdt.signons import Screen, SignOns
 from alprd.settling import Settling
 from alprd.verification import GatewayError
@@ -56,7 +56,9 @@ class Acts:
                 board.picture, alert_id, "wide" if wide else "plate", screen.sign_on.actor
             )
         if jpeg is None:
-            return error_json(404, "no_picture", "There is no such picture.")
+            return error_json(
+                404, "no_picture", "There is no such picture.", "go back to the alerts"
+            )
         return Response(jpeg, media_type="image/jpeg")
 
     async def silence(self, request: Request) -> Response:
@@ -79,7 +81,7 @@ class Acts:
         """Plate and state agree with the picture, or not."""
         agrees = await _field(request, "agrees")
         if agrees not in ("yes", "no"):
-            return error_json(400, "bad_field", "Say yes or no.")
+            return error_json(400, "bad_field", "Say yes or no.", "answer the question")
         return await self._act(request, self._settling.look, seeing=True, agrees=agrees == "yes")
 
     async def verify(self, request: Request) -> Response:
@@ -96,10 +98,10 @@ class Acts:
         """Dispatch was told of an alert that this person may not see, or was not."""
         done = await _field(request, "dispatched")
         if done not in ("yes", "no"):
-            return error_json(400, "bad_field", "Say yes or no.")
+            return error_json(400, "bad_field", "Say yes or no.", "answer the question")
         view = self._board.view(request.path_params["alert_id"])
         if view is not None and is_cleared(view, self._signons.person_of(self._screen(request))):
-            return error_json(409, "out_of_order", "You may see this alert: verify it yourself.")
+            return error_json(409, "out_of_order", "You may see this alert.", "verify it yourself")
         return await self._act(request, self._settling.tell_dispatch, done=done == "yes")
 
     async def unclear(self, request: Request) -> Response:
@@ -114,7 +116,7 @@ class Acts:
         """Ask the agency's gateway about the plate of one alert (R-460.4-f2)."""
         gateway, screen = self._context.gateway, self._screen(request)
         if gateway is None:
-            return error_json(404, "no_gateway", "No query gateway is configured.")
+            return error_json(404, "no_gateway", "No query gateway is configured.", "ask dispatch")
         found: list[AlertView] = []
 
         def record(alert_id: str, actor: object, *, seen: int | None) -> None:
@@ -148,7 +150,7 @@ class Acts:
         """Silence a category for the shift, or undo it."""
         category, on = await _field(request, "category"), await _field(request, "on")
         if on not in ("yes", "no"):
-            return error_json(400, "bad_field", "Say yes or no.")
+            return error_json(400, "bad_field", "Say yes or no.", "answer the question")
         event = Event.CATEGORY_SILENCED if on == "yes" else Event.CATEGORY_UNSILENCED
         try:
             await run_in_threadpool(
@@ -187,7 +189,9 @@ class Acts:
     async def _with_duty(self, do: Callable[[Duty], None]) -> Response:
         duty = self._context.duty
         if duty is None:
-            return error_json(404, "no_duty", "This page cannot change what is collected.")
+            return error_json(
+                404, "no_duty", "This page cannot change what is collected.", "use the car"
+            )
         try:
             await run_in_threadpool(do, duty)
         except RefusedError as error:
@@ -205,7 +209,7 @@ class Acts:
             return error_json(400, "bad_field", "'seen' is the number of an alarm.")
         view = self._board.view(alert_id)
         if seeing and view is not None and not is_cleared(view, self._signons.person_of(screen)):
-            return error_json(403, "not_cleared", "Contact dispatch about this alert.")
+            return error_json(403, "not_cleared", "You may not see this alert.", "contact dispatch")
         try:
             await run_in_threadpool(
                 lambda: act(

@@ -17,6 +17,7 @@ from typing import Final
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,10 +26,11 @@ from starlette.staticfiles import StaticFiles
 
 from alprd.errors import AuditError
 from alprd.mdt.acts import Acts
+from alprd.mdt.answers import error_json, no_route
 from alprd.mdt.context import MdtContext
 from alprd.mdt.inventory import ENTRIES, Entry
 from alprd.mdt.pages import Pages
-from alprd.mdt.security import Gate, csrf_fits, error_json, no_trail
+from alprd.mdt.security import Gate, csrf_fits, no_trail
 from alprd.mdt.server import ServerHandle, serve_in_thread
 from alprd.mdt.signons import SignOns
 from alprd.settling import Settling
@@ -97,7 +99,7 @@ def create_app(context: MdtContext) -> Starlette:
     app = Starlette(
         routes=[*routes, Mount("/static", StaticFiles(directory=_HERE / "static"))],
         middleware=[Middleware(Gate, signons=signons, hosts=context.hosts)],
-        exception_handlers={AuditError: _no_trail},
+        exception_handlers={AuditError: _no_trail, HTTPException: no_route},
         lifespan=lifespan,
     )
     app.state.signons = signons
@@ -112,7 +114,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
 
     async def checked(request: Request) -> Response:
         if not await csrf_fits(request, request.state.screen):
-            return error_json(403, "csrf", "The page is out of date: load it again.")
+            return error_json(403, "csrf", "The page is out of date.", "load it again")
         return await endpoint(request)
 
     return checked

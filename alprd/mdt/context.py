@@ -28,7 +28,8 @@ class MdtContext:
     ``clock`` gives UTC and whether it is trusted; the default is the system clock, untrusted.
     ``status`` is asked about once a second, ``moving`` before every act that must wait until the
     car stands. ``misread`` counts a match that was marked as misread. ``hosts`` are names besides
-    the address it is served on by which the page may be asked for.
+    the address it is served on by which the page may be asked for. ``lasting``: whether alerts
+    outlive the process (:func:`alprd.custody.local_alert_key`).
     """
 
     board: AlertBoard
@@ -47,3 +48,4 @@ class MdtContext:
     locker: Locker | None = None
     ignition_over: Callable[[float], bool] = lambda signed_on_s: False
     hosts: tuple[str, ...] = ()
+    lasting: bool = False

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from alprd.dispositions import ACTIONS, CLEARED_REASONS, REASONS, RESULTS
 from alprd.errors import RefusedError
+from alprd.mdt.answers import error_json, page, wants_page
 from alprd.mdt.context import MdtContext
 from alprd.mdt.events import EventStream
 from alprd.mdt.present import CATEGORY_LABELS
@@ -21,14 +20,11 @@ from alprd.mdt.security import (
     SESSION_COOKIE,
     FormTokens,
     RateLimit,
-    error_json,
-    wants_page,
 )
 from alprd.mdt.signons import NOTICE, Screen, SignOns
 from alprd.roster import PURPOSES
 from alprd.settling import Settling
 
-_HERE: Final = Path(__file__).parent
 _WORDS: Final = json.dumps(
     {
         "results": dict(RESULTS),
@@ -40,6 +36,22 @@ _WORDS: Final = json.dumps(
 )
 """Codes and labels for the page's script."""
 
+_ROSTER: Final = "the roster no longer admits you; the next sign-on says why."
+ENDED: Final = {
+    "signed_off": "You are signed off.",
+    "hand_over": "You are signed off: somebody else has signed on in this car.",
+    "new_purpose": "You are signed off here: you have signed on anew on another screen.",
+    "renewed": "You are signed off here: you have signed on anew on another screen.",
+    "idle": "You are signed off: no page was open for half an hour.",
+    "ignition_off": "You are signed off: the ignition is off.",
+    "shift_over": "You are signed off: the longest shift is over.",
+}
+"""By the reason of the last end (:class:`alprd.mdt.signons.Collection`)."""
+RESTARTED: Final = "The plate reader was started anew, so nobody is signed on. Sign on again."
+NOT_KEPT: Final = (
+    "Alerts from before are not kept on this computer: ask dispatch about what was still open."
+)
+
 
 class Pages:
     """Sign-on, the page itself, its events and the end of the shift, over one context."""
@@ -50,11 +62,6 @@ class Pages:
         self._settling = settling
         self._forms = FormTokens()
         self._rate = RateLimit(burst=10, per_second=1 / 6)
-        self._templates = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=select_autoescape(("html",)),
-            undefined=StrictUndefined,
-        )
 
     # --- sign-on -------------------------------------------------------------------------
 
@@ -138,9 +145,16 @@ class Pages:
             notice=NOTICE,
             error=error,
             locked=self._context.locker.alarm if self._context.locker else None,
-            ended="ended" in request.query_params,
+            ended=self._why_over() if "ended" in request.query_params else "",
             kept=kept,
         )
+
+    def _why_over(self) -> str:
+        """Why the sign-on of a page that was open is over, in plain words."""
+        reason = self._signons.last_end
+        if reason is None:  # nobody's has ended since the start: it ended with the former process
+            return RESTARTED if self._context.lasting else f"{RESTARTED} {NOT_KEPT}"
+        return ENDED.get(reason, f"You are signed off: {_ROSTER}")
 
     async def shift(self, request: Request) -> Response:
         """What is left to do before the sign-off, and how the alerts came out."""
@@ -214,15 +228,9 @@ class Pages:
 
     # --- plumbing ------------------------------------------------------------------------
 
-    def _page(
-        self, request: Request, template: str, status: int = 200, **values: object
-    ) -> HTMLResponse:
-        # The theme comes with the page itself, so that night mode never flashes white.
-        theme = "day" if request.cookies.get("alprd_theme") == "day" else "night"
-        dim = request.cookies.get("alprd_dim", "0")
-        dim = dim if dim in {"1", "2"} else "0"
-        html = self._templates.get_template(template).render(theme=theme, dim=dim, **values)
-        return HTMLResponse(html, status_code=status)
+    @staticmethod
+    def _page(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
+        return page(request.headers, template, status, **values)
 
     @staticmethod
     def _set_cookie(request: Request, response: Response, name: str, value: str) -> None:

@@ -9,6 +9,7 @@ bring the screen's CSRF token in ``X-CSRF-Token`` or in the form field ``csrf``.
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -17,13 +18,17 @@ from hashlib import sha256
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alprd.errors import AuditError
+from alprd.mdt.answers import error_json, failed, wants_page
 from alprd.mdt.signons import Screen, SignOns, same
+from alprd.workers import describe
+
+log = logging.getLogger(__name__)
 
 SESSION_COOKIE: Final = "alprd_session"
 FORM_COOKIE: Final = "alprd_form"
@@ -102,18 +107,7 @@ class FormTokens:
         return bool(cookie) and same(self.token(cookie or ""), token)
 
 
-def wants_page(headers: Headers) -> bool:
-    """Whether the client is a browser that navigates, not a program or a script."""
-    return "text/html" in headers.get("accept", "")
-
-
-def error_json(status: int, code: str, message: str, remedy: str = "") -> JSONResponse:
-    """An error for programs and for the page's own scripts."""
-    body = {"error": code, "message": message}
-    return JSONResponse(body | ({"remedy": remedy} if remedy else {}), status_code=status)
-
-
-def no_trail() -> JSONResponse:
+def no_trail() -> Response:
     """The trail cannot be written, so the act did not happen (R-AT-3)."""
     return error_json(
         503,
@@ -140,8 +134,12 @@ class Gate:
         if scope["type"] != "http":
             return  # no WebSocket here: the server closes it
 
+        started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
@@ -156,7 +154,12 @@ class Gate:
             or _refuse_shape(request)
             or await self._admit(request)
         )
-        await (refusal or self._app)(scope, receive, send_with_headers)
+        try:
+            await (refusal or self._app)(scope, receive, send_with_headers)
+        except Exception as error:  # noqa: BLE001 - the server would log its words: plate text, perhaps
+            log.error("the page failed at a request: %s", describe(error))
+            if not started:
+                await failed()(scope, receive, send_with_headers)
 
     def _refuse_host(self, request: Request) -> Response | None:
         """A page of another name that points here (DNS rebinding) gets nothing."""
@@ -166,13 +169,18 @@ class Gate:
         own = {server[0]} if server else set()
         if name.lower() in self._hosts | _LOCAL_NAMES | own:
             return None
-        return error_json(421, "wrong_host", "This is not the address of the plate reader.")
+        return error_json(
+            421,
+            "wrong_host",
+            "This is not the address of the plate reader.",
+            "open the page by the car's own name",
+        )
 
     def _refuse_flood(self, request: Request) -> Response | None:
         """More than any page asks for, from one address."""
         if self._rate.allow(request.client.host if request.client else ""):
             return None
-        return error_json(429, "rate", "Too many requests. Wait a few seconds.")
+        return error_json(429, "rate", "Too many requests.", "wait a few seconds")
 
     async def _admit(self, request: Request) -> Response | None:
         path = request.url.path
@@ -195,12 +203,14 @@ def _refuse_shape(request: Request) -> Response | None:
     if request.method in ("GET", "HEAD"):
         return None
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return error_json(403, "cross_site", "This came from another site.")
+        return error_json(403, "cross_site", "This came from another site.", "use the page itself")
     length = request.headers.get("content-length", "0")
     if "transfer-encoding" in request.headers or not length.isascii() or not length.isdigit():
-        return error_json(411, "length_required", "Send the length of the body.")
+        return error_json(
+            411, "length_required", "The length of the body is missing.", "send Content-Length"
+        )
     if int(length[:9]) > MAX_BODY or len(length) > 9:
-        return error_json(413, "too_large", "The body is too large.")
+        return error_json(413, "too_large", "This is too much text.", "shorten it")
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,11 @@ class ServerHandle:
         self._thread = thread
         self.app = app
         self.port: int = server.servers[0].sockets[0].getsockname()[1]
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """The live context; what is loaded into it counts from the next connection on."""
+        return self._server.config.ssl
 
     @property
     def alive(self) -> bool:

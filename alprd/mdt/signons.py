@@ -135,6 +135,8 @@ class SignOns:
         self._acts = threading.Lock()  # one start or end at a time; held while recording
         self._lock = threading.Lock()
         self._live: SignOn | None = None
+        self.last_end: str | None = None
+        """Why the last sign-on ended; None while none has since the start."""
         self._screens: dict[str, Screen] = {}
 
     @property
@@ -311,6 +313,7 @@ class SignOns:
         # Collection and display end even if the trail cannot be written: less access, not more.
         with self._lock:
             self._live = None
+            self.last_end = reason
             self._screens = {k: s for k, s in self._screens.items() if s.sign_on is not sign_on}
         self._collection.signed_off(reason)
         self._on_end()

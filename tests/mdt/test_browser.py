@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
-import shutil
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,79 +15,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from alprd.mdt.app import create_app, serve_in_thread
 from alprd.mdt.status import CameraState
-from mdt.world import PASSWORD, Car, match, person, reading, roster
+from mdt.chromium import CHROMIUM, OUT, SCREEN, browser, card, page, sign_on, until
+from mdt.world import Car, match, person, reading, roster
 
-CHROMIUM = shutil.which("chromium")
+__all__ = ["browser", "page"]
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: install it with apt-get install chromium"
 )
-
-SCREEN = ViewportSize(width=1024, height=768)
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=document-user-activation-required",
-]
-expect.set_options(timeout=20_000)
-"""A machine that does other work beside the tests is slow, not wrong."""
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "img"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser, served: Car) -> Iterator[Page]:
-    """A page of its own; any script error or refused resource fails the test."""
-    context = browser.new_context(viewport=SCREEN, base_url=served.address)
-    made = context.new_page()
-    troubles: list[str] = []
-    made.on("pageerror", lambda error: troubles.append(str(error)))
-    made.on(
-        "console",
-        lambda message: (
-            troubles.append(message.text) if "Content Security Policy" in message.text else None
-        ),
-    )
-    yield made
-    context.close()
-    assert troubles == []
-
-
-def sign_on(page: Page, who: str = "dep.one", password: str = PASSWORD) -> None:
-    page.goto("/sign-on")
-    page.get_by_label("Name").fill(who)
-    page.get_by_label("Password").fill(password)
-    page.get_by_label("Purpose").select_option("stolen_vehicles")
-    page.get_by_label("Unit").fill("4712")
-    page.get_by_label("I have read this").check()
-    page.get_by_role("button", name="Sign on").click()
-
-
-def until(page: Page, condition: str, arg: object = None) -> None:
-    """Wait until a function of the page says true; its policy forbids Playwright's own way."""
-    end = time.monotonic() + 30
-    while not page.evaluate(condition, arg):
-        assert time.monotonic() < end, condition
-        page.wait_for_timeout(20)
-
-
-def card(page: Page, alert: str) -> Any:
-    return page.locator(f'.card[data-id="{alert}"]')
 
 
 @pytest.mark.policy("R-460.4-a", "R-460.4-f")
@@ -206,7 +144,7 @@ def test_lost_connection_is_said_and_mended(page: Page, served: Car) -> None:
     served.server.stop()  # now the daemon itself begins anew: sign-ons are gone with it
     served.server = serve_in_thread(create_app(served.context), "127.0.0.1", port)
     expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=10_000)
-    expect(page.get_by_text("You are signed off.")).to_be_visible()
+    expect(page.get_by_text("The plate reader was started anew")).to_be_visible()
 
 
 def test_a_screen_that_is_signed_off_shows_nothing(
@@ -484,7 +422,10 @@ def test_touch_targets_are_48_px_and_nothing_overflows(page: Page, served: Car) 
 
 
 def test_pictures_of_the_page_for_the_docs(page: Page, served: Car) -> None:
-    """Writes ``docs/img/mdt-*.png`` when they are missing; always checks what they show."""
+    """The pictures of docs/mdt.md as test output; ``make docs-pictures`` puts them in their place.
+
+    All plates, names and cars in them are invented.
+    """
     sign_on(page)
     served.alert("ABD452", priority="medium", region=None, category="owner_suspended_revoked",
                  words="Registered owner: licence suspended", hours=3)  # fmt: skip
@@ -493,20 +434,25 @@ def test_pictures_of_the_page_for_the_docs(page: Page, served: Car) -> None:
     for image in page.locator(".card img").all():
         image.evaluate("image => image.decode()")
     shots = {}
+
+    def keep(name: str) -> bytes:
+        data = page.screenshot()
+        assert len(data) < 300_000
+        for folder in (OUT, IMAGES) if os.environ.get("ALPRD_WRITE_DOCS") else (OUT,):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"mdt-{name}.png").write_bytes(data)
+        return data
+
     for theme in ("night", "day"):
         expect(page.locator("html")).to_have_attribute("data-theme", theme)
         page.mouse.move(0, 400)
-        path = IMAGES / f"mdt-{theme}.png"
-        shot = page.screenshot(path=None if path.exists() else path)
-        assert len(shot) < 300_000
-        shots[theme] = float(
-            np.mean(cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_GRAYSCALE))  # type: ignore[arg-type]
-        )
+        picture = cv2.imdecode(np.frombuffer(keep(theme), np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        shots[theme] = float(np.mean(picture))
         page.get_by_role("button", name="Day / night").click()
     assert shots["night"] < 90 < 150 < shots["day"]
     page.set_viewport_size(ViewportSize(width=390, height=844))
-    phone = IMAGES / "mdt-phone.png"
-    assert len(page.screenshot(path=None if phone.exists() else phone)) < 300_000
+    keep("phone")
     page.set_viewport_size(SCREEN)
     page.get_by_role("button", name="Day / night").click()
     page.reload()

@@ -16,20 +16,13 @@ from alprd.alerts import AlertBoard
 from alprd.audit import Event
 from alprd.mdt.app import create_app, serve_in_thread
 from alprd.shiftstore import ShiftStore
-from mdt.test_browser import CHROMIUM, SCREEN, browser, card, page, sign_on
+from mdt.chromium import CHROMIUM, SCREEN, browser, card, page, shot, sign_on
 from mdt.world import Car
 
 __all__ = ["browser", "page"]
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: install it with apt-get install chromium"
 )
-OUT = Path(__file__).resolve().parents[2] / "test-output" / "mdt"
-
-
-def shot(page: Page, name: str) -> None:
-    """Keep a picture of the page as test output."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=OUT / f"{name}.png")
 
 
 @pytest.mark.policy("R-460.4-f", "R-13.824-7-5")

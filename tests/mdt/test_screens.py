@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
 from alprd.mdt.status import CameraState, ListState
-from mdt.test_browser import CHROMIUM, SCREEN, browser, card, page, sign_on
-from mdt.test_flows import axe, shot
+from mdt.chromium import CHROMIUM, SCREEN, browser, card, page, shot, sign_on
+from mdt.test_flows import axe
 from mdt.world import Car, match, reading
 
 __all__ = ["axe", "browser", "page"]

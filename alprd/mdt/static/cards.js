@@ -2,6 +2,7 @@
 const RANK = { high: 0, medium: 1, low: 2 };
 const STATES = { new: "NEW", silenced: "SILENCED", acknowledged: "ACKNOWLEDGED", withdrawn: "WITHDRAWN" };
 const SETTLE_MS = 400; // buttons rest this long after cards have moved
+const MISSED_MS = 1500; // after a picture that did not come
 const HELD_MS = 2000; // a finger holds the page still for so long at most: an alert cannot wait for it
 
 const clock = new Intl.DateTimeFormat("en-US", {
@@ -137,7 +138,10 @@ export class Cards {
   build(id) {
     const element = this.template.content.firstElementChild.cloneNode(true);
     element.dataset.id = id;
-    const plate = element.querySelector('[data-slot="plate"]');
+    const slot = (name) => element.querySelector(`[data-slot="${name}"]`);
+    this.fetches(slot("plate"), slot("noplate"));
+    this.fetches(slot("wide"), slot("nowide"));
+    const plate = slot("plate");
     plate.addEventListener("load", () => {
       plate.parentElement.style.setProperty("--ratio", String(plate.naturalWidth / plate.naturalHeight));
     });
@@ -163,12 +167,8 @@ export class Cards {
     slot("loud").hidden = !news;
     this.tellAge(slot("when"), card);
     if (card.cleared) {
-      this.picture(slot("plate"), card.pictures.plate);
-      this.picture(slot("wide"), card.pictures.wide);
-      slot("plate").hidden = !card.pictures.plate;
-      slot("noplate").hidden = Boolean(card.pictures.plate);
-      slot("wide").hidden = !card.pictures.wide;
-      slot("nowide").hidden = Boolean(card.pictures.wide);
+      this.picture(slot("plate"), slot("noplate"), card.pictures.plate, "The picture is destroyed");
+      this.picture(slot("wide"), slot("nowide"), card.pictures.wide, "No wide picture");
       characters(slot("read"), card.read, differing);
       characters(slot("listed"), card.listed, differing);
       slot("kind").textContent = card.kind_label;
@@ -201,9 +201,33 @@ export class Cards {
       `${STATES[card.state]} ${card.priority} ${card.category_label ?? card.text} ${[...(card.plate ?? "")].join(" ")}`);
   }
 
-  picture(image, address) {
-    if (address && image.getAttribute("src") !== address) image.src = address;
-    if (!address) image.removeAttribute("src");
+  picture(image, none, address, without) {
+    if (!address) {
+      image.removeAttribute("src");
+      none.textContent = without;
+    } else if (image.dataset.address !== address) image.src = address;
+    image.dataset.address = address ?? "";
+    image.hidden = !address || Boolean(image.dataset.missed);
+    none.hidden = !image.hidden;
+  }
+
+  // A picture that the connection has lost is said to be missing, and asked for again.
+  fetches(image, none) {
+    image.addEventListener("load", () => {
+      delete image.dataset.missed;
+      image.hidden = false;
+      none.hidden = true;
+    });
+    image.addEventListener("error", () => {
+      if (!image.dataset.address) return;
+      const missed = Number(image.dataset.missed ?? 0) + 1;
+      image.dataset.missed = String(missed);
+      image.hidden = true;
+      none.hidden = false;
+      none.textContent = "The picture has not come yet";
+      setTimeout(() => { if (image.dataset.address) image.src = image.dataset.address; },
+        Math.min(MISSED_MS * missed, 10 * MISSED_MS));
+    });
   }
 
   tellAge(box, card) {

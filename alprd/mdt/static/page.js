@@ -25,6 +25,10 @@ function toast(text) {
   toast.timer = setTimeout(() => { box.hidden = true; }, 6000);
 }
 
+function notDone({ message, remedy }) {
+  return `Not done: ${message}${remedy ? ` ${remedy[0].toUpperCase()}${remedy.slice(1)}.` : ""}`;
+}
+
 async function post(path, fields) {
   try {
     const answer = await fetch(path, {
@@ -34,7 +38,7 @@ async function post(path, fields) {
     });
     if (answer.status === 401) signedOff();
     else if (answer.ok) return answer;
-    else toast(`Not done: ${(await answer.json()).message}`);
+    else toast(notDone(await answer.json()));
   } catch {
     toast("Not done: no connection to the plate reader.");
   }
@@ -128,7 +132,7 @@ function showStatus(car) {
     chip("Lists", car.lists.light, old),
     chip("Permit", car.permit.light, car.permit.light === "stop" ? "lapsed" : span(car.permit.left_s)),
     chip("Queue", "ok", car.dock ? `${car.queued} · ${car.dock}` : String(car.queued)),
-    chip("Session", car.session_open ? "ok" : "warn", car.session_open ? `${car.plates_read} plates` : "off"),
+    chip("Session", car.session_open ? "ok" : "warn", car.session_open ? `${car.plates_read} ${car.plates_read === 1 ? "plate" : "plates"}` : "off"),
   );
 }
 
