@@ -378,7 +378,7 @@ def _dotted(where: tuple[str | int, ...]) -> str:
 def _words(item: ErrorDetails) -> str:
     """What is wrong with one value; for an unknown key, the one that was probably meant."""
     if item["type"] != "extra_forbidden":
-        return item["msg"]
+        return item["msg"].removeprefix("Value error, ")  # pydantic's, before our own words
     where = item["loc"]
     key = str(where[-1])
     here = Config if len(where) == 1 else _section(str(where[0]))

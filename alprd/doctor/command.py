@@ -13,8 +13,9 @@ from rich.text import Text
 
 from alprd import config as configuration
 from alprd.doctor.car import Car
-from alprd.doctor.report import LEVELS, Level, Report, examine
+from alprd.doctor.report import LEVELS, Level, Report, Row, examine
 from alprd.doctor.table import CHECKS
+from alprd.errors import AlprdError
 
 _COLOURS: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
@@ -76,8 +77,14 @@ def doctor_command(
                 param_hint="--only",
             )
     chosen = [check for check in CHECKS if not only or check.name in only]
+    try:
+        config = configuration.load(config_file)
+    except AlprdError as error:
+        if as_json:  # a program that reads the answer gets one that it can read
+            click.echo(json.dumps(_unusable(error).as_json()))
+        raise
     car = Car(
-        config=configuration.load(config_file),
+        config=config,
         config_file=config_file,
         pictures=pictures,
         plate_at_m=plate_at_m,
@@ -96,6 +103,12 @@ def doctor_command(
     else:
         show(report, Console())
     sys.exit(report.exit_code)
+
+
+def _unusable(error: AlprdError) -> Report:
+    """The report where there is no configuration to check anything by."""
+    name = "configuration"
+    return Report((Row(name, name, "fail", error.message, remedy=error.remedy or "mend the file"),))
 
 
 def show(report: Report, console: Console) -> None:

@@ -107,6 +107,16 @@ def test_a_wrong_use_is_told_with_exit_code_2(car: Copy, arguments: list[str]) -
     assert done.stderr
 
 
+def test_a_configuration_that_cannot_be_used_is_json_too(car: Copy) -> None:
+    car.file.write_text('state_dir = "/var/lib/alprd"\n[[camera]]\nname = "a"\nsourse = "/dev/x"\n')
+    done = CliRunner().invoke(main, ["doctor", "--config", str(car.file), "--json"])
+    assert done.exit_code == 2
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (row["check"], row["level"]) == ("configuration", "fail")
+    assert f"{car.file}:4: camera.0.sourse: unknown key; did you mean 'source'?" in row["text"]
+    assert row["remedy"] and done.stderr
+
+
 def test_checks_are_named(car: Copy) -> None:
     done = CliRunner().invoke(main, ["doctor", "--list"])
     assert done.exit_code == 0
