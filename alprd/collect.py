@@ -129,11 +129,14 @@ class Collector:
             if reading is not None and decision.keep:
                 self._commit(event, reading, matches, targets)
             else:
-                # Counted like a pass that gave no text, its alert too (R-460.5-b3): a text or a
-                # match in the figures would be missing from the queue (R-460.5-b4).
+                # Counted like a pass that gave no text: a text in the figures would be missing
+                # from the queue. Its alert (R-460.5-b3) stands in the trail, so its match is
+                # counted too, once nothing in the row tells it from another (R-460.5-b4).
                 shown = decision.alerts if reading is not None and reading.sure else ()
-                counted = () if covered else shown
-                self._sessions.count_pass(None, (m.entry.category for m in counted))
+                categories = [match.entry.category for match in shown]
+                self._sessions.count_pass(None, () if covered else categories)
+                if covered:
+                    self._sessions.owe_matches(frozenset(categories))
             self._covered.discard(event.pass_id)
         elif covered:
             self._covered.add(event.pass_id)

@@ -68,6 +68,9 @@ class SessionKeeper:
         self._row: SessionRow | None = None
         self._actor = DAEMON
         self._plates = DistinctPlates()
+        self._owed: list[Category] = []
+        """Matches of alerts of protected plates that are not counted yet."""
+        self._owed_misreads = 0
         self._elapsed = elapsed
         self._began = 0.0
         self._start_trusted = False
@@ -122,6 +125,7 @@ class SessionKeeper:
             self._row = row
             self._actor = actor
             self._plates = DistinctPlates()
+            self._owed, self._owed_misreads = [], 0
             self._began = self._beat = self._elapsed()
             self._start_trusted = trusted
             self._alive = (self._began, at)
@@ -175,7 +179,35 @@ class SessionKeeper:
                     "matches": matches,
                 }
             )
+            self._pay()
             return self._snapshot()
+
+    def owe_matches(self, categories: Iterable[Category]) -> None:
+        """A protected plate alerted (R-460.5-b3): count its matches once they cannot be told apart.
+
+        Its alert is in the trail; a match missing from the row would tell of it, and so would one
+        more match than plates were read. So it is counted as soon as another plate of this session
+        could be the one that matched (R-460.5-b4). What is owed lies in RAM alone: a session that
+        ends first ends without it.
+        """
+        with self._lock:
+            if self._row is not None:
+                self._owed += categories
+                self._pay()
+
+    def _pay(self) -> None:
+        """Count what is owed, as far as the plates and matches of the row can carry it."""
+        row = self._row
+        if row is None:
+            return
+        matches = dict(row.matches)
+        while self._owed and sum(matches.values()) < row.distinct_plates:
+            category = self._owed.pop(0)
+            matches[category] = matches.get(category, 0) + 1
+        paid = min(self._owed_misreads, max(0, sum(matches.values()) - row.marked_misread))
+        self._owed_misreads -= paid
+        told = {"matches": matches, "marked_misread": row.marked_misread + paid}
+        self._row = row.model_copy(update=told)
 
     def count_misread(self, session: str = "") -> None:
         """A person marked a match as misread (R-460.5.1-c5).
@@ -192,7 +224,9 @@ class SessionKeeper:
         with self._lock:
             row = self._row
             if row is not None and session in ("", row.id):
-                self._row = row.model_copy(update={"marked_misread": row.marked_misread + 1})
+                # Not before its match: more misreads than matches would tell of one that is owed.
+                self._owed_misreads += 1
+                self._pay()
                 return
         if session:
             self._store.record(
@@ -241,6 +275,7 @@ class SessionKeeper:
         with self._lock:
             row = self._snapshot()
             self._row = None
+            self._owed, self._owed_misreads = [], 0
             self._plates.destroy()
         if row is None:
             return

@@ -27,7 +27,7 @@ class Settling:
 
     Args:
         on_misread: a match of this session was marked as misread (the public log counts them,
-            R-460.5.1-c5); never told of a protected plate, whose match was not counted either.
+            R-460.5.1-c5), a protected plate's too, as its match is counted (R-460.5-b4).
         now: UTC; a cleared plate ends by it.
     """
 
@@ -70,10 +70,9 @@ class Settling:
             return self._step(view, found, Event.ALERT_MISREAD, {})
 
         self._board.act(alert_id, actor, change, seen=seen)
-        # A misread without its match in the row would betray the protected plate (R-460.5-b4).
+        # Also of a protected plate: its match is counted, and the trail has this event either way.
         for view in marked:
-            if not view.suppressed:
-                self._on_misread(view.session)
+            self._on_misread(view.session)
 
     def verify(
         self,
@@ -193,6 +192,6 @@ class Settling:
             raise RefusedError(
                 "The alert was withdrawn: there is nothing to verify.", reason="withdrawn"
             )
-        shift = self._board.shift.count(view.id, view.match.list_id, found)
+        shift = self._board.shift.count(view.id, view.match.list_id, found, view.camera)
         state: State = "acknowledged"
         return Act(event, state, found, detail, shift, view.cleared_until)

@@ -24,6 +24,8 @@ from alprd.records import Category, Closed, Utc
 
 LONGEST: Final = timedelta(hours=12)
 """A cleared plate alarms again after this at the latest, whatever the shift."""
+CAMERA: Final = "camera/"
+"""Before a camera's name in the summary; no list's id holds a slash."""
 COUNTED: Final = ("confirmed", "not_confirmed", "cleared", "not_practicable", "misread")
 
 
@@ -49,10 +51,11 @@ class Cleared(Closed):
 
 
 class Outcome(Closed):
-    """How one alert came out, by the list it came from."""
+    """How one alert came out, by the list it came from and the camera that read the plate."""
 
     list_id: str
     outcome: str
+    camera: str = ""
 
 
 class Shift(Closed):
@@ -122,12 +125,14 @@ class Shift(Closed):
         """Whether this hit is of a cleared plate."""
         return any(one.expires > now and one.fits(reading, match) for one in self.cleared.values())
 
-    def count(self, alert_id: str, list_id: str, disposition: Disposition) -> Shift:
+    def count(
+        self, alert_id: str, list_id: str, disposition: Disposition, camera: str = ""
+    ) -> Shift:
         """Note how an alert stands; a later word on the same alert replaces the earlier."""
         outcome = "misread" if disposition.misread else disposition.result
         if outcome is None:
             return self
-        made = Outcome(list_id=list_id, outcome=outcome)
+        made = Outcome(list_id=list_id, outcome=outcome, camera=camera)
         return self.model_copy(update={"outcomes": self.outcomes | {alert_id: made}})
 
     def by_list(self) -> Mapping[str, Mapping[str, int]]:
@@ -136,6 +141,14 @@ class Shift(Closed):
         for one in self.outcomes.values():
             counts.setdefault(one.list_id, Counter())[one.outcome] += 1
         return {key: {name: found[name] for name in COUNTED} for key, found in counts.items()}
+
+    def by_camera(self) -> Mapping[str, Mapping[str, int]]:
+        """Counts of outcomes by camera: which one reads so that stops go wrong."""
+        counts: dict[str, Counter[str]] = {}
+        for one in self.outcomes.values():
+            if one.camera:
+                counts.setdefault(one.camera, Counter())[one.outcome] += 1
+        return counts
 
     def summary(self, unresolved: int) -> dict[str, str | int | bool]:
         """How the alerts came out, list by list, as the trail takes it to central.
@@ -151,4 +164,6 @@ class Shift(Closed):
         }
         for list_id, counts in self.by_list().items():
             told |= {f"{list_id}:{outcome}": count for outcome, count in counts.items()}
+        for camera, counts in self.by_camera().items():
+            told |= {f"{CAMERA}{camera}:{outcome}": count for outcome, count in counts.items()}
         return told

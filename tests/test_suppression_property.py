@@ -304,19 +304,54 @@ def test_a_suppressed_pass_changes_every_figure_as_one_without_text_does(
 
 
 @pytest.mark.policy("R-460.5-b3", "R-460.5-b4")
-def test_the_alert_of_a_protected_plate_is_in_no_count() -> None:
-    """A match without a read behind it would tell how many there were (R-460.5-b4)."""
+@pytest.mark.parametrize("misread", [False, True])
+def test_the_alert_of_a_protected_plate_counts_as_another_plates_would(misread: bool) -> None:
+    """R-460.5-b4: by subtraction inside the agency: alerts of the trail against matches of the row.
+
+    Two cars: the alert of one is of a protected plate, that of the other is not, and beside it
+    passes a plate that gave no text. But for the read that is kept, every figure is the same.
+    """
     counted = []
-    for text in (reading("STL417"), None):
+    for protected in (True, False):
         with tempfile.TemporaryDirectory() as name:
             world = World(Path(name))
             try:
-                world.edit(frozenset({"STL417"}), frozenset(CATEGORY))
-                world.drive_by(("final", text))
-                world.drive_by(("final", reading("8BC33B")))
-                assert bool(world.screen()) is (text is not None)
+                hidden = frozenset({"STL417"} if protected else {"SUS417"})
+                world.edit(hidden, frozenset(CATEGORY))
+                settling = Settling(world.board, on_misread=world.sessions.count_misread)
+                world.drive_by(("final", reading("ZQX664") if protected else None))
+                world.drive_by(("final", reading("STL417")))
+                [card] = world.board.snapshot()
+                if misread:
+                    settling.misread(card.id, PERSON)
                 figures = _figures(world)
-                counted.append({name: figures[name] for name in ("session", "pending", "ledger")})
+                names = ("session", "trail", "screen", "pending", "held")
+                counted.append({one: figures[one] for one in names})
             finally:
                 world.close()
     assert counted[0] == counted[1]
+    session = counted[0]["session"]
+    assert isinstance(session, dict)
+    assert session["matches"] == {"stolen": 1} and session["marked_misread"] == int(misread)
+
+
+@pytest.mark.policy("R-460.5-b3", "R-460.5-b4")
+def test_a_match_that_no_other_plate_could_be_is_not_counted() -> None:
+    """R-460.5-b4: one match more than plates would tell; it waits until a plate can carry it."""
+    with tempfile.TemporaryDirectory() as name:
+        world = World(Path(name))
+        try:
+            world.edit(frozenset({"STL417"}), frozenset(CATEGORY))
+            settling = Settling(world.board, on_misread=world.sessions.count_misread)
+            seen = []
+            for text in ("STL417", "ZQX664"):
+                world.drive_by(("final", reading(text)))
+                for card in world.board.snapshot():
+                    settling.misread(card.id, PERSON)
+                row = world.sessions.row()
+                assert row is not None
+                seen.append((row.distinct_plates, sum(row.matches.values()), row.marked_misread))
+                assert world.bare() == []
+            assert seen == [(0, 0, 0), (1, 1, 1)]
+        finally:
+            world.close()

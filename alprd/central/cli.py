@@ -14,11 +14,14 @@ import alprd
 from alprd.central import server
 from alprd.central.commands import (
     cli_admin,
+    cli_assessments,
     cli_audit,
+    cli_audits,
     cli_cases,
     cli_confidential,
     cli_holds,
     cli_imports,
+    cli_incidents,
     cli_init,
     cli_lists,
     cli_orders,
@@ -29,6 +32,7 @@ from alprd.central.commands import (
     cli_release,
     cli_search,
     cli_store,
+    cli_subject,
     cli_tuf,
     pagecerts,
 )
@@ -232,16 +236,11 @@ main.add_command(cli_imports.imports_group)
 main.add_command(cli_holds.schedule_group)
 main.add_command(cli_release.agencies_group)
 main.add_command(cli_oversight.compliance_group)
-main.add_command(cli_oversight.incidents_group)
-for _command in (
-    cli_oversight.package,
-    cli_oversight.check,
-    cli_oversight.sample,
-    cli_oversight.enter,
-    cli_oversight.reported,
-    cli_oversight.ledger_command,
-):
-    audit_group.add_command(_command)
+main.add_command(cli_incidents.incidents_group)
+for _audits in cli_audits.COMMANDS:
+    audit_group.add_command(_audits)
+main.add_command(cli_assessments.assessments_group)
+main.add_command(cli_subject.subject_group)
 main.add_command(cli_release.releases_group)
 main.add_command(cli_release.requests_group)
 main.add_command(cli_admin.lists_group)

@@ -8,17 +8,24 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from alprd.central.audit import Event
+from alprd.central.incident import Elements
+from alprd.central.incident_tables import incidents
 from hold_world import LIFE, START, WORDS, World, template
 from sqlalchemy import select
 
-from alprd.central.oversight import breach, incident
-from alprd.central.oversight.incident import Elements
-from alprd.central.staff import notices, people
-from alprd.central.storage import audit
-from alprd.central.storage.audit import Event
-from alprd.central.storage.incident_tables import incidents
-from alprd.central.trail import watch
-from alprd.central.upkeep import retention
+from alprd.central import (
+    assessments,
+    audit,
+    breach,
+    breachlist,
+    incident,
+    notices,
+    people,
+    retention,
+    todos,
+    watch,
+)
 from alprd.errors import InputError, RefusedError
 
 YES = Elements(acquired=True, not_public=True, compromised=True, good_faith=False)
@@ -59,16 +66,16 @@ def test_affected_plates_come_from_the_trail_and_die_with_the_incident(world: Wo
     world.found(START, "BRE1001")  # ida's look
     row = opened(world)
     window = (START - timedelta(hours=1), START + timedelta(hours=1))
-    row = breach.affected(world.central, world.people["sue"], row.id, *window, actor="ida")
+    row = breachlist.affected(world.central, world.people["sue"], row.id, *window, actor="ida")
     assert row.affected is not None
     assert (row.affected.records, row.affected.plates) == (1, 1)
-    assert breach.plates(world.central, world.people["sue"], row.id) == [
+    assert breachlist.plates(world.central, world.people["sue"], row.id) == [
         {"plate": "BRE1001", "state": "MN", "day": "2026-01-01"}
     ]
     # The list outlives the reads, which die on time all the same.
     world.now = START + LIFE
     retention.purge(world.central)
-    assert len(breach.plates(world.central, world.people["sue"], row.id)) == 1
+    assert len(breachlist.plates(world.central, world.people["sue"], row.id)) == 1
     breach.decide(world.central, world.people["sue"], row.id, YES, WORDS)
     with pytest.raises(RefusedError, match="nobody was told"):
         breach.close(world.central, world.people["sue"], row.id, WORDS)
@@ -79,7 +86,7 @@ def test_affected_plates_come_from_the_trail_and_die_with_the_incident(world: Wo
         breach.mark(world.central, world.people["sue"], row.id, item, "reference 26-17")
     breach.close(world.central, world.people["sue"], row.id, WORDS)
     with pytest.raises(RefusedError, match="closed"):
-        breach.plates(world.central, world.people["sue"], row.id)
+        breachlist.plates(world.central, world.people["sue"], row.id)
     assert world.central.keystore.find_secret(f"incident:{row.id}") is None
     with world.central.database.read() as tx:
         assert tx.scalar(select(incidents.c.affected)) is None
@@ -90,7 +97,7 @@ def test_affected_plates_come_from_the_trail_and_die_with_the_incident(world: Wo
 def test_nobody_decides_about_himself_and_roles_are_kept(world: World) -> None:
     row = opened(world)
     window = (START - timedelta(hours=1), START + timedelta(hours=1))
-    breach.affected(world.central, world.people["sam"], row.id, *window, actor="sue")
+    breachlist.affected(world.central, world.people["sam"], row.id, *window, actor="sue")
     with pytest.raises(RefusedError, match="himself"):
         breach.decide(world.central, world.people["sue"], row.id, YES, WORDS)
     with pytest.raises(RefusedError):
@@ -148,12 +155,39 @@ def test_the_checklist_grows_with_the_incident(world: World) -> None:
 
 
 @pytest.mark.policy("R-13.055-6")
-def test_the_yearly_assessment_is_filed_with_its_paper(world: World) -> None:
-    sue = world.people["sue"]
-    due = breach.assessed(world.central, sue, START, b"Assessment 2025 (invented)")
-    assert due == START + timedelta(days=365)
-    with pytest.raises(InputError, match="empty"):
-        breach.assessed(world.central, sue, START, b"")
+def test_the_yearly_assessment_is_entered_and_the_next_is_told_in_time(world: World) -> None:
+    """R-13.055-6: from the first day without one, a month ahead, and for as long as it is late."""
+    sue, central = world.people["sue"], world.central
+
+    def told(person: str = "sue") -> list[tuple[str, str]]:
+        found = todos.for_person(central, world.people[person], world.now)
+        return [(one.text, one.urgency) for one in found if one.link == assessments.PATH]
+
+    assert told() == [("no yearly security assessment is on file", "now")]
+    assert told("ida") == []
+    for done_at, paper, words in (
+        (START, b"", "empty"),
+        (START + timedelta(days=1), b"Assessment", "future"),
+    ):
+        with pytest.raises(InputError, match=words):
+            assessments.enter(central, sue, done_at, paper)
+    with pytest.raises(RefusedError):
+        assessments.enter(central, world.people["ida"], START, b"Assessment")
+    row = assessments.enter(central, sue, START, b"Assessment 2025 (invented)")
+    assert row.next_due == START + timedelta(days=365)
+    assert told() == []
+    world.now = START + timedelta(days=333)
+    assert told() == []
+    world.now = START + timedelta(days=335)
+    assert told() == [("the yearly security assessment is due by 2027-01-01", "soon")]
+    world.now = START + timedelta(days=366)
+    with central.database.read() as tx:
+        assert [line.urgency for line in assessments.todos(central, tx, world.now)] == ["now"]
+        assert assessments.register(tx) == [row]
+    assert assessments.paper(central, sue, row.id) == b"Assessment 2025 (invented)"
+    with central.database.read() as tx:
+        looked = [e.subjects for e in audit.events(tx) if e.event == "assessment.viewed"]
+    assert looked == [(row.id,)]
 
 
 @pytest.mark.policy("R-13.055-7")

@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alprd.audit import Actor
-from alprd.central.exchange import outside, subject
-from alprd.central.staff import people
-from alprd.central.storage import audit
+from alprd.central import audit, outside, people, subject, todos
 from alprd.errors import InputError, RefusedError
 from alprd.wire import Person
 
@@ -118,7 +116,13 @@ def test_only_records_staff_and_supervisors_work_on_them(world: World, rosa: Per
 def test_access_of_data_subjects_is_off_until_counsel_approves(world: World, rosa: Person) -> None:
     row = receive(world, rosa, "data_subject")
     with pytest.raises(RefusedError, match="off"):
-        subject.ask(world.central, rosa, row.id, "SUB1001", "MN", WORDS)
+        subject.ask(world.central, rosa, row.id, "SUB1001", "MN", WORDS, WORDS)
+
+
+def waiting(world: World) -> list[str]:
+    """Where the supervisor's first page sends him for a look-up."""
+    lines = todos.for_person(world.central, world.people["sue"], world.now)
+    return [line.link for line in lines if line.link.endswith("/lookup")]
 
 
 @pytest.mark.policy("R-460.7-g")
@@ -141,15 +145,27 @@ def test_with_an_opinion_a_subject_sees_own_reads_and_nobody_elses(
     row = receive(world, rosa, "data_subject")
     with pytest.raises(RefusedError, match="no look-up"):
         subject.look(world.central, rosa, row.id)
-    subject.ask(world.central, rosa, row.id, "sub 1001", "MN", WORDS)
+    with pytest.raises(RefusedError, match="approved look-up"):
+        outside.answer(world.central, rosa, row.id, "produced_own", WORDS)
+    for identity, ownership in ((WORDS, ""), ("", WORDS)):
+        with pytest.raises((InputError, RefusedError)):
+            subject.ask(world.central, rosa, row.id, "SUB1001", "MN", identity, ownership)
+    assert waiting(world) == []
+    subject.ask(world.central, rosa, row.id, "sub 1001", "MN", WORDS, WORDS)
+    assert waiting(world) == [f"/requests/{row.id}/lookup"]
     with pytest.raises(RefusedError, match="not approved"):
         subject.look(world.central, rosa, row.id)
     with pytest.raises(RefusedError):
         subject.decide(world.central, rosa, row.id, True, WORDS)
     subject.decide(world.central, world.people["sue"], row.id, True, WORDS)
+    assert waiting(world) == []
+    with pytest.raises(RefusedError, match="approved already"):
+        subject.ask(world.central, rosa, row.id, "SUB1007", "MN", WORDS, WORDS)
     seen = subject.look(world.central, rosa, row.id)
     assert [one.instant for one in seen] == [START]
     with world.central.database.read() as tx:
         [event] = [e for e in audit.events(tx) if e.event == "subject.looked-up"]
     assert event.subjects == (row.id, mine)
     assert "SUB1001" not in event.model_dump_json()
+    done = outside.answer(world.central, rosa, row.id, "produced_own", WORDS)
+    assert done.answer == WORDS

@@ -265,8 +265,8 @@ def test_no_difference_of_figures_tells_how_many_reads_were_suppressed(
 
 
 @pytest.mark.policy("R-460.5-b4", "R-460.5.1-c5")
-def test_a_misread_of_a_protected_plate_is_in_no_public_figure() -> None:
-    """R-460.5.1-c5: its match is not counted, so a misread of it would betray it."""
+def test_misreads_never_outnumber_matches_whatever_is_protected() -> None:
+    """R-460.5.1-c5: what the trail tells of alerts and what the log tells of matches agree."""
     with tempfile.TemporaryDirectory() as name:
         car = CarWorld(Path(name))
         try:
@@ -278,7 +278,9 @@ def test_a_misread_of_a_protected_plate_is_in_no_public_figure() -> None:
                 settling.misread(card.id, PERSON)
             row = car.sessions.row()
             assert row is not None
-            assert (row.matches, row.marked_misread) == ({"other_lpdf": 1}, 1)
+            assert (row.matches, row.marked_misread) == ({"other_lpdf": 1}, 1), (
+                "no second plate can carry it"
+            )
             assert "session.corrected" not in {e.event for e in car.store.audit_events()}
         finally:
             car.close()

@@ -25,7 +25,8 @@ WORDS = "The van passed the reader on its way from the burgled store."
 NOT_DRIVEN = frozenset(
     {
         "audit enter", "audit package", "audit protect-case", "audit public", "audit redact",
-        "incidents assessed", "incidents delay", "keys rotate",
+        "assessments enter", "subject ask", "subject decide",
+        "subject look", "incidents delay", "keys rotate",
         "audit reported", "audit sample", "audit sign-off", "agencies set", "backup",
         "bases review",
         "bca check", "bca sent", "compliance run", "compliance sign", "db upgrade",

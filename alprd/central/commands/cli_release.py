@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from pydantic import ValidationError
 
 from alprd import crypto
-from alprd.central.commands.cli_cases import person_of
-from alprd.central.commands.cli_people import sign
-from alprd.central.commands.clikit import BY, HOME, JSON, errors, instant, show
-from alprd.central.exchange import outside, recipients, release, releasepackage
-from alprd.central.records import recipientorders
-from alprd.central.storage.store import Central
+from alprd.central import outside, recipientorders, recipients, release, releasepackage
+from alprd.central.cli_cases import person_of
+from alprd.central.cli_people import sign
+from alprd.central.clikit import BY, FILE, HOME, ID, JSON, REASON, SIGNED, errors, instant, show
+from alprd.central.store import Central
 from alprd.errors import EnvelopeError, InputError
-
-ID: Final = click.option("--id", "row", required=True, help="Id in the register.")
-REASON: Final = click.option("--reason", required=True, help="In your own words.")
-_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-SIGNED: Final = click.option(
-    "--password-stdin", is_flag=True, required=True, help="First line of stdin: your password."
-)
 
 
 @click.group("agencies")
@@ -38,7 +30,7 @@ def agencies_group() -> None:
 @click.option("--kind", type=click.Choice(sorted(recipients.KINDS)), required=True)
 @click.option("--ori", default="", help="Nine letters and digits, where known.")
 @click.option("--contact", required=True)
-@click.option("--certificate", type=_FILE, required=True, help="PEM, RSA.")
+@click.option("--certificate", type=FILE, required=True, help="PEM, RSA.")
 @click.option("--verified", required=True, help="How you made sure that it is theirs.")
 @click.option("--retired", is_flag=True, help="Nothing goes there any more.")
 @BY
@@ -85,7 +77,7 @@ def releases_group() -> None:
 @click.option("--received", required=True, help="When the request came in.")
 @click.option("--citation", default="", help="The law, for a recipient of another kind.")
 @click.option("--opinion", default="", help="The county attorney's opinion on it.")
-@click.option("--request", "paper", type=_FILE, required=True, help="The written request.")
+@click.option("--request", "paper", type=FILE, required=True, help="The written request.")
 @click.option("--read", "reads", multiple=True, required=True, help="Record id (repeatable).")
 @BY
 @JSON
@@ -191,7 +183,7 @@ def package(home: Path, row: str, out: Path, by: str, password_stdin: bool, as_j
 @HOME
 @ID
 @click.option("--received-by", required=True)
-@click.option("--paper", type=_FILE, required=True, help="The recipient's confirmation.")
+@click.option("--paper", type=FILE, required=True, help="The recipient's confirmation.")
 @BY
 @JSON
 @errors
@@ -223,7 +215,7 @@ def listing(home: Path, by: str, as_json: bool) -> None:
 
 
 @releases_group.command("check")
-@click.argument("archive", type=_FILE)
+@click.argument("archive", type=FILE)
 @click.option("--key", required=True, help="The sender's public key, as it told you.")
 @JSON
 @errors
@@ -304,7 +296,7 @@ def requests_group() -> None:
 @click.option("--what", required=True, help="What is asked for.")
 @click.option("--received", required=True)
 @click.option("--returns", default="", help="The date that an order names.")
-@click.option("--paper", type=_FILE, required=True)
+@click.option("--paper", type=FILE, required=True)
 @BY
 @JSON
 @errors

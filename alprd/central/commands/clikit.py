@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,14 @@ HOME: Final = click.option(
 )
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 BY: Final = click.option("--by", required=True, help="Who orders it: a person's id or name.")
+SIGNED: Final = click.option(
+    "--password-stdin", is_flag=True, required=True, help="First line of stdin: your password."
+)
+ID: Final = click.option("--id", "row", required=True, help="Id in the register.")
+REASON: Final = click.option("--reason", required=True, help="In your own words.")
+FROM: Final = click.option("--from", "since", required=True, help="ISO time, or a date.")
+TO: Final = click.option("--to", "until", required=True, help="ISO time, or a date.")
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class QuietFormatter(logging.Formatter):
@@ -87,6 +95,18 @@ def instant(text: str, option: str) -> datetime:
             raise InputError(f"{option} has no zone", remedy="end it with Z for UTC")
         value = value.replace(tzinfo=UTC)
     return value.astimezone(UTC)
+
+
+def date_of(text: str, option: str) -> date:
+    """A date of an option.
+
+    Raises:
+        InputError: not one.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{option}: not a date", remedy="write 2026-01-31") from error
 
 
 def code_line() -> str:

@@ -28,7 +28,7 @@ from alprd.records import Closed, Id, PlateText, Utc, new_id
 from alprd.wire import Person
 
 Kind = Literal["public_data", "data_subject", "court_order", "discovery"]
-Outcome = Literal["produced_public", "refused", "to_counsel", "withdrawn"]
+Outcome = Literal["produced_public", "produced_own", "refused", "to_counsel", "withdrawn"]
 KINDS: Final[dict[Kind, str]] = {
     "public_data": "Public data request",
     "data_subject": "Request of a data subject",
@@ -37,6 +37,7 @@ KINDS: Final[dict[Kind, str]] = {
 }
 OUTCOMES: Final[dict[Outcome, str]] = {
     "produced_public": "Public items produced, the rest refused",
+    "produced_own": "Own reads shown to the data subject, after an approved look-up",
     "refused": "Refused",
     "to_counsel": "Handed to the county attorney",
     "withdrawn": "Withdrawn",
@@ -80,7 +81,9 @@ class Lookup(Closed):
     plate: PlateText
     state: str
     identity: Annotated[str, Field(max_length=500)]
-    """How identity and ownership were verified."""
+    """How identity was verified."""
+    ownership: Annotated[str, Field(max_length=500)] = ""
+    """How it was verified that the vehicle is the subject's."""
     asked_by: str
     asked_at: Utc
     decision: Literal["", "approved", "refused"] = ""
@@ -234,7 +237,13 @@ def answer(
                 reason="needs_counsel",
                 remedy="record that it was handed over; what must go out goes as a release",
             )
-        if text.strip():
+        if outcome == "produced_own":
+            if row.lookup is None or row.lookup.decision != "approved":
+                raise RefusedError(
+                    "own reads are shown only after an approved look-up", reason="not_approved"
+                )
+            in_own_words("answer", text)  # the default answer refuses, which would be untrue
+        elif text.strip():
             in_own_words("answer", text)
         row = row.model_copy(
             update={
@@ -273,6 +282,23 @@ def register(central: Central, person: Person) -> list[Outside]:
     return rows[::-1]
 
 
+def one(central: Central, person: Person, request: str) -> Outside:
+    """A single request; the look is recorded.
+
+    Raises:
+        RefusedError: the role, or no live training or authorisation.
+        InputError: there is none.
+    """
+    now = central.clock()
+    people.require(person, Act.OUTSIDE_WORK, now, Act.OUTSIDE_SEE)
+    with central.database.write() as tx:
+        row = find(central, tx, request)
+        central.trail.record(
+            tx, Event.REQUESTS_LISTED, people.actor(person), at=now, subjects=[row.id]
+        )
+    return row
+
+
 def subject_access(central: Central) -> None:
     """Refuse unless the agency has counsel's opinion on access of data subjects (R-460.7-g, T-8).
 
@@ -281,7 +307,8 @@ def subject_access(central: Central) -> None:
     """
     if not central.config.release.data_subject_opinion:
         raise RefusedError(
-            "access of data subjects to read data is off",
+            "access of data subjects to read data is off: it waits for the county attorney's "
+            "opinion (R-460.7-g; Minn. Stat. §§ 13.02, 13.04)",
             reason="subject_access_off",
             remedy="set data_subject_opinion in [release] of central.toml when the county attorney "
             "has approved it",

@@ -278,6 +278,25 @@ def register(central: Central, person: Person) -> list[Release]:
     return rows[::-1]
 
 
+def one(central: Central, person: Person, release: str) -> Release:
+    """A single release; the look is recorded. Who only prepares sees his own.
+
+    Raises:
+        RefusedError: the role, or no live training or authorisation.
+        InputError: there is none, or it is another's.
+    """
+    now = central.clock()
+    people.require(person, Act.RELEASE_SEE, now, Act.RELEASE_PREPARE)
+    with central.database.write() as tx:
+        row = find(central, tx, release)
+        if not may(person, Act.RELEASE_SEE) and row.prepared_by != person.id:
+            raise InputError("there is no release with this id")
+        central.trail.record(
+            tx, Event.RELEASES_LISTED, people.actor(person), at=now, subjects=[row.id]
+        )
+    return row
+
+
 # --- the register -----------------------------------------------------------------------------
 
 

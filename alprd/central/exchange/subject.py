@@ -40,13 +40,19 @@ class Seen:
 
 
 def ask(
-    central: Central, person: Person, request: str, plate: str, state: str, identity: str
+    central: Central,
+    person: Person,
+    request: str,
+    plate: str,
+    state: str,
+    identity: str,
+    ownership: str,
 ) -> Outside:
     """Ask for the look-up under a data subject's request.
 
     Raises:
         RefusedError: access of data subjects is off, the role, or a request of another kind.
-        InputError: plate, state, or how identity was verified is missing.
+        InputError: plate, state, or how identity and ownership were verified is missing.
     """
     now = central.clock()
     people.require(person, Act.SUBJECT_ASK, now)
@@ -55,14 +61,19 @@ def ask(
     if not 1 <= len(text) <= _MOST or state not in STATES:
         raise InputError("plate or state is missing", remedy="both stand on the registration")
     in_own_words("identity", identity)
+    in_own_words("ownership", ownership)
     with central.database.write() as tx:
         row = outside.find(central, tx, request)
         if row.kind != "data_subject" or row.state != "open":
             raise RefusedError("this is no open request of a data subject", reason="wrong_kind")
+        if row.lookup is not None and row.lookup.decision == "approved":
+            # Another plate under an approval that was given for the first would go unlooked at.
+            raise RefusedError("a look-up is approved already", reason="decided")
         lookup = Lookup(
             plate=text,
             state=state,
-            identity=identity.strip(),
+            identity=identity.strip()[:500],
+            ownership=ownership.strip()[:500],
             asked_by=person.id,
             asked_at=now,
         )

@@ -26,7 +26,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -50,6 +50,8 @@ from alprd.errors import InputError
 from alprd.wire import AuditEvent, Person
 
 LONGEST: Final = timedelta(days=3 * 366)
+_STEPS: Final = 4
+"""The trail is checked; public part, annex, signature."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 HEADINGS: Final = (
     ("Background and inventory", "public/devices.csv"),
@@ -68,7 +70,13 @@ HEADINGS: Final = (
 )
 
 
-def build(central: Central, person: Person, since: datetime, until: datetime) -> bytes:
+def build(
+    central: Central,
+    person: Person,
+    since: datetime,
+    until: datetime,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> bytes:
     """The package of a span of time, as a ZIP; the act is in the trail that it holds.
 
     Raises:
@@ -88,12 +96,14 @@ def build(central: Central, person: Person, since: datetime, until: datetime) ->
             at=now,
             detail={"from": since.isoformat(), "to": until.isoformat()},
         )
+    report(0, _STEPS)
     result = trailcheck.verify(central)
+    report(1, _STEPS)
     with central.database.read() as tx:
-        files = {
-            **_public(central, tx, since, until),
-            **_annex(central, tx, since, until, person),
-        }
+        files = _public(central, tx, since, until)
+        report(2, _STEPS)
+        files |= _annex(central, tx, since, until, person)
+        report(3, _STEPS)
     files["public/verification.json"] = _json(
         {
             "whole": result.whole,

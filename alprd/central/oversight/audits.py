@@ -40,6 +40,8 @@ class Audit(Closed):
     since: date
     until: date
     completed: date
+    reference: Annotated[str, Field(max_length=200)] = ""
+    """The auditor's letter, or how it is filed."""
     results_sha256: str
     """Of the results, which are public; the paper is an attachment."""
     entered_by: str
@@ -61,6 +63,7 @@ def enter(
     until: date,
     completed: date,
     results: bytes,
+    reference: str = "",
 ) -> Audit:
     """Enter a completed audit with its results.
 
@@ -80,6 +83,7 @@ def enter(
         since=since,
         until=until,
         completed=completed,
+        reference=reference.strip()[:200],
         results_sha256="",
         entered_by=person.id,
         entered_at=now,
@@ -138,6 +142,18 @@ def reported(central: Central, person: Person, audit: str, day: date, to: str) -
     return row
 
 
+def results(central: Central, audit: str) -> bytes:
+    """The paper of an audit's results, which are public.
+
+    Raises:
+        InputError: there is none.
+    """
+    with central.database.read() as tx:
+        if tx.scalar(select(audits.c.id).where(audits.c.id == audit)) is None:
+            raise InputError("there is no audit with this id")
+        return attachments.get(central, tx, audit, "results")
+
+
 def every(tx: Connection) -> list[Audit]:
     """Every audit, oldest first."""
     rows = tx.scalars(select(audits.c.document).order_by(audits.c.completed))
@@ -172,12 +188,12 @@ def todos(central: Central, tx: Connection, now: datetime) -> list[Todo]:
     if due is not None and due - today <= REMIND[0]:
         urgent = due - today <= REMIND[-1]
         text = f"the biennial audit is due by {due.isoformat()}"
-        found.append(Todo("Audit", text, "/compliance", acts, "now" if urgent else "soon"))
+        found.append(Todo("Audit", text, "/audits", acts, "now" if urgent else "soon"))
     found += [
         Todo(
             "Audit",
             f"the report of the audit completed {row.completed} is due by {row.report_due}",
-            "/compliance",
+            "/audits",
             acts,
         )
         for row in every(tx)

@@ -7,42 +7,26 @@ incident destroys. Who did what when is in the trail; records are found through 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from os import urandom
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, insert, select, update
 
-from alprd.central.hotlists.entry import in_own_words
-from alprd.central.oversight import incident
-from alprd.central.oversight.incident import Affected, Delay, Elements, Incident, Kind, Step
-from alprd.central.records import exemptions
-from alprd.central.staff import people
-from alprd.central.staff.permissions import Act
-from alprd.central.storage import attachments, db, vault
-from alprd.central.storage import incident_tables as tables
-from alprd.central.storage.audit import Event
-from alprd.central.storage.keys import seal, unseal
-from alprd.central.storage.store import Central
+from alprd.central import incident, people
+from alprd.central import incident_tables as tables
+from alprd.central.audit import Event
+from alprd.central.entry import in_own_words
+from alprd.central.incident import Delay, Elements, Incident, Kind, Step
+from alprd.central.keys import seal, unseal
+from alprd.central.permissions import Act
+from alprd.central.store import Central
 from alprd.errors import InputError, RefusedError
 from alprd.records import new_id
-from alprd.wire import AuditEvent, Person
+from alprd.wire import Person
 
-ASSESS_EVERY: Final = timedelta(days=365)
 LONGEST_DELAY: Final = timedelta(days=90)
 _PURPOSE: Final = "incidents"
-_ACCESSES: Final = frozenset(
-    {
-        Event.SEARCHED.value,
-        Event.PICTURE_VIEWED.value,
-        Event.EXEMPTION_VIEWED.value,
-        Event.RELEASE_VIEWED.value,
-        Event.RELEASE_SENT.value,
-        Event.SUBJECT_LOOKED_UP.value,
-    }
-)
 
 
 def open_incident(
@@ -80,85 +64,8 @@ def open_incident(
                 sealed=_seal(central, row),
             )
         )
-        _record(central, tx, Event.INCIDENT_OPENED, person, row, kind=kind)
+        record(central, tx, Event.INCIDENT_OPENED, person, row, kind=kind)
     return row
-
-
-def affected(
-    central: Central,
-    person: Person,
-    incident_id: str,
-    since: datetime,
-    until: datetime,
-    *,
-    actor: str = "",
-    device: str = "",
-) -> Incident:
-    """Find the records that were accessed, from the trail, and keep the plates for the notice.
-
-    Args:
-        actor: id of the person whose accesses are meant; empty for anybody's.
-        device: the machine from which; empty for any.
-
-    Raises:
-        RefusedError: the role, or an incident that is closed.
-        InputError: a window that ends before it begins.
-    """
-    now = central.clock()
-    people.require(person, Act.INCIDENT_WORK, now)
-    if until <= since:
-        raise InputError("the window ends before it begins")
-    with central.database.write() as tx:
-        row = _live(central, tx, incident_id)
-        ids = _accessed(tx, since, until, actor, device)
-        found = _open_records(central, tx, ids)
-        key = urandom(32)
-        # Before the row: a list without its key would be lost, a key without a list harms nobody.
-        central.keystore.put_secret(_key_name(row.id), key)
-        plain = json.dumps(found, separators=(",", ":")).encode()
-        told = Affected(
-            records=len(ids),
-            identified=len(found),
-            plates=len({(one["plate"], one["state"]) for one in found}),
-            since=since,
-            until=until,
-            actor=actor,
-            device=device,
-        )
-        row = row.model_copy(update={"affected": told})
-        tx.execute(
-            update(tables.incidents)
-            .where(tables.incidents.c.id == row.id)
-            .values(affected=seal(key, plain, _aad(row.id)))
-        )
-        _replace(central, tx, row, now)
-        _record(
-            central, tx, Event.INCIDENT_COUNTED, person, row,
-            records=told.records, identified=told.identified,
-        )  # fmt: skip
-    return row
-
-
-def plates(central: Central, person: Person, incident_id: str) -> list[dict[str, str]]:
-    """The plates to notify, with state and local time; the look is recorded.
-
-    Raises:
-        RefusedError: the role, or an incident that is closed.
-        InputError: no list was made.
-    """
-    now = central.clock()
-    people.require(person, Act.INCIDENT_WORK, now)
-    with central.database.write() as tx:
-        row = _live(central, tx, incident_id)
-        sealed = tx.scalar(
-            select(tables.incidents.c.affected).where(tables.incidents.c.id == row.id)
-        )
-        key = central.keystore.find_secret(_key_name(row.id))
-        if sealed is None or key is None:
-            raise InputError("no list of affected records was made", remedy="count them first")
-        found: list[dict[str, str]] = json.loads(unseal(key, sealed, _aad(row.id)))
-        _record(central, tx, Event.INCIDENT_PLATES_VIEWED, person, row, plates=len(found))
-    return found
 
 
 def decide(
@@ -173,7 +80,7 @@ def decide(
     people.require(person, Act.INCIDENT_WORK, now)
     in_own_words("decision", words)
     with central.database.write() as tx:
-        row = _live(central, tx, incident_id)
+        row = live(central, tx, incident_id)
         if row.affected is not None and row.affected.actor == person.id:
             raise RefusedError("nobody decides about himself", reason="own_request")
         if row.state not in ("open", "no_breach"):
@@ -187,8 +94,8 @@ def decide(
                 "decided_at": now,
             }
         )
-        _replace(central, tx, row, now)
-        _record(central, tx, Event.INCIDENT_DECIDED, person, row, breach=elements.breach)
+        replace(central, tx, row, now)
+        record(central, tx, Event.INCIDENT_DECIDED, person, row, breach=elements.breach)
     return row
 
 
@@ -207,11 +114,11 @@ def delay(
     if not now < review <= now + LONGEST_DELAY:
         raise InputError(f"the delay is looked at again within {LONGEST_DELAY.days} days")
     with central.database.write() as tx:
-        row = _in_state(central, tx, incident_id, "breach")
+        row = in_state(central, tx, incident_id, "breach")
         made = Delay(reason=reason.strip(), decided_by=person.id, decided_at=now, review=review)
         row = row.model_copy(update={"delay": made})
-        _replace(central, tx, row, now)
-        _record(central, tx, Event.INCIDENT_DELAYED, person, row)
+        replace(central, tx, row, now)
+        record(central, tx, Event.INCIDENT_DELAYED, person, row)
     return row
 
 
@@ -227,7 +134,7 @@ def notified(central: Central, person: Person, incident_id: str, number: int, ho
     if number < 1 or len(how.strip()) < 3:
         raise InputError("how many were told, and how, is missing")
     with central.database.write() as tx:
-        row = _in_state(central, tx, incident_id, "breach")
+        row = in_state(central, tx, incident_id, "breach")
         row = row.model_copy(
             update={
                 "state": "notified",
@@ -237,8 +144,8 @@ def notified(central: Central, person: Person, incident_id: str, number: int, ho
                 "steps": (*row.steps, Step(item="notice", at=now, by=person.id, reference=how)),
             }
         )
-        _replace(central, tx, row, now)
-        _record(central, tx, Event.INCIDENT_NOTIFIED, person, row, people=number)
+        replace(central, tx, row, now)
+        record(central, tx, Event.INCIDENT_NOTIFIED, person, row, people=number)
     return row
 
 
@@ -252,13 +159,13 @@ def mark(central: Central, person: Person, incident_id: str, item: str, referenc
     now = central.clock()
     people.require(person, Act.INCIDENT_WORK, now)
     with central.database.write() as tx:
-        row = _live(central, tx, incident_id)
+        row = live(central, tx, incident_id)
         if item not in row.undone():
             raise InputError("this step is done, or none of the incident's", remedy="see its list")
         step = Step(item=item, at=now, by=person.id, reference=reference.strip()[:200])
         row = row.model_copy(update={"steps": (*row.steps, step)})
-        _replace(central, tx, row, now)
-        _record(central, tx, Event.INCIDENT_STEP, person, row, step=item)
+        replace(central, tx, row, now)
+        record(central, tx, Event.INCIDENT_STEP, person, row, step=item)
     return row
 
 
@@ -279,7 +186,7 @@ def dispose(
     people.require(person, Act.INCIDENT_WORK, now)
     in_own_words("results", results)
     with central.database.write() as tx:
-        row = _in_state(central, tx, incident_id, "breach", "notified")
+        row = in_state(central, tx, incident_id, "breach", "notified")
         if row.kind == "insider":
             in_own_words("disposition", disposition)
         row = row.model_copy(
@@ -290,8 +197,8 @@ def dispose(
                 "responsible": tuple(name.strip() for name in responsible if name.strip()),
             }
         )
-        _replace(central, tx, row, now)
-        _record(central, tx, Event.INCIDENT_DISPOSED, person, row)
+        replace(central, tx, row, now)
+        record(central, tx, Event.INCIDENT_DISPOSED, person, row)
     return row
 
 
@@ -327,7 +234,7 @@ def close(central: Central, person: Person, incident_id: str, words: str) -> Inc
     people.require(person, Act.INCIDENT_WORK, now)
     in_own_words("reason", words)
     with central.database.write() as tx:
-        row = _live(central, tx, incident_id)
+        row = live(central, tx, incident_id)
         if row.state == "open" or (row.state == "breach" and row.notified_at is None):
             raise RefusedError(
                 "the incident is not decided, or nobody was told yet", reason="not_done"
@@ -343,10 +250,10 @@ def close(central: Central, person: Person, incident_id: str, words: str) -> Inc
         tx.execute(
             update(tables.incidents).where(tables.incidents.c.id == row.id).values(affected=None)
         )
-        _replace(central, tx, row, now)
-        _record(central, tx, Event.INCIDENT_CLOSED, person, row)
+        replace(central, tx, row, now)
+        record(central, tx, Event.INCIDENT_CLOSED, person, row)
         # First the key: if the commit fails, a list that nobody can open is all that is left.
-        central.keystore.forget_secret(_key_name(row.id))
+        central.keystore.forget_secret(key_name(row.id))
     central.keystore.database.checkpoint()
     central.database.checkpoint()
     return row
@@ -368,34 +275,21 @@ def register(central: Central, person: Person) -> list[Incident]:
     return rows[::-1]
 
 
-def assessed(central: Central, person: Person, done_at: datetime, paper: bytes) -> datetime:
-    """File the yearly security assessment; when the next is due (R-13.055-6).
+def one(central: Central, person: Person, incident_id: str) -> Incident:
+    """A single incident; the look is recorded.
 
     Raises:
         RefusedError: the role, or no live training or authorisation.
-        InputError: no paper, or a date in the future.
+        InputError: there is none.
     """
     now = central.clock()
-    people.require(person, Act.INCIDENT_WORK, now)
-    if done_at > now:
-        raise InputError("the assessment was done in the future")
-    made = new_id()
+    people.require(person, Act.INCIDENT_WORK, now, Act.INCIDENT_SEE)
     with central.database.write() as tx:
-        digest = attachments.put(central, tx, made, "assessment", paper)
-        tx.execute(
-            insert(tables.assessments).values(
-                id=made, done_at=done_at, recorded_by=person.id, recorded_at=now, sha256=digest
-            )
-        )
+        row = find(central, tx, incident_id)
         central.trail.record(
-            tx,
-            Event.ASSESSMENT_FILED,
-            people.actor(person),
-            at=now,
-            subjects=[made],
-            detail={"sha256": digest},
+            tx, Event.INCIDENTS_LISTED, people.actor(person), at=now, subjects=[row.id]
         )
-    return done_at + ASSESS_EVERY
+    return row
 
 
 # --- the file ---------------------------------------------------------------------------------
@@ -423,60 +317,32 @@ def find(central: Central, tx: Connection, incident_id: str) -> Incident:
     return _unseal(central, incident_id, sealed)
 
 
-def _accessed(
-    tx: Connection, since: datetime, until: datetime, actor: str, device: str
-) -> list[str]:
-    """Record ids that accesses of the window showed."""
-    table = db.audit
-    query = select(table.c.document).where(
-        table.c.at >= since, table.c.at <= until, table.c.event.in_(sorted(_ACCESSES))
-    )
-    if actor:
-        query = query.where(table.c.actor == actor)
-    ids: dict[str, None] = {}
-    for document in tx.scalars(query.order_by(table.c.seq)):
-        event = AuditEvent.model_validate_json(document)
-        if not device or event.device == device:
-            ids |= dict.fromkeys(event.subjects)
-    return list(ids)
+def live(central: Central, tx: Connection, incident_id: str) -> Incident:
+    """The incident, unless it is closed.
 
-
-def _open_records(central: Central, tx: Connection, ids: list[str]) -> list[dict[str, str]]:
-    zone = central.config.zone()
-    rows: list[Any] = []
-    for start in range(0, len(ids), 500):
-        part = ids[start : start + 500]
-        rows += tx.execute(select(db.reads).where(db.reads.c.id.in_(part))).all()
-    keys = exemptions.current_keys(central, tx, [row.id for row in rows])
-    found = []
-    for row in rows:
-        cell = vault.open_cell(row, keys[row.id]) if row.id in keys else None
-        if cell is not None:
-            found.append(
-                {
-                    "plate": cell.plate.text,
-                    "state": cell.plate.state or "",
-                    "day": cell.instant.astimezone(zone).date().isoformat(),
-                }
-            )
-    return found
-
-
-def _live(central: Central, tx: Connection, incident_id: str) -> Incident:
+    Raises:
+        RefusedError: it is closed.
+    """
     row = find(central, tx, incident_id)
     if row.state == "closed":
         raise RefusedError("the incident is closed", reason="wrong_state")
     return row
 
 
-def _in_state(central: Central, tx: Connection, incident_id: str, *states: str) -> Incident:
+def in_state(central: Central, tx: Connection, incident_id: str, *states: str) -> Incident:
+    """The incident, when it is in one of these states.
+
+    Raises:
+        RefusedError: it is in another.
+    """
     row = find(central, tx, incident_id)
     if row.state not in states:
         raise RefusedError(f"the incident is {row.state}", reason="wrong_state")
     return row
 
 
-def _replace(central: Central, tx: Connection, row: Incident, now: datetime) -> None:
+def replace(central: Central, tx: Connection, row: Incident, now: datetime) -> None:
+    """Write an incident's new content."""
     tx.execute(
         update(tables.incidents)
         .where(tables.incidents.c.id == row.id)
@@ -484,7 +350,7 @@ def _replace(central: Central, tx: Connection, row: Incident, now: datetime) -> 
     )
 
 
-def _record(
+def record(
     central: Central,
     tx: Connection,
     event: Event,
@@ -492,6 +358,7 @@ def _record(
     row: Incident,
     **detail: str | int | bool,
 ) -> None:
+    """Put an act on an incident into the trail."""
     central.trail.record(
         tx,
         event,
@@ -502,19 +369,21 @@ def _record(
     )
 
 
-def _key_name(incident_id: str) -> str:
+def key_name(incident_id: str) -> str:
+    """Name of the key of the plates kept for the notice."""
     return f"incident:{incident_id}"
 
 
 def _seal(central: Central, row: Incident) -> bytes:
     key = central.keystore.purpose_key(_PURPOSE)
-    return seal(key, row.model_dump_json().encode(), _aad(row.id))
+    return seal(key, row.model_dump_json().encode(), aad(row.id))
 
 
 def _unseal(central: Central, name: str, sealed: bytes) -> Incident:
     key = central.keystore.purpose_key(_PURPOSE)
-    return Incident.model_validate_json(unseal(key, sealed, _aad(name)))
+    return Incident.model_validate_json(unseal(key, sealed, aad(name)))
 
 
-def _aad(name: str) -> bytes:
+def aad(name: str) -> bytes:
+    """What binds a sealed text to its incident."""
     return f"incident {name}".encode()

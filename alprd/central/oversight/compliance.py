@@ -59,6 +59,8 @@ class Figures(Closed):
     dock_hours_p95: float | None
     lists: tuple[dict[str, Any], ...]
     """By list: how alerts came out, and the share confirmed."""
+    cameras: tuple[dict[str, Any], ...] = ()
+    """By vehicle and camera: the same."""
 
 
 class Report(Closed):
@@ -303,6 +305,7 @@ def _figures(central: Central, tx: Connection, now: datetime) -> Figures:
         dock_hours_p50=_quantile(hours, 0.5),
         dock_hours_p95=_quantile(hours, 0.95),
         lists=tuple(outcomes.by_list(tx)),
+        cameras=tuple(outcomes.by_camera(tx)),
     )
 
 

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 
-from alprd.central.oversight import compliance
-from alprd.central.oversight.todo import Todo
-from alprd.central.records import recipientorders
-from alprd.central.staff.permissions import Act
-from alprd.central.storage import release_tables as tables
-from alprd.central.storage.store import Central
+from alprd.central import compliance, outside, recipientorders
+from alprd.central import release_tables as tables
+from alprd.central.permissions import Act
+from alprd.central.store import Central
+from alprd.central.todo import Todo
 
 _SOON = timedelta(days=3)
 
@@ -55,6 +54,26 @@ def requests(central: Central, tx: Connection, now: datetime) -> list[Todo]:
         )
         for row in rows
     ]
+
+
+def subject_lookups(central: Central, tx: Connection, now: datetime) -> list[Todo]:
+    """Look-ups of data subjects that wait for a supervisor's word (R-460.7-g)."""
+    if not central.config.release.data_subject_opinion:
+        return []
+    table = tables.outside_requests
+    rows = tx.execute(
+        select(table.c.id, table.c.due_at)
+        .where(table.c.state == "open", table.c.kind == "data_subject")
+        .order_by(table.c.due_at)
+    ).all()
+    found = []
+    for row in rows:
+        lookup = outside.find(central, tx, row.id).lookup
+        if lookup is not None and not lookup.decision:
+            text = "a look-up of a data subject waits for a decision"
+            link = f"/requests/{row.id}/lookup"
+            found.append(Todo("Requests", text, link, (Act.SUBJECT_DECIDE,), "now", row.due_at))
+    return found
 
 
 def compliance_reports(central: Central, tx: Connection, now: datetime) -> list[Todo]:

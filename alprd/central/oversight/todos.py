@@ -6,7 +6,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from alprd.central.oversight import (
+from alprd.central import (
+    assessments,
     audits,
     todo_cars,
     todo_office,
@@ -36,7 +37,9 @@ SOURCES: Final[tuple[Source, ...]] = (
     todo_oversight.releases,
     todo_oversight.requests,
     todo_oversight.compliance_reports,
+    todo_oversight.subject_lookups,
     audits.todos,
+    assessments.todos,
     todo_records.searches,
     todo_public.bca,
     todo_public.withheld,

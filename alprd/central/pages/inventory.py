@@ -41,6 +41,9 @@ class Entry:
 _RELEASE: Final = (Act.RELEASE_SEE, Act.RELEASE_PREPARE)
 _OUTSIDE: Final = (Act.OUTSIDE_WORK, Act.OUTSIDE_SEE)
 _INCIDENT: Final = (Act.INCIDENT_WORK, Act.INCIDENT_SEE)
+_AUDIT: Final = (
+    Act.AUDIT_KEEP, Act.AUDIT_PACKAGE, Act.AUDIT_SAMPLE, Act.COMPLIANCE_SEE, Act.COMPLIANCE_SIGN,
+)  # fmt: skip
 _LINK_SEE: Final = (Act.EXEMPTIONS_SEE, Act.LINK_ASK, Act.LINK_DECIDE)
 _ENTRY: Final = (Act.ENTRY_ASK, Act.ENTRY_REGISTER)
 _PERSON: Final = (Act.PEOPLE_CHANGE, Act.PEOPLE_RECORD, Act.PEOPLE_AUTHORISE)
@@ -403,6 +406,46 @@ ENTRIES: Final = (
     Entry(
         "POST", "/requests/{asked}", "record the answer", (Act.OUTSIDE_WORK,),
         (Event.REQUEST_ANSWERED,), "outcome answer",
+    ),
+    Entry(
+        "GET", "/requests/{asked}/lookup", "a data subject's look-up of the own plate",
+        _OUTSIDE, (Event.REQUESTS_LISTED,),
+    ),
+    Entry(
+        "POST", "/requests/{asked}/lookup", "ask for the look-up, decide, look",
+        (Act.SUBJECT_ASK, Act.SUBJECT_DECIDE),
+        (Event.SUBJECT_ASKED, Event.SUBJECT_APPROVED, Event.SUBJECT_REFUSED,
+         Event.SUBJECT_LOOKED_UP),
+        "act=ask|approve|refuse|look plate state identity ownership reason",
+    ),
+    # --- audits, security assessments ---
+    Entry("GET", "/audits", "biennial audits: due dates, register, package, samples", _AUDIT),
+    Entry(
+        "POST", "/audits", "enter a completed audit; its report went out", (Act.AUDIT_KEEP,),
+        (Event.AUDIT_ENTERED, Event.AUDIT_REPORTED),
+        "act=enter|reported auditor_name reference since until completed results audit day to",
+    ),
+    Entry(
+        "POST", "/audits/package", "build the audit's package", (Act.AUDIT_PACKAGE,),
+        (Event.AUDIT_PACKAGED,), "since until",
+    ),
+    Entry(
+        "GET", "/audits/package/{package}", "fetch a package that one built", (Act.AUDIT_PACKAGE,),
+        (Event.AUDIT_PACKAGE_TAKEN,),
+    ),
+    Entry(
+        "POST", "/audits/sample", "draw a sample", (Act.AUDIT_SAMPLE,), (Event.AUDIT_SAMPLED,),
+        "kind=ledger|searches|releases|users seed size since until",
+    ),
+    Entry("GET", "/audits/{audit}/results", "the results of an audit, which are public", _AUDIT),
+    Entry("GET", "/assessments", "yearly security assessments: due date and register", _INCIDENT),
+    Entry(
+        "POST", "/assessments", "enter a security assessment", (Act.INCIDENT_WORK,),
+        (Event.ASSESSMENT_FILED,), "done paper",
+    ),
+    Entry(
+        "GET", "/assessments/{assessment}", "the paper of an assessment", _INCIDENT,
+        (Event.ASSESSMENT_VIEWED,),
     ),
     # --- breach file, compliance ---
     Entry("GET", "/incidents", "the breach file", _INCIDENT, (Event.INCIDENTS_LISTED,)),

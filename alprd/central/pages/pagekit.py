@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from alprd.central.pages import inventory, navigation
-from alprd.central.staff import people
-from alprd.central.storage.audit import Event
-from alprd.central.storage.store import Central
+from alprd.central import attachments, inventory, navigation, people
+from alprd.central.audit import Event
+from alprd.central.store import Central
 from alprd.errors import AlprdError, InputError, RefusedError
 
 if TYPE_CHECKING:
@@ -113,6 +112,18 @@ def text(form: FormData, name: str) -> str:
     """A field as typed, without space around it; empty when it was not sent."""
     value = form.get(name, "")
     return value.strip()[:_MAX_FIELD] if isinstance(value, str) else ""
+
+
+async def upload(form: FormData, name: str) -> bytes:
+    """A file of a form, one byte more than may be kept at most; empty when none was sent."""
+    file = form.get(name)
+    return await file.read(attachments.MAX_BYTES + 1) if isinstance(file, UploadFile) else b""
+
+
+def download(content: bytes, name: str, kind: str = "application/octet-stream") -> Response:
+    """A file for the browser to keep; ``name`` is the program's own, never typed by a person."""
+    head = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=kind, headers=head)
 
 
 def sentence(error: AlprdError) -> str:

@@ -11,11 +11,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from alprd.central.oversight import audits, breach, compliance, incident
-from alprd.central.oversight.incident import Elements, Incident
-from alprd.central.pages import pagekit
-from alprd.central.pages.pagekit import instant, sentence, text
-from alprd.central.staff.permissions import Act, may
+from alprd.central import breach, breachlist, compliance, figurecharts, incident, pagekit
+from alprd.central.incident import Elements, Incident
+from alprd.central.pagekit import instant, sentence, text
+from alprd.central.permissions import Act, may
 from alprd.errors import AlprdError, InputError
 
 if TYPE_CHECKING:
@@ -105,9 +104,7 @@ class OversightPages:
 
     def _incident(self, name: str, session: SignedOn, error: str, code: int) -> Response:
         central, person = self._central, session.person
-        row = next((one for one in breach.register(central, person) if one.id == name), None)
-        if row is None:
-            raise InputError("there is no such incident")
+        row = breach.one(central, person, name)
         return self._pages.render(
             "incident.html",
             code,
@@ -136,7 +133,7 @@ class OversightPages:
         central, person, reason = self._central, session.person, text(form, "reason")
         match text(form, "act"):
             case "count":
-                breach.affected(
+                breachlist.affected(
                     central,
                     person,
                     name,
@@ -176,7 +173,7 @@ class OversightPages:
         return await run_in_threadpool(self._plates, name, session)
 
     def _plates(self, name: str, session: SignedOn) -> Response:
-        rows = breach.plates(self._central, session.person, name)
+        rows = breachlist.plates(self._central, session.person, name)
         return self._pages.render("incident_plates.html", session=session, incident=name, rows=rows)
 
     async def report(self, request: Request, session: SignedOn) -> Response:
@@ -195,15 +192,14 @@ class OversightPages:
         central = self._central
         rows = compliance.reports(central, session.person)
         with central.database.read() as tx:
-            done, due = audits.every(tx), audits.next_due(tx)
+            charts = figurecharts.figures(tx, rows)
         return self._pages.render(
             "compliance.html",
             code,
             session=session,
             error=error,
             rows=[row.model_dump(mode="json") for row in rows],
-            audits=[{**row.model_dump(mode="json"), "due": row.report_due} for row in done],
-            next_audit=due,
+            charts=charts,
             may_sign=may(session.person, Act.COMPLIANCE_SIGN),
         )
 

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from alprd.central.exchange import outside, recipients, release, releasepackage
-from alprd.central.pages import pagekit
-from alprd.central.pages.pagekit import instant, sentence, text
-from alprd.central.records import recipientorders
-from alprd.central.staff import people
-from alprd.central.staff.permissions import Act, may
-from alprd.central.storage import attachments
+from alprd.central import (
+    outside,
+    pagekit,
+    people,
+    recipientorders,
+    recipients,
+    release,
+    releasepackage,
+)
+from alprd.central.pagekit import download, instant, sentence, text, upload
+from alprd.central.permissions import Act, may
 from alprd.errors import AlprdError, InputError
 
 if TYPE_CHECKING:
@@ -92,7 +96,7 @@ class ReleasePages:
     async def ask(self, request: Request, session: SignedOn) -> Response:
         """Enter a written request."""
         form = await request.form()
-        paper = await _file(form, "paper")
+        paper = await upload(form, "paper")
         return await run_in_threadpool(self._ask, form, session, paper)
 
     def _ask(self, form: FormData, session: SignedOn, paper: bytes) -> Response:
@@ -123,9 +127,7 @@ class ReleasePages:
 
     def _release(self, name: str, session: SignedOn, error: str, code: int) -> Response:
         central, person = self._central, session.person
-        row = next((one for one in release.register(central, person) if one.id == name), None)
-        if row is None:
-            raise InputError("there is no such release")
+        row = release.one(central, person, name)
         others = person.id != row.prepared_by
         return self._pages.render(
             "release.html",
@@ -143,7 +145,7 @@ class ReleasePages:
     async def act(self, request: Request, session: SignedOn) -> Response:
         """Approve, refuse, or record the receipt."""
         form = await request.form()
-        paper = await _file(form, "paper")
+        paper = await upload(form, "paper")
         return await run_in_threadpool(
             self._act, request.path_params["release"], form, session, paper
         )
@@ -193,7 +195,7 @@ class ReleasePages:
         content = await run_in_threadpool(
             release.written_request, self._central, session.person, name
         )
-        return _download(content, f"request-{name[:8]}.bin")
+        return download(content, f"request-{name[:8]}.bin")
 
     async def package(self, request: Request, session: SignedOn) -> Response:
         """Make the encrypted package and hand it out; it is not kept here."""
@@ -204,7 +206,7 @@ class ReleasePages:
             )
         except AlprdError as error:
             return await run_in_threadpool(self._release, name, session, sentence(error), 400)
-        return _download(made.content, made.name)
+        return download(made.content, made.name)
 
     # --- agencies, orders to recipients -----------------------------------------------------
 
@@ -232,7 +234,7 @@ class ReleasePages:
     async def set_agency(self, request: Request, session: SignedOn) -> Response:
         """Enter an agency or change its row."""
         form = await request.form()
-        certificate = await _file(form, "certificate")
+        certificate = await upload(form, "certificate")
         return await run_in_threadpool(self._set_agency, form, session, certificate)
 
     def _set_agency(self, form: FormData, session: SignedOn, certificate: bytes) -> Response:
@@ -311,7 +313,7 @@ class ReleasePages:
     async def receive(self, request: Request, session: SignedOn) -> Response:
         """Enter a request with its paper."""
         form = await request.form()
-        paper = await _file(form, "paper")
+        paper = await upload(form, "paper")
         return await run_in_threadpool(self._receive, form, session, paper)
 
     def _receive(self, form: FormData, session: SignedOn, paper: bytes) -> Response:
@@ -342,11 +344,11 @@ class ReleasePages:
 
     def _request(self, name: str, session: SignedOn, error: str, code: int) -> Response:
         central, person = self._central, session.person
-        row = next((one for one in outside.register(central, person) if one.id == name), None)
-        if row is None:
-            raise InputError("there is no such request")
+        row = outside.one(central, person, name)
         orders = row.kind in ("court_order", "discovery")
         shown = ("to_counsel", "withdrawn") if orders else tuple(outside.OUTCOMES)
+        if row.lookup is None or row.lookup.decision != "approved":
+            shown = tuple(one for one in shown if one != "produced_own")
         return self._pages.render(
             "request.html",
             code,
@@ -387,19 +389,6 @@ def _outside_values(row: outside.Outside) -> dict[str, Any]:
     values = row.model_dump(mode="json", exclude={"lookup"})
     told = outside.OUTCOMES[row.outcome] if row.outcome else ""
     return {**values, "mark": _MARKS[row.state], "name": outside.KINDS[row.kind], "told": told}
-
-
-async def _file(form: FormData, name: str) -> bytes:
-    file = form.get(name)
-    return await file.read(attachments.MAX_BYTES + 1) if isinstance(file, UploadFile) else b""
-
-
-def _download(content: bytes, name: str) -> Response:
-    return Response(
-        content,
-        media_type="application/octet-stream",
-        headers={"content-disposition": f'attachment; filename="{name}"'},
-    )
 
 
 def _day(typed: str, name: str) -> date:

@@ -29,7 +29,7 @@ class Bar:
     """One value: the name below it, and what is told of it."""
 
     name: str
-    value: int
+    value: float
     told: str
 
 
@@ -37,7 +37,7 @@ def bars(chart_id: str, title: str, description: str, values: Sequence[Bar]) -> 
     """The chart; without values a sentence."""
     if not values:
         return Markup('<p class="note">There is nothing to draw yet.</p>')
-    top = _round_up(max(bar.value for bar in values))
+    top = _round_up(ceil(max(bar.value for bar in values)))
     wide, high = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
     slot = wide / len(values)
     thick = max(1.0, min(_WIDEST, slot - _GAP))
