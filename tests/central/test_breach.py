@@ -26,6 +26,14 @@ from alprd.central import (
     todos,
     watch,
 )
+from alprd.central.oversight import assessments, breach, breachlist, incident, todos
+from alprd.central.oversight.incident import Elements
+from alprd.central.staff import notices, people
+from alprd.central.storage import audit
+from alprd.central.storage.audit import Event
+from alprd.central.storage.incident_tables import incidents
+from alprd.central.trail import watch
+from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 
 YES = Elements(acquired=True, not_public=True, compromised=True, good_faith=False)

@@ -12,6 +12,9 @@ from central_world import PASSWORD, Car, Server, add_person, audit_events, run, 
 
 from alprd.audit import FIRST, digest
 from alprd.central import figurecharts, outcomes, publiclog
+from alprd.central.oversight import figurecharts, outcomes
+from alprd.central.public import publiclog
+from alprd.central.storage.store import Central
 from alprd.dispositions import Disposition
 from alprd.shift import Shift
 from alprd.wire import AuditEvent, AuditReport, SessionReport

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alprd.audit import Actor
-from alprd.central import audit, outside, people, subject, todos
+from alprd.central.exchange import outside, subject
+from alprd.central.oversight import todos
+from alprd.central.staff import people
+from alprd.central.storage import audit
 from alprd.errors import InputError, RefusedError
 from alprd.wire import Person
 

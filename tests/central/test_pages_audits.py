@@ -19,6 +19,8 @@ from central_world import PASSWORD, Car, Server, make_read, run
 from pages_world import CHROMIUM, chromium, enter, shot, sign_on, staff
 
 from alprd.central import auditfiles
+from alprd.central.oversight import auditfiles
+from alprd.central.storage.store import Central
 
 WORDS = "The driving licence and the registration were seen at the counter of the office."
 TODAY = datetime.now(UTC).date()

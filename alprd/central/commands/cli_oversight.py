@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from alprd.central import compliance
-from alprd.central.cli_cases import person_of
-from alprd.central.cli_people import sign
-from alprd.central.clikit import BY, HOME, JSON, SIGNED, errors, show
-from alprd.central.store import Central
+from alprd.central.commands.cli_cases import person_of
+from alprd.central.commands.cli_people import sign
+from alprd.central.commands.clikit import BY, HOME, JSON, SIGNED, errors, show
+from alprd.central.oversight import compliance
+from alprd.central.storage.store import Central
 
 
 @click.group("compliance")

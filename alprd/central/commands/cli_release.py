@@ -10,11 +10,23 @@ import click
 from pydantic import ValidationError
 
 from alprd import crypto
-from alprd.central import outside, recipientorders, recipients, release, releasepackage
-from alprd.central.cli_cases import person_of
-from alprd.central.cli_people import sign
-from alprd.central.clikit import BY, FILE, HOME, ID, JSON, REASON, SIGNED, errors, instant, show
-from alprd.central.store import Central
+from alprd.central.commands.cli_cases import person_of
+from alprd.central.commands.cli_people import sign
+from alprd.central.commands.clikit import (
+    BY,
+    FILE,
+    HOME,
+    ID,
+    JSON,
+    REASON,
+    SIGNED,
+    errors,
+    instant,
+    show,
+)
+from alprd.central.exchange import outside, recipients, release, releasepackage
+from alprd.central.records import recipientorders
+from alprd.central.storage.store import Central
 from alprd.errors import EnvelopeError, InputError
 
 

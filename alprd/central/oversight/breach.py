@@ -13,14 +13,15 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, select, update
 
-from alprd.central import incident, people
-from alprd.central import incident_tables as tables
-from alprd.central.audit import Event
-from alprd.central.entry import in_own_words
-from alprd.central.incident import Delay, Elements, Incident, Kind, Step
-from alprd.central.keys import seal, unseal
-from alprd.central.permissions import Act
-from alprd.central.store import Central
+from alprd.central.hotlists.entry import in_own_words
+from alprd.central.oversight import incident
+from alprd.central.oversight.incident import Delay, Elements, Incident, Kind, Step
+from alprd.central.staff import people
+from alprd.central.staff.permissions import Act
+from alprd.central.storage import incident_tables as tables
+from alprd.central.storage.audit import Event
+from alprd.central.storage.keys import seal, unseal
+from alprd.central.storage.store import Central
 from alprd.errors import InputError, RefusedError
 from alprd.records import new_id
 from alprd.wire import Person

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
-from alprd.central import db
-from alprd.shift import CAMERA
+from alprd.central.storage import db
 from alprd.wire import AuditEvent
 
 SHIFT_ENDED: Final = "shift.ended"
+CAMERA: Final = "camera/"
+"""As :data:`alprd.shift.CAMERA`, which central does not import."""
 OUTCOMES: Final = ("confirmed", "not_confirmed", "misread", "cleared", "not_practicable")
 _JUDGED: Final = OUTCOMES[:3]
 

@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 
-from alprd.central import compliance, outside, recipientorders
-from alprd.central import release_tables as tables
-from alprd.central.permissions import Act
-from alprd.central.store import Central
-from alprd.central.todo import Todo
+from alprd.central.exchange import outside
+from alprd.central.oversight import compliance
+from alprd.central.oversight.todo import Todo
+from alprd.central.records import recipientorders
+from alprd.central.staff.permissions import Act
+from alprd.central.storage import release_tables as tables
+from alprd.central.storage.store import Central
 
 _SOON = timedelta(days=3)
 

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from alprd.central import (
+from alprd.central.oversight import (
     assessments,
     audits,
     todo_cars,

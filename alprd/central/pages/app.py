@@ -26,31 +26,35 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alprd.central import db, inventory, jobs, navigation, people, status, todos
-from alprd.central.audit import Event
-from alprd.central.pagekit import guard
-from alprd.central.pages_audits import AuditPages
-from alprd.central.pages_bases import BasisPages
-from alprd.central.pages_cars import CarPages
-from alprd.central.pages_fixed import FixedPages
-from alprd.central.pages_holds import HoldPages
-from alprd.central.pages_imports import ImportPages
-from alprd.central.pages_jobs import JobPages
-from alprd.central.pages_links import LinkPages
-from alprd.central.pages_lists import ListPages
-from alprd.central.pages_openness import OpennessPages
-from alprd.central.pages_oversight import OversightPages
-from alprd.central.pages_people import PeoplePages
-from alprd.central.pages_private import PrivatePages
-from alprd.central.pages_readers import ReaderPages
-from alprd.central.pages_release import ReleasePages
-from alprd.central.pages_resets import ResetPages
-from alprd.central.pages_search import SearchPages
-from alprd.central.pages_subject import SubjectPages
-from alprd.central.pages_trail import TrailPages
-from alprd.central.permissions import Act, may
-from alprd.central.publicpages import PublicPages
-from alprd.central.store import Central
+from alprd.central.oversight import todos
+from alprd.central.pages import inventory, navigation
+from alprd.central.pages.pagekit import guard
+from alprd.central.pages.pages_audits import AuditPages
+from alprd.central.pages.pages_bases import BasisPages
+from alprd.central.pages.pages_cars import CarPages
+from alprd.central.pages.pages_fixed import FixedPages
+from alprd.central.pages.pages_holds import HoldPages
+from alprd.central.pages.pages_imports import ImportPages
+from alprd.central.pages.pages_jobs import JobPages
+from alprd.central.pages.pages_links import LinkPages
+from alprd.central.pages.pages_lists import ListPages
+from alprd.central.pages.pages_openness import OpennessPages
+from alprd.central.pages.pages_oversight import OversightPages
+from alprd.central.pages.pages_people import PeoplePages
+from alprd.central.pages.pages_private import PrivatePages
+from alprd.central.pages.pages_readers import ReaderPages
+from alprd.central.pages.pages_release import ReleasePages
+from alprd.central.pages.pages_resets import ResetPages
+from alprd.central.pages.pages_search import SearchPages
+from alprd.central.pages.pages_subject import SubjectPages
+from alprd.central.pages.pages_trail import TrailPages
+from alprd.central.public.publicpages import PublicPages
+from alprd.central.staff import people
+from alprd.central.staff.permissions import Act, may
+from alprd.central.storage import db
+from alprd.central.storage.audit import Event
+from alprd.central.storage.store import Central
+from alprd.central.upkeep import jobs, status
 from alprd.errors import AlprdError, ConfigError, RefusedError
 from alprd.wire import Person
 

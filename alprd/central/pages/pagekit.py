@@ -13,9 +13,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from alprd.central import attachments, inventory, navigation, people
-from alprd.central.audit import Event
-from alprd.central.store import Central
+from alprd.central.pages import inventory, navigation
+from alprd.central.staff import people
+from alprd.central.storage import attachments
+from alprd.central.storage.audit import Event
+from alprd.central.storage.store import Central
 from alprd.errors import AlprdError, InputError, RefusedError
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from alprd.central import breach, breachlist, compliance, figurecharts, incident, pagekit
-from alprd.central.incident import Elements, Incident
-from alprd.central.pagekit import instant, sentence, text
-from alprd.central.permissions import Act, may
+from alprd.central.oversight import breach, breachlist, compliance, figurecharts, incident
+from alprd.central.oversight.incident import Elements, Incident
+from alprd.central.pages import pagekit
+from alprd.central.pages.pagekit import instant, sentence, text
+from alprd.central.staff.permissions import Act, may
 from alprd.errors import AlprdError, InputError
 
 if TYPE_CHECKING:

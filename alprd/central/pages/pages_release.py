@@ -13,17 +13,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from alprd.central import (
-    outside,
-    pagekit,
-    people,
-    recipientorders,
-    recipients,
-    release,
-    releasepackage,
-)
-from alprd.central.pagekit import download, instant, sentence, text, upload
-from alprd.central.permissions import Act, may
+from alprd.central.exchange import outside, recipients, release, releasepackage
+from alprd.central.pages import pagekit
+from alprd.central.pages.pagekit import download, instant, sentence, text, upload
+from alprd.central.records import recipientorders
+from alprd.central.staff import people
+from alprd.central.staff.permissions import Act, may
 from alprd.errors import AlprdError, InputError
 
 if TYPE_CHECKING:

@@ -16,24 +16,16 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from alprd.central import (
-    anchors,
-    auditfiles,
-    bcanotices,
-    compliance,
-    confidentiality,
-    engine,
-    leases,
-    logbook,
-    publicsite,
-    publish,
-    retention,
-    watch,
-    weekly,
-)
-from alprd.central.audit import CENTRAL, Event
-from alprd.central.leases import Lease
-from alprd.central.store import Central
+from alprd.central.oversight import auditfiles, compliance, weekly
+from alprd.central.public import bcanotices, logbook, publicsite
+from alprd.central.publication import publish
+from alprd.central.records import confidentiality
+from alprd.central.storage import engine, leases
+from alprd.central.storage.audit import CENTRAL, Event
+from alprd.central.storage.leases import Lease
+from alprd.central.storage.store import Central
+from alprd.central.trail import anchors, watch
+from alprd.central.upkeep import retention
 from alprd.errors import AlprdError, StoreError
 
 log: Final = logging.getLogger("alprd.central.upkeep.housekeeping")

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from alprd.central import breach, breachlist, incident
-from alprd.central.cli_cases import person_of
-from alprd.central.cli_people import sign
-from alprd.central.clikit import (
+from alprd.central.commands.cli_cases import person_of
+from alprd.central.commands.cli_people import sign
+from alprd.central.commands.clikit import (
     BY,
     FROM,
     HOME,
@@ -23,8 +22,9 @@ from alprd.central.clikit import (
     instant,
     show,
 )
-from alprd.central.incident import Elements
-from alprd.central.store import Central
+from alprd.central.oversight import breach, breachlist, incident
+from alprd.central.oversight.incident import Elements
+from alprd.central.storage.store import Central
 
 
 @click.group("incidents")

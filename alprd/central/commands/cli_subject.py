@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from alprd.central import subject
-from alprd.central.cli_people import sign
-from alprd.central.clikit import BY, HOME, ID, JSON, REASON, SIGNED, errors, show
-from alprd.central.store import Central
+from alprd.central.commands.cli_people import sign
+from alprd.central.commands.clikit import BY, HOME, ID, JSON, REASON, SIGNED, errors, show
+from alprd.central.exchange import subject
+from alprd.central.storage.store import Central
 
 
 @click.group("subject")

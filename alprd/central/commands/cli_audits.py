@@ -9,10 +9,9 @@ from typing import Final
 import click
 
 from alprd import crypto
-from alprd.central import auditcheck, auditpackage, audits, ledger, samples
-from alprd.central.cli_cases import person_of
-from alprd.central.cli_people import sign
-from alprd.central.clikit import (
+from alprd.central.commands.cli_cases import person_of
+from alprd.central.commands.cli_people import sign
+from alprd.central.commands.clikit import (
     BY,
     FILE,
     FROM,
@@ -26,7 +25,9 @@ from alprd.central.clikit import (
     instant,
     show,
 )
-from alprd.central.store import Central
+from alprd.central.oversight import auditcheck, auditpackage, audits, samples
+from alprd.central.records import ledger
+from alprd.central.storage.store import Central
 from alprd.errors import EnvelopeError, InputError
 
 

@@ -17,14 +17,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from alprd import crypto
-from alprd.central import assessments, auditfiles, audits, jobs, pagekit, people, samples
-from alprd.central.jobs import Outcome, Report
-from alprd.central.pagekit import download, instant, sentence, text, upload
-from alprd.central.permissions import Act, may
+from alprd.central.oversight import assessments, auditfiles, audits, samples
+from alprd.central.pages import pagekit
+from alprd.central.pages.pagekit import download, instant, sentence, text, upload
+from alprd.central.staff import people
+from alprd.central.staff.permissions import Act, may
+from alprd.central.upkeep import jobs
+from alprd.central.upkeep.jobs import Outcome, Report
 from alprd.errors import AlprdError, InputError
 
 if TYPE_CHECKING:
-    from alprd.central.app import Pages, SignedOn
+    from alprd.central.pages.app import Pages, SignedOn
 
 _ENTER: Final = ("auditor_name", "reference", "since", "until", "completed")
 

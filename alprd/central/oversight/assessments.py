@@ -12,12 +12,13 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, select
 
-from alprd.central import attachments, people
-from alprd.central.audit import Event
-from alprd.central.incident_tables import assessments
-from alprd.central.permissions import Act
-from alprd.central.store import Central
-from alprd.central.todo import Todo
+from alprd.central.oversight.todo import Todo
+from alprd.central.staff import people
+from alprd.central.staff.permissions import Act
+from alprd.central.storage import attachments
+from alprd.central.storage.audit import Event
+from alprd.central.storage.incident_tables import assessments
+from alprd.central.storage.store import Central
 from alprd.errors import InputError
 from alprd.records import new_id
 from alprd.wire import Person

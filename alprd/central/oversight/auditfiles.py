@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from alprd import crypto
-from alprd.central import auditcheck, auditpackage, people
-from alprd.central.audit import Event
-from alprd.central.auditcheck import Checked
-from alprd.central.keys import seal, unseal
-from alprd.central.permissions import Act
-from alprd.central.store import Central
+from alprd.central.oversight import auditcheck, auditpackage
+from alprd.central.oversight.auditcheck import Checked
+from alprd.central.staff import people
+from alprd.central.staff.permissions import Act
+from alprd.central.storage.audit import Event
+from alprd.central.storage.keys import seal, unseal
+from alprd.central.storage.store import Central
 from alprd.errors import EnvelopeError, InputError, StoreError
 from alprd.records import new_id
 from alprd.wire import Person
@@ -38,7 +39,7 @@ def build(
     """Build, check and keep a package; its id, and what the check found.
 
     Raises:
-        RefusedError, InputError, AuditError: as :func:`alprd.central.auditpackage.build`.
+        RefusedError, InputError, AuditError: as :func:`alprd.central.oversight.auditpackage.build`.
         SignatureError: what was built does not verify.
         StoreError: it cannot be written.
     """

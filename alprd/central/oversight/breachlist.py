@@ -13,13 +13,16 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
-from alprd.central import breach, db, exemptions, people, vault
-from alprd.central import incident_tables as tables
-from alprd.central.audit import Event
-from alprd.central.incident import Affected, Incident
-from alprd.central.keys import seal, unseal
-from alprd.central.permissions import Act
-from alprd.central.store import Central
+from alprd.central.oversight import breach
+from alprd.central.oversight.incident import Affected, Incident
+from alprd.central.records import exemptions
+from alprd.central.staff import people
+from alprd.central.staff.permissions import Act
+from alprd.central.storage import db, vault
+from alprd.central.storage import incident_tables as tables
+from alprd.central.storage.audit import Event
+from alprd.central.storage.keys import seal, unseal
+from alprd.central.storage.store import Central
 from alprd.errors import InputError
 from alprd.wire import AuditEvent, Person
 

@@ -14,14 +14,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from alprd.central import outside, pagekit, subject
-from alprd.central.pagekit import sentence, text
-from alprd.central.permissions import Act, may
+from alprd.central.exchange import outside, subject
+from alprd.central.pages import pagekit
+from alprd.central.pages.pagekit import sentence, text
+from alprd.central.staff.permissions import Act, may
 from alprd.errors import AlprdError, InputError
 from alprd.records import STATES
 
 if TYPE_CHECKING:
-    from alprd.central.app import Pages, SignedOn
+    from alprd.central.pages.app import Pages, SignedOn
 
 
 class SubjectPages:

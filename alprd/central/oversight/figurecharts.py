@@ -1,8 +1,8 @@
 """Charts of the daily figures: lists, cameras, time to dock, oldest read, use (R-460.5-1).
 
 Each chart comes with the table of the same figures, for whoever cannot see it. They are for the
-agency: outcomes of alerts are not public (:mod:`alprd.central.publictrail`); use over time is, and
-stands on the public pages too.
+agency: outcomes of alerts are not public (:mod:`alprd.central.public.publictrail`); use over time
+is, and stands on the public pages too.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from datetime import datetime
 from markupsafe import Markup
 from sqlalchemy import Connection
 
-from alprd.central import logbook, outcomes
-from alprd.central.compliance import Made
-from alprd.central.usechart import Bar, bars
+from alprd.central.oversight import outcomes
+from alprd.central.oversight.compliance import Made
+from alprd.central.public import logbook
+from alprd.central.public.usechart import Bar, bars
 
 DAYS = 30
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from alprd.central import assessments
-from alprd.central.cli_cases import person_of
-from alprd.central.clikit import BY, FILE, HOME, JSON, errors, instant, show
-from alprd.central.store import Central
+from alprd.central.commands.cli_cases import person_of
+from alprd.central.commands.clikit import BY, FILE, HOME, JSON, errors, instant, show
+from alprd.central.oversight import assessments
+from alprd.central.storage.store import Central
 
 
 @click.group("assessments")
