@@ -8,24 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from alprd.central.audit import Event
-from alprd.central.incident import Elements
-from alprd.central.incident_tables import incidents
 from hold_world import LIFE, START, WORDS, World, template
 from sqlalchemy import select
 
-from alprd.central import (
-    assessments,
-    audit,
-    breach,
-    breachlist,
-    incident,
-    notices,
-    people,
-    retention,
-    todos,
-    watch,
-)
 from alprd.central.oversight import assessments, breach, breachlist, incident, todos
 from alprd.central.oversight.incident import Elements
 from alprd.central.staff import notices, people

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from alprd.central.store import Central
 from central_world import PASSWORD, Car, Server, add_person, audit_events, run, session_row
 
 from alprd.audit import FIRST, digest
-from alprd.central import figurecharts, outcomes, publiclog
 from alprd.central.oversight import figurecharts, outcomes
 from alprd.central.public import publiclog
 from alprd.central.storage.store import Central

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from alprd.central.store import Central
 from central_world import PASSWORD, Car, Server, make_read, run
 from pages_world import CHROMIUM, chromium, enter, shot, sign_on, staff
 
-from alprd.central import auditfiles
 from alprd.central.oversight import auditfiles
 from alprd.central.storage.store import Central
 
