@@ -6,15 +6,19 @@ import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hold_world import LIFE, START, WORDS, World, template
+from office_world import Office
 from sqlalchemy import select
+from sqlalchemy.event import listen, remove
 
+from alprd.central.fleet import wipes
 from alprd.central.oversight import assessments, breach, breachlist, incident, todos
 from alprd.central.oversight.incident import Elements
 from alprd.central.staff import notices, people
-from alprd.central.storage import audit
+from alprd.central.storage import audit, db
 from alprd.central.storage.audit import Event
 from alprd.central.storage.incident_tables import incidents
 from alprd.central.trail import watch
@@ -230,3 +234,68 @@ def test_an_export_at_night_raises_an_alarm_and_by_day_none(world: World) -> Non
         with world.central.database.write() as tx:
             world.central.trail.record(tx, Event.TRAIL_EXPORTED, sue, at=world.now)
         assert (watch.look(world.central) == 1) is expected
+
+
+@pytest.mark.policy("R-BR-1", "R-CJIS-5")
+def test_a_car_that_may_be_lost_raises_an_alarm_and_its_keys_can_be_killed(tmp_path: Path) -> None:
+    """R-BR-1: told once for each silence; killed, revoked or heard of it is no alarm any more."""
+    office = Office(tmp_path / "home", START)
+    try:
+        for name, reader in (("car-1", "1"), ("car-2", "2"), ("car-3", "3")):
+            office.car(name, reader)
+        office.now = START + timedelta(hours=167)
+        assert watch.look(office.central) == 0
+        with office.central.database.write() as tx:
+            heard = db.vehicles.update().where(db.vehicles.c.vehicle == "car-2")
+            tx.execute(heard.values(last_contact=office.now))
+        by = people.actor(office.person("admin_supervisor"))
+        wipes.order_kill(office.central, "car-3", "it was stolen with the trailer", by)
+        office.now = START + timedelta(hours=169)
+        assert watch.look(office.central) == 1
+        assert watch.look(office.central) == 0
+        with office.central.database.read() as tx:
+            [row] = tx.execute(select(notices.notices).where(notices.notices.c.kind == "lost_car"))
+            [alarm] = [e for e in audit.events(tx) if e.event == "alarm.raised"]
+        assert row.subject.startswith("car-1:") and "keys destroyed" in row.detail
+        assert alarm.detail["about"] == "car-1"
+    finally:
+        office.close()
+
+
+@pytest.mark.policy("R-BR-1")
+def test_a_look_counts_what_the_last_look_saw_and_costs_no_more_than_its_events(
+    world: World,
+) -> None:
+    """R-BR-1: the hour slides over looks; a look takes as many statements for many views as few."""
+    central, ida = world.central, people.actor(world.people["ida"])
+
+    def view(minutes: float, records: int) -> None:
+        at = START + timedelta(minutes=minutes)
+        subjects = [f"{number:032x}" for number in range(records)]
+        with central.database.write() as tx:
+            central.trail.record(tx, Event.PICTURE_VIEWED, ida, at=at, subjects=subjects)
+
+    view(0, 120)
+    assert watch.look(central) == 0
+    view(61, 120)  # the first hour is over
+    assert watch.look(central) == 0
+    view(100, 80)  # 120 of the look before and these
+    assert watch.look(central) == 1
+    reads: list[str] = []
+
+    def count(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        reads.append(statement)
+
+    def cost(number: int, hour: int) -> int:
+        for each in range(number):
+            view(60 * hour + each / 60, 0)
+        reads.clear()
+        listen(central.database.engine, "before_cursor_execute", count)
+        try:
+            watch.look(central)
+        finally:
+            remove(central.database.engine, "before_cursor_execute", count)
+        return len(reads)
+
+    # Statements grow neither with the views nor with their square: an alarm takes a fixed few.
+    assert cost(150, 10) == cost(20, 20)

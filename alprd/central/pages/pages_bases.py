@@ -35,6 +35,12 @@ _LINKS: Final = {
     "anchor_failed": "/trail",
     "trail_broken": "/trail",
     "credential_reset": "/resets",
+    "lost_car": "/cars",
+    "chain_break": "/incidents",
+    "unknown_device": "/incidents",
+    "sign_on_failures": "/incidents",
+    "off_hours_export": "/incidents",
+    "bulk_view": "/incidents",
 }
 
 

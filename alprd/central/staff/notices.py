@@ -34,6 +34,7 @@ TEXTS: Final = {
     "unknown_device": "a device that is not known asked for enrolment",
     "sign_on_failures": "many failed sign-ons of one person",
     "off_hours_export": "an export outside office hours",
+    "lost_car": "a car was not heard of for so long that it may be lost",
     "bulk_view": "one person saw many records within an hour",
     "credential_reset": "the reset of a supervisor's credential waits for a second person",
 }

@@ -129,6 +129,8 @@ class WatchSettings(Closed):
 
     bulk_records: Annotated[int, Field(ge=10, le=10_000)] = 200
     """Records that one person may see within an hour."""
+    lost_car_hours: Annotated[int, Field(ge=24, le=8760)] = 168
+    """A car without contact for longer may be lost."""
     office_from: Annotated[int, Field(ge=0, le=23)] = 7
     """Local hour from which exports are usual, on week days."""
     office_to: Annotated[int, Field(ge=1, le=24)] = 18
