@@ -138,3 +138,34 @@ def test_a_place_is_withheld_by_the_sheriff_and_nowhere_in_public(
         assert b"Elm Street" not in data, path
     fixedplaces.show(office.central, sheriff, entry.id)
     assert public(office)[0]["place"] == secret
+
+
+@pytest.mark.policy("R-460.5.1-d", "R-460.5.1-e")
+def test_a_post_that_a_car_declared_is_in_log_and_list_unless_its_place_is_entered(
+    office: Office,
+) -> None:
+    """R-460.5.1-d, -e: from the car's own row; a place of the list stands for it, once entered."""
+    post = "46.8172, -95.8454"
+    began = NOW - timedelta(days=2)
+    for hours in (0, 6):  # two fixed periods of one day, and a mobile one
+        office.drive(
+            "car-1", kind="fixed", fixed_location=post, started=began + timedelta(hours=hours),
+            ended=began + timedelta(hours=hours + 2),
+        )  # fmt: skip
+    office.drive("car-1", started=began + timedelta(hours=3), ended=began + timedelta(hours=4))
+    day = began.astimezone(office.central.config.zone()).date().isoformat()
+    [row] = public(office)
+    assert (row["device"], row["kind"], row["place"]) == ("car-1", fixedplaces.POST, post)
+    assert (row["from"], row["to"]) == (day, day)
+    page = publicsite.files(office.central)["fixed.html"].decode()
+    assert post in page and "No fixed readers" not in page
+    told = [(one["kind"], one["fixed_location"]) for one in publiclog.rows(office.central)]
+    assert told.count(("fixed", post)) == 2 and ("mobile", "") in told
+    entry = place(office, "Elm Street 14", day)
+    fixedplaces.withhold(
+        office.central, office.person("sheriff"), entry.id, reason=WHY, explanation=TOLD,
+        review="2027-01-31",
+    )  # fmt: skip
+    everything = b"".join(publicsite.files(office.central).values())
+    assert post.encode() not in everything and b"Elm Street" not in everything
+    assert [one["kind"] for one in public(office)] == ["fixed reader"]

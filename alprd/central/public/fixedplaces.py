@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection, func, insert, select
 
 from alprd.audit import Actor
-from alprd.central.public import readers
+from alprd.central.public import logbook, readers
 from alprd.central.public.localdays import as_date, local_day
 from alprd.central.public.sources import cited
 from alprd.central.staff import people
@@ -32,11 +32,14 @@ from alprd.errors import InputError
 from alprd.records import new_id
 from alprd.wire import Person
 
-Kind = Literal["fixed", "other"]
+Kind = Literal["fixed", "other", "post"]
 KINDS: Final[dict[str, str]] = {
     "fixed": "fixed reader",
     "other": "other surveillance device with reader capability",
 }
+"""What a person can enter."""
+POST: Final = "reader of a vehicle at a stationary post"
+"""Declared in the car; its rows come from the public log."""
 SECTION: Final = "Minn. Stat. § 13.37, subd. 1(a)"
 LONGEST_REVIEW: Final = timedelta(days=366)
 COLUMNS: Final = ("device", "kind", "place", "from", "to", "withheld_under", "determined_on")
@@ -117,12 +120,33 @@ def listing(central: Central, tx: Connection) -> list[Entry]:
     return sorted(found.values(), key=lambda one: (one.since, one.id))
 
 
+def posts(central: Central, tx: Connection) -> list[Entry]:
+    """Stationary posts that cars declared, with their days (R-460.5.1-d, -e), oldest first.
+
+    They come from the public log, which is never edited, so they are history like the list. A post
+    of a day on which the list has a place of that reader is that place, withheld or not.
+    """
+    places = shown(central, tx)
+    names = {row.reader: row.vehicle for row in tx.execute(select(db.vehicles))}
+    found: dict[tuple[str, str, str], Entry] = {}
+    for entry in logbook.entries(tx):
+        if entry.kind != "session" or entry.mode != "fixed" or not entry.place:
+            continue
+        if places.of(entry.reader, entry.date, ""):
+            continue
+        device = names.get(entry.reader, f"reader {entry.reader}")
+        key = (device, entry.place, entry.date)
+        until = max(entry.end[:10], found[key].until) if key in found else entry.end[:10]
+        found[key] = Entry("", device, "post", entry.place, entry.date, until)
+    return sorted(found.values(), key=lambda one: (one.since, one.device, one.place))
+
+
 def public_rows(entries: Iterable[Entry]) -> list[dict[str, str]]:
     """The public list (R-460.5.1-e): columns of :data:`COLUMNS`."""
     return [
         {
             "device": one.device,
-            "kind": KINDS[one.kind],
+            "kind": KINDS.get(one.kind, POST),
             "place": one.public(),
             "from": one.since,
             "to": one.until,

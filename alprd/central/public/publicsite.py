@@ -79,7 +79,9 @@ def files(central: Central, *, live: bool = False) -> dict[str, bytes]:
     logbook.catch_up(central)
     with central.database.read() as tx:
         rows = publiclog.rows_in(central, tx)
-        places = fixedplaces.public_rows(fixedplaces.listing(central, tx))
+        places = fixedplaces.public_rows(
+            [*fixedplaces.listing(central, tx), *fixedplaces.posts(central, tx)]
+        )
     months: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         months[row["date"][:7]].append(row)
