@@ -90,10 +90,10 @@ evaluate: $(VENV)/.training ## write the figures of the model cards (DATA=../sha
 DESTDIR ?=
 PREFIX ?= /opt/alprd
 ROLE ?= car
-INSTALL = $(BIN)/python tools/install.py --destdir '$(or $(DESTDIR),/)' --prefix '$(PREFIX)' --role '$(ROLE)'
+INSTALL = $(BIN)/python tools/install.py --destdir '$(or $(DESTDIR),/)' --prefix '$(PREFIX)' --role '$(ROLE)' --with '$(WITH)'
 
 .PHONY: install uninstall
-install: $(VENV)/.demo ## into PREFIX=/opt/alprd with units and user (ROLE=car or central, DESTDIR=…)
+install: $(VENV)/.demo ## into PREFIX=/opt/alprd with units and user (ROLE=car or central, WITH=postgresql,s3,pkcs11, DESTDIR=…)
 	$(INSTALL)
 
 uninstall: ## take it away again; configuration and reads stay

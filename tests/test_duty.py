@@ -67,7 +67,7 @@ def test_a_canvass_is_a_session_of_its_own_with_its_incident(car: Car) -> None:
     assert names(car)[-1] == Event.CANVASS_ENDED
 
 
-@pytest.mark.policy("R-460.5.1-d", "R-460.5.1-a")
+@pytest.mark.policy("R-460.5.1-d", "R-460.5.1-a", "T-17")
 def test_a_declared_post_is_a_fixed_session_with_its_place_until_the_car_leaves(car: Car) -> None:
     """R-460.5.1-d: the mobile session ends, the fixed one names the place; driving on ends it."""
     car.collecting.signed_on(person("pat"), "stolen_vehicles", "12")

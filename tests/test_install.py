@@ -50,12 +50,13 @@ def run(root: Path, *words: str) -> str:
 
 def test_make_names_the_program() -> None:
     done = subprocess.run(
-        ["make", "-n", "install", "DESTDIR=/tmp/stage", "ROLE=central", "-o", ".venv/.demo"],
+        ["make", "-n", "install", "DESTDIR=/tmp/stage", "ROLE=central", "WITH=postgresql,s3",
+         "-o", ".venv/.demo"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (
-        "tools/install.py --destdir '/tmp/stage' --prefix '/opt/alprd' --role 'central'"
-        in done.stdout
+        "tools/install.py --destdir '/tmp/stage' --prefix '/opt/alprd' --role 'central' "
+        "--with 'postgresql,s3'" in done.stdout
     )
 
 
@@ -195,3 +196,45 @@ def test_a_prefix_that_is_no_path_is_refused(tmp_path: Path) -> None:
     done = install(tmp_path, "--prefix", "opt/$(id)")
     assert done.returncode == 1 and "PREFIX" in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def central(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean root with a central server whose settings name a bucket; PostgreSQL by the flag."""
+    root = tmp_path_factory.mktemp("central")
+    settings = root / "var/lib/alprd-central/central.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('[storage]\npictures = "s3://county-alpr/pictures"\n[keys]\nagency = ""\n')
+    python = str(Path(sys.base_prefix) / "bin" / PYTHON)
+    done = install(root, "--role", "central", "--with", "postgresql", "--python", python)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def test_a_central_server_gets_the_drivers_that_it_needs_and_no_others(central: Path) -> None:
+    """The one of the flag and the one of the settings work there; the token's is not there."""
+    code = """
+import boto3, psycopg, psycopg_binary, alprd.central.cli, alprd.central.s3
+from importlib import metadata
+print(psycopg.pq.__impl__, psycopg.__file__, boto3.__file__)
+print(sorted(line.split(">")[0] for line in metadata.metadata("alprd").get_all("Requires-Dist")))
+"""
+    first, second = run(central, "-c", code).splitlines()
+    implementation, *files = first.split()
+    assert implementation == "binary"
+    assert all(Path(file).is_relative_to(central) for file in files)
+    assert "psycopg[binary]" in second and "boto3" in second and "python-pkcs11" not in second
+    site = central / f"opt/alprd/lib/{PYTHON}/site-packages"
+    assert not (site / "pkcs11").exists()
+
+
+def test_drivers_are_for_a_central_server_and_known(tmp_path: Path) -> None:
+    for words in (("--role", "car", "--with", "s3"), ("--role", "central", "--with", "oracle")):
+        done = install(tmp_path, *words)
+        assert done.returncode == 1 and "postgresql, s3, pkcs11" in done.stderr
+    assert not any(tmp_path.iterdir())
+    settings = tmp_path / "var/lib/alprd-central/central.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[storage\n")
+    done = install(tmp_path, "--role", "central")
+    assert done.returncode == 1 and "central.toml" in done.stderr

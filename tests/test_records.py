@@ -21,7 +21,7 @@ def test_a_read_has_no_field_beyond_the_permitted_ones(field: str) -> None:
         Read.model_validate({**read().model_dump(), field: "1"})
 
 
-@pytest.mark.policy("R-460.4.1-a", "R-460.4.1-a1", "R-460.4.1-a2", "R-460.4.1-a3")
+@pytest.mark.policy("R-460.4.1-a", "R-460.4.1-a1", "R-460.4.1-a2", "R-460.4.1-a3", "T-4")
 def test_the_fields_of_a_read_are_exactly_the_permitted_ones_and_system_keys() -> None:
     assert set(Read.model_fields) == {
         *("plate", "instant", "time_trusted", "position", "plate_picture", "wide_picture"),

@@ -92,7 +92,7 @@ def test_no_choice_of_alternatives_escapes(plate: str, data: st.DataObject) -> N
     assert suppression(plate, padding=0).covers(reading("".join(read), doubts=doubts))
 
 
-@pytest.mark.policy("R-460.5-b3")
+@pytest.mark.policy("R-460.5-b3", "T-12")
 def test_decision_table() -> None:
     alerting = {"stolen", "owner_warrant", "active_investigative"}
     for category in get_args(Category):

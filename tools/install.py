@@ -17,7 +17,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -31,6 +31,10 @@ VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 Role = Literal["car", "central"]
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {"car": (), "central": ("central",)}
+DRIVERS: Final = ("postgresql", "s3", "pkcs11")
+"""Extras of a central server whose settings name a server, a bucket or a token."""
+SETTINGS: Final = "var/lib/alprd-central/central.toml"
+"""Where the unit's home has them; an upgrade brings what they need."""
 COMMANDS: Final = {"car": "alprd", "central": "alprd-central"}
 UNITS: Final = {
     "car": ("alprd.service", "alprd-doctor.service", "alprd-doctor.timer"),
@@ -87,15 +91,39 @@ def project() -> dict[str, Any]:
     return found
 
 
-def requirements(role: Role) -> list[Requirement]:
-    """What alprd itself requires for the role."""
+def drivers(settings: Path) -> set[str]:
+    """The extras that a central server's settings need; none where there are no settings yet.
+
+    Raises:
+        InstallError: the file is there and cannot be read.
+    """
+    try:
+        with settings.open("rb") as file:
+            found = tomllib.load(file)
+    except FileNotFoundError:
+        return set()
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InstallError(f"{settings}: {error}; mend it, or name the drivers: --with") from None
+    storage, keys = found.get("storage", {}), found.get("keys", {})
+    places = (str(storage.get("database", "")), str(storage.get("keystore", "")))
+    wanted = {
+        "postgresql": any(place.startswith("postgresql") for place in places),
+        "s3": str(storage.get("pictures", "")).startswith("s3://"),
+        "pkcs11": str(keys.get("agency", "")).startswith("pkcs11:"),
+    }
+    return {name for name in DRIVERS if wanted[name]}
+
+
+def requirements(role: Role, more: Iterable[str] = ()) -> list[Requirement]:
+    """What alprd itself requires for the role and the chosen drivers."""
     own = project()
     extras = own["optional-dependencies"]
-    lines = [*own["dependencies"], *(line for name in EXTRAS[role] for line in extras[name])]
+    names = (*EXTRAS[role], *sorted(more))
+    lines = [*own["dependencies"], *(line for name in names for line in extras[name])]
     return [Requirement(line) for line in lines]
 
 
-def closure(role: Role) -> list[metadata.Distribution]:
+def closure(role: Role, more: Iterable[str] = ()) -> list[metadata.Distribution]:
     """Everything that the role needs of this environment, alprd itself left out.
 
     Raises:
@@ -103,7 +131,7 @@ def closure(role: Role) -> list[metadata.Distribution]:
     """
     found: dict[str, metadata.Distribution] = {}
     wanted: list[tuple[str, frozenset[str]]] = []
-    for need in requirements(role):
+    for need in requirements(role, more):
         wanted.append((need.name, frozenset(need.extras)))
         with contextlib.suppress(metadata.PackageNotFoundError):  # told below
             if not need.specifier.contains(has := metadata.version(need.name)):
@@ -122,6 +150,7 @@ def closure(role: Role) -> list[metadata.Distribution]:
         except metadata.PackageNotFoundError:
             raise InstallError(
                 f"{name} is not in {sys.prefix}; make the environment first: make .venv/.demo"
+                + (f" DEMO_EXTRAS={','.join(('central', 'sim', *sorted(more)))}" if more else "")
             ) from None
         for line in distribution.requires or ():
             need = Requirement(line)
@@ -146,13 +175,16 @@ def copied(distribution: metadata.Distribution) -> Iterator[tuple[Path, str]]:
 class Installer:
     """Writes below ``destdir`` what will stand below ``/``, and remembers every file."""
 
-    def __init__(self, destdir: Path, prefix: str, python: str, role: Role) -> None:
+    def __init__(
+        self, destdir: Path, prefix: str, python: str, role: Role, more: Iterable[str] = ()
+    ) -> None:
         if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+", prefix):
             raise InstallError(f"PREFIX={prefix} is not an absolute path of plain names")
         self.destdir = destdir
         self.prefix = prefix
         self.python = python
         self.role: Role = role
+        self.more = sorted(more)
         self.made: list[str] = []
 
     def _place(self, path: str) -> Path:
@@ -178,7 +210,7 @@ class Installer:
     def environment(self) -> None:
         """PREFIX as a virtual environment of the system's Python."""
         site = f"{self.prefix}/lib/python{VERSION}/site-packages"
-        for distribution in closure(self.role):
+        for distribution in closure(self.role, self.more):
             for source, inside in copied(distribution):
                 self.copy(source, f"{site}/{inside}")
         for source in sorted((ROOT / "alprd").rglob("*")):
@@ -187,7 +219,7 @@ class Installer:
         own = project()
         self.write(
             f"Metadata-Version: 2.1\nName: alprd\nVersion: {own['version']}\n"
-            + "".join(f"Requires-Dist: {need}\n" for need in requirements(self.role)),
+            + "".join(f"Requires-Dist: {need}\n" for need in requirements(self.role, self.more)),
             f"{site}/alprd-{own['version']}.dist-info/METADATA",
         )
         compileall.compile_dir(
@@ -296,6 +328,13 @@ def main() -> int:
     parser.add_argument(
         "--python", default=f"/usr/bin/python{VERSION}", help="the target's interpreter"
     )
+    parser.add_argument(
+        "--with",
+        dest="more",
+        default="",
+        metavar="DRIVERS",
+        help=f"central: {', '.join(DRIVERS)}, with commas; what {SETTINGS} needs comes by itself",
+    )
     parser.add_argument("--uninstall", action="store_true")
     given = parser.parse_args()
     try:
@@ -307,7 +346,14 @@ def main() -> int:
                 f"{given.python} is not there: install Python {VERSION}, or make the environment "
                 "with the system's Python: make clean install PYTHON=/usr/bin/python3"
             )
-        installer = Installer(given.destdir, given.prefix, given.python, given.role)
+        more = {name for name in given.more.replace(",", " ").split() if name}
+        if more - set(DRIVERS) or (more and given.role != "central"):
+            raise InstallError(
+                f"--with {given.more}: a central server may have {', '.join(DRIVERS)}, a car none"
+            )
+        if given.role == "central":
+            more |= drivers(given.destdir / SETTINGS)
+        installer = Installer(given.destdir, given.prefix, given.python, given.role, more)
         installer.environment()
         installer.system()
     except (InstallError, OSError) as error:

@@ -23,6 +23,7 @@ from alprd.central.commands import (
     cli_imports,
     cli_incidents,
     cli_init,
+    cli_keys,
     cli_lists,
     cli_orders,
     cli_oversight,
@@ -249,7 +250,7 @@ main.add_command(cli_lists.categories_group)
 main.add_command(cli_lists.additional_group)
 main.add_command(cli_tuf.tuf_group)
 main.add_command(cli_store.db_group)
-main.add_command(cli_store.keys_group)
+main.add_command(cli_keys.keys_group)
 main.add_command(cli_store.backup_command)
 main.add_command(cli_store.restore_command)
 main.add_command(cli_store.drill_command)

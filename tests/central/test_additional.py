@@ -131,7 +131,7 @@ def test_an_entry_ends_in_a_car_that_never_hears_again(central: Central) -> None
     assert matches(matcher, "NRT042", NOW + timedelta(hours=20)) == []
 
 
-@pytest.mark.policy("R-460.4.1-b2", "R-460.3-2")
+@pytest.mark.policy("R-460.4.1-b2", "R-460.3-2", "T-13")
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [

@@ -60,7 +60,7 @@ def states(office: Office) -> dict[str, str]:
     }
 
 
-@pytest.mark.policy("R-460.4.1-d")
+@pytest.mark.policy("R-460.4.1-d", "T-18")
 def test_first_use_on_2_march_is_due_on_12_march() -> None:
     """The requirements' own vector; 12 March counts whatever day of the week it is."""
     assert bcanotices.due_day(None, "2026-03-02") == (date(2026, 3, 2), date(2026, 3, 12))

@@ -56,7 +56,7 @@ def test_the_decision_table() -> None:
         assert elements.breach is expected
 
 
-@pytest.mark.policy("R-13.055-2", "R-13.055-8", "R-460.6-d")
+@pytest.mark.policy("R-13.055-2", "R-13.055-8", "R-460.6-d", "T-9")
 def test_affected_plates_come_from_the_trail_and_die_with_the_incident(world: World) -> None:
     world.store("BRE1001")
     world.store("BRE1002")

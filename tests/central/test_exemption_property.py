@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from alprd.central.records import cases, exemptions, holds, protected
+from alprd.central.records import cases, confidentiality, exemptions, holds, protected
 from alprd.central.storage import audit, db, vault
 from alprd.central.storage.store import Central
 from alprd.central.upkeep import backup, restore, retention
@@ -256,13 +256,15 @@ class Exemptions(RuleBasedStateMachine):
             if known.plate in self.protected:
                 assert read not in self.world.found(known.instant)
 
+    @precondition(lambda self: self.world.now < START + timedelta(days=690))  # sue is trained
     @rule(plate=st.sampled_from(PROTECTED))
     def protect(self, plate: str) -> None:
         """A confidentiality request: what is stored of the plate is destroyed, also in backups."""
-        path = self.world.home.parent / "request.csv"
-        path.write_text(f"plate,state\n{plate},MN\n")
         folder = self.back_up()
-        protected.import_suppression(self.central, path, actor=audit.CENTRAL)
+        confidentiality.enter(
+            self.central, self.world.people["sue"], plates=[f"{plate}/MN"],
+            received=self.world.now, verified_by="Clerk", reference="AC-26-1",
+        )  # fmt: skip
         self.protected.add(plate)
         lost = {read for read, known in self.reads.items() if known.plate == plate}
         assert not lost & self.opened(folder)

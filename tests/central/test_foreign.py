@@ -72,7 +72,7 @@ def look(world: World, plate: str, around: datetime) -> list[str]:
     return [found.id for found in search.run(world.central, world.people["ida"], request)]
 
 
-@pytest.mark.policy("R-460.5-3", "R-13.824-1-1", "R-460.5-4")
+@pytest.mark.policy("R-460.5-3", "R-13.824-1-1", "R-460.5-4", "T-22")
 def test_the_clock_runs_from_the_original_collection(world: World, tmp_path: Path) -> None:
     at = START - 59 * DAY
     path = package(tmp_path / "a.zip", [line(1, "FRN1001", at), line(2, "FRN1002", START)])

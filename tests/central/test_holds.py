@@ -51,7 +51,7 @@ def events(world: World) -> list[str]:
 # --- case links -------------------------------------------------------------------------------
 
 
-@pytest.mark.policy("R-460.5-5", "R-460.5-4b", "R-13.824-2-1")
+@pytest.mark.policy("R-460.5-5", "R-460.5-4b", "R-13.824-2-1", "T-16")
 def test_linked_read_outlives_its_hour_and_the_unlinked_beside_it_does_not(world: World) -> None:
     mine, other = world.store("LNK1001"), world.store("LNK1002")
     row = linked(world, mine)
@@ -179,7 +179,7 @@ def test_records_without_a_row_are_kept_and_with_one_destroyed(world: World) -> 
 # --- holds ------------------------------------------------------------------------------------
 
 
-@pytest.mark.policy("R-460.5-a")
+@pytest.mark.policy("R-460.5-a", "T-2")
 def test_hold_on_day_59_keeps_the_plate_and_nothing_else(world: World) -> None:
     mine, other = world.store("HLD5901"), world.store("HLD5902")
     late = world.store("HLD5901", START + timedelta(seconds=1))

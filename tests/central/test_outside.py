@@ -115,7 +115,7 @@ def test_only_records_staff_and_supervisors_work_on_them(world: World, rosa: Per
         )  # fmt: skip
 
 
-@pytest.mark.policy("R-460.7-g")
+@pytest.mark.policy("R-460.7-g", "T-8")
 def test_access_of_data_subjects_is_off_until_counsel_approves(world: World, rosa: Person) -> None:
     row = receive(world, rosa, "data_subject")
     with pytest.raises(RefusedError, match="off"):

@@ -160,7 +160,7 @@ def test_a_late_misread_is_a_dated_correction(office: Office, trail_first: bool)
         assert logbook.verify(tx) == 2
 
 
-@pytest.mark.policy("R-460.5.1-b2")
+@pytest.mark.policy("R-460.5.1-b2", "T-15")
 def test_a_source_is_withheld_only_by_the_supervisor_with_a_citation(office: Office) -> None:
     """R-460.5.1-b2, T-15: all are named but those flagged; the log says that one is withheld."""
     when = datetime(2026, 11, 20, 10, tzinfo=UTC)

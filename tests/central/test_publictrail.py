@@ -87,7 +87,7 @@ def test_each_cell_is_public_or_withheld_with_its_citation(office: Office, tmp_p
             )
 
 
-@pytest.mark.policy("R-AT-5")
+@pytest.mark.policy("R-AT-5", "T-7")
 def test_a_ruling_changes_data_and_no_code(office: Office, tmp_path: Path) -> None:
     """R-AT-5, T-7: a field is opened or closed by the supervisor, with citation, on record."""
     searched(office)

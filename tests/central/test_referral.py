@@ -129,7 +129,7 @@ def with_car(home: Path) -> int:
             [
                 {
                     "enrolment": "e1", "seq": one.seq, "vehicle": "car-1", "digest": one.digest,
-                    "document": one.model_dump_json(),
+                    "document": one.model_dump_json(), "at": one.at,
                 }
                 for one in events
             ],

@@ -92,7 +92,7 @@ class World:
             return list(tx.scalars(select(db.reads.c.id)))
 
 
-@pytest.mark.policy("R-460.5-4", "R-460.5-4b")
+@pytest.mark.policy("R-460.5-4", "R-460.5-4b", "T-19")
 def test_vector_collected_on_new_year_is_gone_by_the_second_of_march(tmp_path: Path) -> None:
     world = World(tmp_path / "home", COLLECTED + timedelta(minutes=30))
     with world.central:

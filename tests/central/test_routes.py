@@ -58,7 +58,7 @@ def test_a_route_outside_the_table_stops_the_start(
             create_app(central)
 
 
-@pytest.mark.policy("R-460.6-a")
+@pytest.mark.policy("R-460.6-a", "T-6")
 def test_every_route_but_the_public_ones_asks_for_a_sign_on(client: httpx.Client) -> None:
     """R-460.6-a: no entry, no data: every closed route leads to the sign-on, whatever is sent."""
     for entry in CLOSED:

@@ -74,7 +74,7 @@ def events(world: World, kind: Event) -> list[AuditEvent]:
         return [event for event in audit.events(tx) if event.event == kind.value]
 
 
-@pytest.mark.policy("R-460.4.1-c2")
+@pytest.mark.policy("R-460.4.1-c2", "T-20")
 def test_the_third_search_of_a_plate_by_anyone_stops_before_its_results(world: World) -> None:
     read = world.store("ACU1001")
     assert look(world, "ACU1001") == [read]
@@ -219,7 +219,7 @@ def test_exigent_circumstances_are_found_by_another_and_end_after_a_day(world: W
     assert legalbasis.register(central, ida) == []  # a searcher sees his own
 
 
-@pytest.mark.policy("R-13.824-7-2", "R-460.6-b")
+@pytest.mark.policy("R-13.824-7-2", "R-460.6-b", "T-3")
 def test_a_search_names_a_plate_or_a_place_and_its_purpose_is_criminal(world: World) -> None:
     with pytest.raises(RefusedError, match="neither a plate nor a place"):
         look(world)

@@ -250,7 +250,7 @@ def test_the_auditor_searches_the_trail_and_opens_terms_and_both_are_recorded(
     central, aud = world.central, add(world, "aud", "auditor")
     busy(world)
     done = look(world, "TRM1001", place=search.Place(46.8, -95.8, 200))
-    found = trailview.search(central, aud, trailview.Filter(person="ida", event="search"))
+    found = trailview.search(central, aud, trailview.Filter(person="ida", event="search")).lines
     assert {line.event.event for line in found} == {"search.done"}
     assert found[0].event.seq == done.seq and found[0].terms
     assert trailview.terms(central, aud, done.seq) == "TRM1001 @ 46.80000,-95.80000 200"
@@ -260,10 +260,10 @@ def test_the_auditor_searches_the_trail_and_opens_terms_and_both_are_recorded(
         trailview.search(central, world.people["ida"], trailview.Filter())
     with pytest.raises(InputError, match="no typed term"):
         trailview.terms(central, aud, 1)
-    cars = trailview.search(central, aud, trailview.Filter(event="daemon.started"))
+    cars = trailview.search(central, aud, trailview.Filter(event="daemon.started")).lines
     assert {line.chain for line in cars} == {f"car:car-1:{'a' * 32}"}
     day = trailview.Filter(since=START + DAY, until=START + 2 * DAY, cars=False)
-    assert all(line.event.at >= START + DAY for line in trailview.search(central, aud, day))
+    assert all(line.event.at >= START + DAY for line in trailview.search(central, aud, day).lines)
     for name in ("trail.csv", "trail.jsonl"):
         told = trailview.export(central, aud, trailview.Filter(), tmp_path / name)
         data = (tmp_path / name).read_bytes()
@@ -271,7 +271,7 @@ def test_the_auditor_searches_the_trail_and_opens_terms_and_both_are_recorded(
         assert b"TRM1001" not in data
     with pytest.raises(InputError, match="exists"):
         trailview.export(central, aud, trailview.Filter(), tmp_path / "trail.csv")
-    mine = trailview.search(central, aud, trailview.Filter(person="aud", event="audit"))
+    mine = trailview.search(central, aud, trailview.Filter(person="aud", event="audit")).lines
     assert {line.event.event for line in mine} == {
         Event.TRAIL_SEARCHED, Event.TERMS_VIEWED, Event.TRAIL_EXPORTED
     }  # fmt: skip

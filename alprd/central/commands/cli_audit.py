@@ -96,7 +96,7 @@ def _filter(
 @click.command("search")
 @HOME
 @_filtered
-@click.option("--page", type=click.IntRange(1), default=1)
+@click.option("--after", default="", help="What the page before gave, for the next one.")
 @AS
 @PASSWORD
 @JSON
@@ -109,7 +109,7 @@ def search(
     until: str,
     record: str,
     central_only: bool,
-    page: int,
+    after: str,
     person_id: str,
     password_stdin: bool,
     as_json: bool,
@@ -117,16 +117,25 @@ def search(
     """Events that fit, newest first."""
     wanted = _filter(person, event, since, until, record, central_only)
     with Central(home) as central:
-        found = trailview.search(central, sign(central, person_id), wanted, page=page)
+        found = trailview.search(central, sign(central, person_id), wanted, after=after)
     rows = [
         {"chain": line.chain, "terms": line.terms, **line.event.model_dump(mode="json")}
-        for line in found
+        for line in found.lines
     ]
     lines = [
         f"{row['at']} {row['chain']} {row['seq']} {row['event']} {row['actor']} {row['detail']}"
         for row in rows
     ]
-    show(as_json, {"events": rows}, "\n".join(lines) or "nothing fits")
+    back = found.looked_back_to
+    if back is not None:
+        lines.append(f"looked back to {back.isoformat()}")
+    if found.after:
+        lines.append(f"older: --after {found.after}")
+    show(
+        as_json,
+        {"events": rows, "after": found.after, "looked_back_to": back},
+        "\n".join(lines) or "nothing fits",
+    )
 
 
 @click.command("table")

@@ -10,7 +10,6 @@ import click
 from alprd.central.commands.cli_people import sign
 from alprd.central.commands.cli_search import AS, PASSWORD
 from alprd.central.commands.clikit import HOME, JSON, errors, instant, show
-from alprd.central.publication import publish
 from alprd.central.records import confidentiality
 from alprd.central.records.confidentialstore import Asked
 from alprd.central.storage.store import Central
@@ -61,7 +60,7 @@ def enter(
     password_stdin: bool,
     as_json: bool,
 ) -> None:
-    """Enter a verified request, destroy what is held, and publish to the cars."""
+    """Enter a verified request, destroy what is held; cars get it within the hour."""
     with Central(home) as central:
         row = confidentiality.enter(
             central,
@@ -72,7 +71,6 @@ def enter(
             reference=reference,
             review=instant(review, "--review") if review else None,
         )
-        publish.publish(central)
     _told(as_json, row)
 
 
@@ -98,7 +96,6 @@ def add(
     with Central(home) as central:
         person = sign(central, person_id)
         row = confidentiality.add_plates(central, person, request, plates, reference)
-        publish.publish(central)
     _told(as_json, row)
 
 
@@ -124,7 +121,6 @@ def remove(
     with Central(home) as central:
         person = sign(central, person_id)
         row = confidentiality.remove(central, person, request, reference, plates)
-        publish.publish(central)
     _told(as_json, row)
 
 

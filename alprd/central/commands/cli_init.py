@@ -83,6 +83,7 @@ def refused_settings(error: ValidationError) -> InputError:
 @click.option("--intake-from", help="First day of the intake keys (default: 60 days back).")
 @click.option("--database", default="", help="postgresql://USER@HOST/NAME; default: a file here.")
 @click.option("--keystore", default="", help="The same for the keystore; never in a backup.")
+@click.option("--replica", default="", help="A second keystore file, on another disk.")
 @click.option("--pictures", default="", help="s3://BUCKET/PREFIX; default: a folder here.")
 @click.option("--endpoint", default="", help="URL of the S3-compatible server.")
 @click.option("--region", default="", help="Region of the bucket.")
@@ -102,6 +103,7 @@ def init(
     intake_from: str | None,
     database: str,
     keystore: str,
+    replica: str,
     pictures: str,
     endpoint: str,
     region: str,
@@ -138,6 +140,7 @@ def init(
                     "storage": {
                         "database": database,
                         "keystore": keystore,
+                        "replica": replica,
                         "pictures": pictures,
                         "endpoint": endpoint,
                         "region": region,

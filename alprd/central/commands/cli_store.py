@@ -1,4 +1,4 @@
-"""``alprd-central db``: what the administrator of the store itself needs."""
+"""``alprd-central db``, backup and restore: for the administrator of the store itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from alprd.central.commands.clikit import HOME, JSON, errors, show
 from alprd.central.staff import people
-from alprd.central.storage import agencykey, config, db, migrate
+from alprd.central.storage import config, db, migrate
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.engine import Database
 from alprd.central.storage.store import DATABASE, KEYSTORE, Central
@@ -37,7 +37,7 @@ def db_upgrade(home: Path, as_json: bool) -> None:
         (db.main, storage.database or home / DATABASE),
     ):
         tree = migrate.tree_of(metadata)
-        database = Database(place, metadata, upgrade=True)
+        database = Database(place, metadata, upgrade=True, marked=metadata is db.keystore)
         before[tree] = database.found_revision
         after[tree] = migrate.revisions(tree)[-1]
         database.close()
@@ -117,34 +117,3 @@ def drill_command(home: Path, folder: Path, as_json: bool) -> None:
     )
     if not done.passed:
         sys.exit(1)
-
-
-@click.group("keys")
-def keys_group() -> None:
-    """The agency key."""
-
-
-@keys_group.command("rotate")
-@HOME
-@click.option("--to", "target", default="", help="credential:NAME or pkcs11:…; default: a file.")
-@_BY
-@JSON
-@errors
-def keys_rotate(home: Path, target: str, by: str, as_json: bool) -> None:
-    """Wrap the keystore under another agency key; stop every worker before."""
-    with Central(home) as central:
-        actor = people.named_actor(central, by) if by else CENTRAL
-        source = central.config.keys.agency
-        agencykey.rotate(home / "keys", central.keystore, source, target)
-        with central.database.write() as tx:
-            central.trail.record(tx, Event.AGENCY_KEY_ROTATED, actor, at=central.clock())
-    moved = target != source
-    if not moved:
-        Central(home).close()  # the first opening under the new key forgets the old wrap
-    show(
-        as_json,
-        {"agency": target, "settings_to_change": moved},
-        f"write agency = {target!r} under [keys] in central.toml, start, then destroy the old key"
-        if moved
-        else "the keystore opens under the new agency key only",
-    )

@@ -26,6 +26,7 @@ _ALARMS: Final = {
     Event.TRAIL_BROKEN: "a car's trail does not follow on what was received",
     Event.SESSION_CONFLICT: "a car reported a period of use twice and differently",
     Event.PURGE_FAILED: "a run of the destruction failed",
+    Event.REPLICA_BEHIND: "the keystore's replica could not follow: docs/storage.md",
     Event.BATCH_REFUSED: "a batch of reads was refused",
 }
 _COMMAND: Final = (Act.CAR_ORDER, Act.LISTS_WORK, Act.TRAIL_EXPORT)

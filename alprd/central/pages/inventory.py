@@ -307,7 +307,7 @@ ENTRIES: Final = (
     ),
     Entry(
         "POST", "/confidentiality", "enter a request: destroy and suppress",
-        (Act.CONFIDENTIALITY,), (Event.REQUESTS_WORKED, Event.PUBLISHED),
+        (Act.CONFIDENTIALITY,), (Event.REQUESTS_WORKED,),
         "plates received verified_by reference review",
     ),
     Entry(
@@ -316,7 +316,7 @@ ENTRIES: Final = (
     ),
     Entry(
         "POST", "/confidentiality/{asked}", "add, remove, end, review, confirm a store",
-        (Act.CONFIDENTIALITY,), (Event.REQUESTS_WORKED, Event.PUBLISHED),
+        (Act.CONFIDENTIALITY,), (Event.REQUESTS_WORKED,),
         "act=remove|review|released|confirm plates said until store confirm=yes",
     ),
     # --- people ---

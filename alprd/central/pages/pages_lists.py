@@ -28,6 +28,7 @@ from alprd.central.pages.pagekit import instant, sentence, text
 from alprd.central.staff import people
 from alprd.central.staff.permissions import Act, may
 from alprd.central.storage import db
+from alprd.central.upkeep import jobs
 from alprd.errors import AlprdError, InputError
 from alprd.wire import Person
 
@@ -54,6 +55,8 @@ EXIGENCY: Final = (
     ("exigency_approver", "Found by (user id)", "text"),
 )
 _TIMES: Final = ("warrant_issued", "warrant_expires", "exigency_at")
+_PATIENCE_S: Final = 1.5
+"""So long a page waits for an import before it shows the progress instead."""
 
 
 class ListPages:
@@ -133,15 +136,24 @@ class ListPages:
         )
 
     async def upload(self, request: Request, session: SignedOn) -> Response:
-        """Take a file in; what looks wrong is shown at once."""
+        """Take a file in as a job; a short one is shown at once, a long one tells how far it is."""
         form = await request.form()
         return await run_in_threadpool(self._upload, form, session)
 
     def _upload(self, form: FormData, session: SignedOn) -> Response:
+        central, person = self._central, session.person
         try:
-            report = uploadform.take_in(self._central, form, session.person)
+            sent = uploadform.receive(central, form, person)
         except AlprdError as error:
             return self._lists(session, sentence(error), "", 400)
+        kind = f"import of the list {sent.list_id[:64]}"
+        job = jobs.start(central, kind, people.actor(person), sent.work)
+        row = jobs.wait(central, job, _PATIENCE_S)
+        if row["state"] == "failed":
+            return self._lists(session, f"Not done: {row['text']}.", "", 400)
+        report = sent.report
+        if row["state"] == "running" or report is None:
+            return RedirectResponse(f"/jobs/{job}", 303)
         if report.held:
             return RedirectResponse(f"/lists/held/{report.held}", 303)
         return self._lists(session, "", uploadform.told(report), 200, report.rejected_report)

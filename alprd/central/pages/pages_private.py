@@ -19,8 +19,6 @@ from starlette.routing import Route
 from alprd.central.pages import pagekit
 from alprd.central.pages.pagekit import instant, paging, sentence, text
 from alprd.central.records import confidentiality
-from alprd.central.staff import people
-from alprd.central.upkeep.jobs import start_publication
 from alprd.errors import AlprdError, InputError
 
 if TYPE_CHECKING:
@@ -95,12 +93,8 @@ class PrivatePages:
             )
         except AlprdError as error:
             return self._requests(request, session, given, sentence(error), 400)
-        return self._published(session)
-
-    def _published(self, session: SignedOn) -> Response:
-        """The cars learn of it with the next publication, which begins now."""
-        job = start_publication(self._central, people.actor(session.person))
-        return RedirectResponse(f"/jobs/{job}", 303)
+        # No publication now: its time in the trail would tell of the request (ADR 0053).
+        return RedirectResponse("/confidentiality", 303)
 
     async def act(self, request: Request, session: SignedOn) -> Response:
         """Add or remove plates, end, review, note or confirm a store."""
@@ -143,8 +137,6 @@ class PrivatePages:
             done()
         except AlprdError as error:
             return self._requests(request, session, {}, sentence(error), 400)
-        if chosen in ("add", "remove", "end"):
-            return self._published(session)
         return RedirectResponse("/confidentiality", 303)
 
     async def history(self, request: Request, session: SignedOn) -> Response:

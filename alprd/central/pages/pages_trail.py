@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _FIELDS: Final = ("person", "event", "since", "until", "record", "cars")
 _SHOWN: Final = 50
-"""Events of a page; a whole number of them fits into what one look at the trail gives."""
+"""Events of a page."""
 _HIDDEN: Final = ("terms", "terms_key")
 
 
@@ -56,9 +56,8 @@ class TrailPages:
     async def trail(self, request: Request, session: SignedOn) -> Response:
         """Events that fit the filter, newest first; the look is an event itself."""
         given = {name: request.query_params.get(name, "")[:200].strip() for name in _FIELDS}
-        page = request.query_params.get("page", "1")
-        number = int(page) if page.isascii() and page.isdecimal() and len(page) < 7 else 1
-        return await run_in_threadpool(self._trail, session, given, max(1, number))
+        after = request.query_params.get("after", "")[:100]
+        return await run_in_threadpool(self._trail, session, given, after)
 
     def _filter(self, given: dict[str, str]) -> Filter:
         def when(name: str, more: timedelta) -> datetime | None:
@@ -79,17 +78,15 @@ class TrailPages:
         self,
         session: SignedOn,
         given: dict[str, str],
-        number: int,
+        after: str = "",
         **more: Any,
     ) -> Response:
-        error, lines, first = more.get("error", ""), [], 0
+        error, found = more.get("error", ""), trailview.Look([], "", None)
         try:
             wanted = self._filter(given)
-            first = (number - 1) * _SHOWN
             found = trailview.search(
-                self._central, session.person, wanted, page=first // trailview.MOST + 1
+                self._central, session.person, wanted, after=after, most=_SHOWN
             )
-            lines = found[first % trailview.MOST :][: _SHOWN + 1]
         except InputError as wrong:
             error = sentence(wrong)
         keep = [(name, value) for name, value in given.items() if value]
@@ -101,10 +98,10 @@ class TrailPages:
             check=more.get("check"),
             term=more.get("term"),
             given=given,
-            rows=[_line(line) for line in lines[:_SHOWN]],
-            number=number,
-            # The last page of a full chunk cannot tell: the next one may be empty.
-            more=len(lines) > _SHOWN or ((first + _SHOWN) % trailview.MOST == 0 and bool(lines)),
+            rows=[_line(line) for line in found.lines],
+            newest=not after,
+            after=found.after,
+            back=found.looked_back_to.isoformat() if found.looked_back_to else "",
             keep=keep,
             events=sorted({event.value.partition(".")[0] for event in Event}),
             may_terms=may(session.person, Act.TRAIL_TERMS),
@@ -115,7 +112,7 @@ class TrailPages:
         """Check every chain against its head and the anchors; recorded."""
         result = await run_in_threadpool(trailcheck.checked, self._central, session.person)
         given = dict.fromkeys(_FIELDS, "")
-        return await run_in_threadpool(self._trail, session, given, 1, check=result.as_json())
+        return await run_in_threadpool(self._trail, session, given, check=result.as_json())
 
     async def term(self, request: Request, session: SignedOn) -> Response:
         """Open a typed term of one event, shown once; opening it is an event itself."""
@@ -126,8 +123,8 @@ class TrailPages:
         try:
             opened = trailview.terms(self._central, session.person, seq)
         except AlprdError as error:
-            return self._trail(session, given, 1, error=sentence(error))
-        return self._trail(session, given, 1, term={"seq": seq, "text": opened})
+            return self._trail(session, given, error=sentence(error))
+        return self._trail(session, given, term={"seq": seq, "text": opened})
 
     async def export(self, request: Request, session: SignedOn) -> Response:
         """Every event that fits, as CSV; its SHA-256 stands in the trail."""
@@ -141,7 +138,7 @@ class TrailPages:
             try:
                 trailview.export(self._central, session.person, self._filter(given), file)
             except InputError as error:
-                return self._trail(session, given, 1, error=sentence(error))
+                return self._trail(session, given, error=sentence(error))
             data = file.read_bytes()
         return Response(
             data,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 from starlette.datastructures import FormData, UploadFile
 
@@ -16,7 +16,8 @@ from alprd.central.pages.pagekit import instant, text
 from alprd.central.staff import people
 from alprd.central.staff.permissions import Act
 from alprd.central.storage.store import Central
-from alprd.errors import InputError
+from alprd.central.upkeep.jobs import Outcome, Report
+from alprd.errors import InputError, StoreError
 from alprd.wire import Person
 
 MAX_MAPPING: Final = 65_536
@@ -25,13 +26,44 @@ _SHOWN: Final = 20
 """Rejected lines that the page names; the report has all of them."""
 
 
-def take_in(central: Central, form: FormData, person: Person) -> lists.ImportReport:
-    """Import the file of a form.
+class Upload:
+    """A checked form whose file lies on the disk, to be imported by a job."""
+
+    def __init__(self, central: Central, person: Person, plain: BinaryIO, **values: Any) -> None:
+        self._central, self._person, self._plain, self._values = central, person, plain, values
+        self.list_id: str = values["list_id"]
+        self.report: lists.ImportReport | None = None
+        """What the import did, once it is over."""
+
+    def work(self, report: Report) -> Outcome:
+        """Import it, telling how far it is in bytes; the file is gone afterwards, also on failure.
+
+        Raises:
+            RefusedError: the list may not be imported.
+            InputError: a file that cannot be used.
+            StoreError: the disk refuses; the list in use stays.
+        """
+        with self._plain:
+            made = self.report = lists.import_hotlist(
+                self._central,
+                Path(f"/proc/self/fd/{self._plain.fileno()}"),
+                actor=people.actor(self._person),
+                progress=report,
+                **self._values,
+            )
+        if made.held:
+            text = f"{made.list_id}: something looks wrong; the list in use stays until you decide"
+            return Outcome(text, f"/lists/held/{made.held}")
+        return Outcome(told(made).rstrip("."), "/lists")
+
+
+def receive(central: Central, form: FormData, person: Person) -> Upload:
+    """Check a form and bring its file to the disk, where it has no name.
 
     Raises:
-        RefusedError: the role, or the list may not be imported.
-        InputError: no file, both a layout and a mapping, or a file that cannot be used.
-        StoreError: the disk refuses; the list in use stays.
+        RefusedError: the role.
+        InputError: no file, both a layout and a mapping, or an instant that cannot be.
+        StoreError: the disk refuses.
     """
     people.require(person, Act.LISTS_WORK, central.clock())
     file = form.get("file")
@@ -43,24 +75,22 @@ def take_in(central: Central, form: FormData, person: Person) -> lists.ImportRep
             "both a layout and a mapping file were given",
             remedy="a mapping file describes a layout of its own: leave Layout as it was",
         )
+    supplied = instant(central, text(form, "supplied"), "Supplied at")
     folder = central.home / gate.FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    with os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b") as plain:
+    plain = os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
+    try:
         while chunk := file.file.read(1 << 20):
             plain.write(chunk)
         plain.flush()
-        return lists.import_hotlist(
-            central,
-            Path(f"/proc/self/fd/{plain.fileno()}"),
-            list_id=text(form, "list_id"),
-            source=text(form, "source"),
-            supplied_at=instant(central, text(form, "supplied"), "Supplied at"),
-            actor=people.actor(person),
-            layout=text(form, "layout"),
-            mapping=mapping,
-            code=text(form, "code"),
-            state=text(form, "state"),
-        )
+    except OSError as error:
+        plain.close()
+        raise StoreError(
+            f"the file cannot be written: {error.strerror}", remedy="check free disk space"
+        ) from error
+    names = ("list_id", "source", "layout", "code", "state")
+    values = {name: text(form, name) for name in names}
+    return Upload(central, person, plain, supplied_at=supplied, mapping=mapping, **values)
 
 
 def _mapping(form: FormData) -> str:

@@ -72,11 +72,23 @@ def create_repository(central: Central) -> None:
     publish(central)
 
 
-def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = False) -> Publication:
-    """Bring the repository up to date; without a change only what is near expiry is signed again.
+def publish(
+    central: Central,
+    actor: Actor = CENTRAL,
+    *,
+    fresh_keys: bool = False,
+    regular: bool = False,
+) -> Publication:
+    """Bring the repository up to date.
+
+    The suppression list is in every publication that changes anything, and in the first regular
+    one of each hour, whether or not requests changed: no publication tells that one came in
+    (R-460.5-b4, ADR 0053). So each version holds every request that was entered before it.
 
     Args:
         fresh_keys: encrypt everything anew, after a car was revoked.
+        regular: the hourly work does it; nothing is published when neither an hour has begun nor
+            anything but requests has changed, except what is near expiry.
 
     Raises:
         StoreError: a file cannot be written; cars go on with the version before.
@@ -84,8 +96,10 @@ def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = Fals
     with central.database.write() as tx:  # the lock also keeps out a second publisher
         if fresh_keys:
             tx.execute(delete(db.published))
-        changed = _make_targets(central, tx)
+        changed = set(_make_targets(central, tx, anew=not regular))
         repository.renew_root_if_due(central)
+        if SUPPRESSION not in changed and repository.targets_due(central, files_of(tx)):
+            changed |= set(_make_targets(central, tx, anew=True))
         version = sign_again(central, tx)
         if changed:
             central.trail.record(
@@ -93,11 +107,11 @@ def publish(central: Central, actor: Actor = CENTRAL, *, fresh_keys: bool = Fals
                 Event.PUBLISHED,
                 actor,
                 at=central.clock(),
-                subjects=changed,
+                subjects=sorted(changed),
                 detail={"version": version},
             )
         _remove_old_targets(central, tx, version)
-    return Publication(version, tuple(changed))
+    return Publication(version, tuple(sorted(changed)))
 
 
 def _plain_sources(central: Central, tx: Connection) -> dict[str, _Source]:
@@ -123,9 +137,11 @@ def _suppression(folds: list[str], key: bytes) -> Suppression:
     return Suppression(digests=tuple(sorted(digests)))
 
 
-def _make_targets(central: Central, tx: Connection) -> list[str]:
-    """Write the targets whose source changed; their names."""
+def _make_targets(central: Central, tx: Connection, *, anew: bool) -> list[str]:
+    """Write the targets whose source changed, and the suppression list if ``anew``; their names."""
     known = {row.target: row for row in tx.execute(select(db.published))}
+    if anew:
+        known.pop(SUPPRESSION, None)
     mac_key = central.keystore.purpose_key("published")
     changed: list[str] = []
     content_keys: dict[str, bytes] = {}
@@ -194,13 +210,14 @@ def _settle_suppression(
     """Publish the suppression list; the digest of its file and the key of its digests.
 
     The key is a new one in each version. Under one key the true digests would stand in two
-    versions and the random ones in one only, which would tell how many requests there are. A new
-    version each day hides when a request came in (R-460.5-b4).
+    versions and the random ones in one only, which would tell how many requests there are. What it
+    depends on is the hour alone: a version that came when a request did would tell of it
+    (R-460.5-b4).
     """
     folds = sorted(protected.suppressed_folds(central, tx))
     fresh = os.urandom(32)
     source = _Source(
-        f"{central.clock().date()}\n".encode() + "\n".join(folds).encode(),
+        f"{central.clock():%Y-%m-%dT%H}".encode(),
         lambda: crypto.canonical(_suppression(folds, fresh)),
     )
     sha256 = settle(SUPPRESSION, _encrypted(central, SUPPRESSION, source))

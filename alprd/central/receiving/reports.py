@@ -157,6 +157,7 @@ def _append_events(
                     "vehicle": vehicle.name,
                     "digest": event.digest,
                     "document": event.model_dump_json(),
+                    "at": event.at,
                 }
                 for event in fresh
             ],

@@ -53,8 +53,8 @@ def enter(
 ) -> Asked:
     """Enter a verified request, and destroy what central holds of its plates.
 
-    Publish afterwards (:func:`alprd.central.publication.publish.publish`), so that the cars learn
-    of it.
+    The cars learn of it with the next regular publication, within the hour: one that came right
+    after a request would tell of it to whoever sees the trail (ADR 0053).
 
     Args:
         plates: ``PLATE`` or ``PLATE/STATE``.

@@ -69,6 +69,8 @@ class StorageSettings(Closed):
 
     database: Annotated[str, AfterValidator(_server_url)] = ""
     keystore: Annotated[str, AfterValidator(_server_url)] = ""
+    replica: str = ""
+    """A second file of a keystore in SQLite, on another disk and in no backup; empty: none."""
     pictures: Annotated[str, Field(pattern=r"^$|^s3://[a-z0-9.-]{3,63}(/[A-Za-z0-9._-]+)*/?$")] = ""
     """``s3://BUCKET/PREFIX``: pictures, quarantined envelopes and hold requests lie there."""
     endpoint: Annotated[str, Field(pattern=r"^$|^https?://")] = ""
@@ -330,6 +332,8 @@ agency = {_quoted(config.keys.agency)}
 # log: what is destroyed there must be destroyed everywhere.
 database = {_quoted(config.storage.database)}
 keystore = {_quoted(config.storage.keystore)}
+# A second file of a SQLite keystore, on another disk, outside every backup (docs/storage.md).
+replica = {_quoted(config.storage.replica)}
 # Empty: files in this folder. Else s3://BUCKET/PREFIX of a bucket that keeps no versions.
 pictures = {_quoted(config.storage.pictures)}
 endpoint = {_quoted(config.storage.endpoint)}  # URL of the S3 server; empty: the region's own

@@ -210,6 +210,7 @@ car_events = Table(
     Column("vehicle", String(64), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("document", Text, nullable=False),
+    Column("at", UtcTime, nullable=False, index=True),
 )
 
 audit = Table(

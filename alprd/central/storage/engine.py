@@ -27,7 +27,8 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 
-from alprd.central.storage import migrate
+from alprd.central.storage import instep, migrate
+from alprd.central.storage.replica import Replica, empty_log
 from alprd.errors import ConfigError, StoreError
 
 _LOCK: Final = 0x616C7072_00000000  # "alpr"; below it the CRC of the first table's name
@@ -49,6 +50,8 @@ class Database:
         create: make the file (SQLite) and the tables.
         upgrade: bring a PostgreSQL database to this program's revision; a SQLite file, which has
             no other users than this program, is brought there at each opening.
+        marked: count the transactions of a SQLite file, for :mod:`alprd.central.storage.replica`.
+        replica: a second file in which each transaction is done, too.
 
     Raises:
         StoreError: missing, unreachable, damaged, or of another revision.
@@ -62,8 +65,12 @@ class Database:
         *,
         create: bool = False,
         upgrade: bool = False,
+        marked: bool = False,
+        replica: Replica | None = None,
     ) -> None:
         self._metadata = metadata
+        self._marked = marked and isinstance(place, Path)
+        self._replica = replica
         self.found_revision = ""
         """What was there when it was opened; empty: nothing, or of before migrations."""
         self.name = place.name if isinstance(place, Path) else str(make_url(place).database)
@@ -78,6 +85,8 @@ class Database:
             self.engine: Engine = create_engine(f"sqlite:///{place}", hide_parameters=True)
             event.listen(self.engine, "connect", _on_sqlite_connect)
             event.listen(self.engine, "begin", _on_sqlite_begin)
+            if self._marked:
+                instep.note_steps(self.engine)
         else:
             _need_driver()
             self.engine = create_engine(
@@ -119,18 +128,28 @@ class Database:
                 migrate.upgrade(tx, self._metadata)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, both: bool = False) -> Iterator[Connection]:
         """A transaction that holds the write lock; commits unless the block raises.
+
+        Args:
+            both: only if the replica, where there is one, can follow.
 
         Raises:
             StoreError: the database is locked, full or gone; nothing was changed.
         """
         try:
-            with self.engine.connect() as connection, connection.begin():
+            with (
+                self.engine.connect() as connection,
+                instep.around(
+                    connection, self._replica, marked=self._marked, both=both
+                ) as before_commit,
+                connection.begin(),
+            ):
                 guard = GUARD.get()
                 if guard is not None and guard[0] is self:
                     guard[1](connection)
                 yield connection
+                before_commit()
         except OperationalError as error:
             raise self._unavailable(error) from error
 
@@ -171,9 +190,11 @@ class Database:
         if not self.server:
             raw = self.engine.raw_connection()
             try:
-                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+                empty_log(raw.cursor(), self.name)
             finally:
                 raw.close()
+            if self._replica is not None:
+                self._replica.checkpoint()
             return
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for name in tables:

@@ -3,7 +3,7 @@
 ::
 
     agency.key (a file, a systemd credential, or derived by a PKCS#11 token)
-    └── root           the agency key itself until its first rotation
+    └── root           random, made with the keystore
     ├── secrets        CA, receipt, TUF, list and suppression keys; content keys of targets
     ├── intake keys    private key of each UTC day, destroyed 60×24 h after the day's end
     └── hour keys      one for each hour of collection
@@ -33,6 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from alprd import crypto
 from alprd.central.storage import db
 from alprd.central.storage.engine import Database
+from alprd.central.storage.replica import AHEAD, ahead, replica_of
 from alprd.errors import EnvelopeError, StoreError
 from alprd.records import MAX_LIFE
 from alprd.wire import IntakeKey
@@ -84,11 +85,18 @@ def derive(key: bytes, purpose: str) -> bytes:
 class Keystore:
     """Wrapped keys in a database file of their own."""
 
-    def __init__(self, place: Path | str, agency_key: bytes, *, create: bool = False) -> None:
+    def __init__(
+        self, place: Path | str, agency_key: bytes, *, create: bool = False, replica: str = ""
+    ) -> None:
         self._outer = agency_key
-        self.database = Database(place, db.keystore, create=create)
+        self.replica = replica_of(place, replica)
+        if self.replica is not None and self.replica.state() == AHEAD:
+            raise ahead(self.replica.path)  # before anything is written
+        self.database = Database(
+            place, db.keystore, create=create, marked=True, replica=self.replica
+        )
         try:
-            self._agency_key = self._root()
+            self._agency_key = self._root(make=create)
         except BaseException:
             self.database.close()
             raise
@@ -103,9 +111,21 @@ class Keystore:
 
     # --- the root under the agency key ---------------------------------------------------------
 
-    def _root(self) -> bytes:
-        """The key that all others are wrapped under; before the first rotation the agency key."""
+    def _root(self, *, make: bool) -> bytes:
+        """The key that all others are wrapped under.
+
+        A keystore of an older program has none: there it is the agency key itself, also after a
+        rotation, so that whoever kept the first agency key could still open it.
+
+        Args:
+            make: give a keystore without any secret a random root of its own.
+        """
         table = db.secrets
+        if make:
+            with self.database.write() as tx:
+                if tx.scalar(select(table.c.name).limit(1)) is None:
+                    wrapped = seal(self._outer, os.urandom(32), _ROOT_AAD)
+                    tx.execute(insert(table).values(name=ROOT, wrapped=wrapped))
         with self.database.read() as tx:
             rows = tx.execute(select(table).where(table.c.name.in_((ROOT, ROOT_NEXT)))).all()
         for row in rows:
@@ -273,11 +293,13 @@ class Keystore:
     ) -> dict[str, tuple[bytes, bytes]]:
         """Make (read key, hour key) for each (read id, hour), durable when this returns.
 
+        Where there is a replica they are durable there, too, before a receipt can be signed.
+
         Keys that an interrupted intake left behind under the same id are replaced.
         """
         made: dict[str, tuple[bytes, bytes]] = {}
         hours: dict[datetime, bytes] = {}
-        with self.database.write() as tx:
+        with self.database.write(both=True) as tx:
             for read, hour in wanted:
                 if hour not in hours:
                     key = self.hour_key(hour, tx)

@@ -13,6 +13,7 @@ the disk, so that a publication which was killed heals at the next run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -45,6 +46,8 @@ LIFE: Final = {
 }
 ROOT_WARNING: Final = timedelta(days=60)
 """A root with less life left is renewed where its key is at hand, and warned of where it is not."""
+KEPT_VERSIONS: Final = 48
+"""Versions of targets and snapshot metadata that stay on the disk."""
 
 _S = TypeVar("_S", Root, Targets, Snapshot, Timestamp)
 
@@ -162,12 +165,24 @@ def next_root(central: Central) -> Root:
     return root
 
 
-def sign(central: Central, files: Mapping[str, TargetFile], *, ahead: int = 0) -> int:
-    """Write targets, snapshot and timestamp metadata as needed; the version of the targets.
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is signed now, by role: its version and how much of its life is left."""
 
-    Args:
-        ahead: versions to skip, after the repository was restored from a backup.
-    """
+    versions: dict[str, int]
+    left: dict[str, timedelta]
+    changed: bool
+    """Whether the targets to publish are others than those that are signed."""
+
+    def due(self, role: str) -> bool:
+        """Whether a role's metadata is to be written anew.
+
+        Half its life is left at least, so that a car which docks always finds a living signature.
+        """
+        return self.changed or self.left[role] < LIFE[role] / 2
+
+
+def _standing(central: Central, files: Mapping[str, TargetFile]) -> _Standing:
     folder, now = metadata_folder(central), central.clock()
     root = latest_root(central).signed
     changed = True
@@ -186,11 +201,28 @@ def sign(central: Central, files: Mapping[str, TargetFile], *, ahead: int = 0) -
             if targets is not None:
                 left["targets"] = _life_left(root, targets, now)
                 changed = targets.signed.targets != files
+    return _Standing(versions, left, changed)
+
+
+def targets_due(central: Central, files: Mapping[str, TargetFile]) -> bool:
+    """Whether :func:`sign` would write a new version of the targets."""
+    return _standing(central, files).due("targets")
+
+
+def sign(central: Central, files: Mapping[str, TargetFile], *, ahead: int = 0) -> int:
+    """Write targets, snapshot and timestamp metadata as needed; the version of the targets.
+
+    Args:
+        ahead: versions to skip, after the repository was restored from a backup.
+    """
+    folder = metadata_folder(central)
+    root = latest_root(central).signed
+    found = _standing(central, files)
     if ahead:
-        changed = True
-        versions = {role: version + ahead for role, version in versions.items()}
-    # Half its life is left at least, so that a car which docks always finds a living signature.
-    due = {role: changed or left[role] < LIFE[role] / 2 for role in versions}
+        versions = {role: version + ahead for role, version in found.versions.items()}
+        found = replace(found, versions=versions, changed=True)
+    versions = dict(found.versions)
+    due = {role: found.due(role) for role in versions}
     if due["targets"]:
         versions["targets"] += 1
         made = Metadata(Targets(versions["targets"], expires=expiry(central, "targets")))
@@ -212,7 +244,20 @@ def sign(central: Central, files: Mapping[str, TargetFile], *, ahead: int = 0) -
             )
         )
         _signed(central, root, stamp, folder / "timestamp.json")  # last: publishes the rest
+    for role in ("targets", "snapshot"):
+        _forget_old(folder, role, versions[role])
     return versions["targets"]
+
+
+def _forget_old(folder: Path, role: str, newest: int) -> None:
+    """An hourly publication must not fill the disk; a car in the midst of one asks for the newest.
+
+    The roots all stay: a car that was long away follows them one by one.
+    """
+    for path in folder.glob(f"*.{role}.json"):
+        number = path.name.split(".")[0]
+        if number.isdecimal() and int(number) <= newest - KEPT_VERSIONS:
+            path.unlink(missing_ok=True)
 
 
 def load(path: Path, kind: type[_S]) -> Metadata[_S] | None:

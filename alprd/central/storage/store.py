@@ -28,7 +28,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
-from alprd.central.storage import agencykey, ca, config, db, keys
+from alprd.central.storage import agencykey, ca, config, db, keys, replica
 from alprd.central.storage import audit_tables as audit_tables
 from alprd.central.storage import credential_tables as credential_tables
 from alprd.central.storage import incident_tables as incident_tables
@@ -74,6 +74,7 @@ class Central:
         self.keystore = Keystore(
             self.config.storage.keystore or home / KEYSTORE,
             agencykey.load_agency_key(home / "keys", self.config.keys.agency),
+            replica=self.config.storage.replica,
         )
         try:
             self.database = Database(self.config.storage.database or home / DATABASE, db.main)
@@ -195,6 +196,11 @@ def initialise(
         raise ConfigError(f"{home} already holds an agency", remedy="choose an empty folder")
     now = clock()
     open_objects(home, settings.storage).check()  # before anything is made
+    second = replica.replica_of(
+        settings.storage.keystore or home / KEYSTORE, settings.storage.replica
+    )
+    if second is not None:
+        replica.check_place(second.path)
     for name in ("", *_FOLDERS):
         (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     agency_key = agencykey.create_agency_key(home / "keys")
@@ -207,6 +213,8 @@ def initialise(
         made = keystore.extend_intake(first, now.date() + keys.INTAKE_AHEAD)
     finally:
         keystore.close()
+    if second is not None:
+        replica.make(second.keystore, second.path)
     Database(settings.storage.database or home / DATABASE, db.main, create=True).close()
     authority = ca.create_ca(ca_key, settings.agency, now)
     crypto.write_secret(home / "keys" / "ca.crt", ca.pem(authority).encode())

@@ -11,13 +11,13 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, select
 
 from alprd.central.staff import people
 from alprd.central.staff.permissions import Act
@@ -25,7 +25,9 @@ from alprd.central.storage import audit, db
 from alprd.central.storage.audit import Event
 from alprd.central.storage.store import Central
 from alprd.central.storage.trailheads import CENTRAL_CHAIN, car_chain
+from alprd.central.trail import trailpage
 from alprd.central.trail.trailexport import COLUMNS, plain_cell, write_new
+from alprd.central.trail.trailpage import Found
 from alprd.errors import InputError, RefusedError
 from alprd.wire import AuditEvent, Person
 
@@ -70,26 +72,52 @@ class Line:
     """Whether it has a typed term that can still be opened."""
 
 
-def search(central: Central, person: Person, wanted: Filter, *, page: int = 1) -> list[Line]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A page of a search."""
+
+    lines: list[Line]
+    after: str
+    """Where the next page goes on; empty: there is nothing older."""
+    looked_back_to: datetime | None
+    """Set when a rare filter was looked for as far back as this, and no further yet."""
+
+
+def search(
+    central: Central, person: Person, wanted: Filter, *, after: str = "", most: int = MOST
+) -> Look:
     """A page of the events that fit, newest first; the look is recorded.
+
+    Args:
+        after: what the page before gave; empty for the newest.
+        most: events of the page, at most :data:`MOST`.
 
     Raises:
         RefusedError: the role, or no live training or authorisation.
+        InputError: ``after`` is not what a page gave.
     """
     now = central.clock()
     people.require(person, Act.TRAIL_SEE, now)
-    page = max(1, page)
+    start = trailpage.key_of(after)
     with central.database.write() as tx:
-        found = sorted(_found(central, tx, wanted), key=_order, reverse=True)
-        found = found[(page - 1) * MOST : page * MOST]
+        found = trailpage.page(
+            tx,
+            partial(_document_fits, wanted),
+            after=start,
+            most=min(most, MOST),
+            since=wanted.since,
+            until=wanted.until,
+            cars=wanted.cars,
+        )
+        lines = [_line(central, row) for row in found.rows]
         central.trail.record(
             tx,
             Event.TRAIL_SEARCHED,
             people.actor(person),
             at=now,
-            detail=wanted.said() | {"found": len(found), "page": page},
+            detail=wanted.said() | {"found": len(lines)} | ({"after": after} if after else {}),
         )
-    return found
+    return Look(lines, found.after.text() if found.after else "", found.looked_back_to)
 
 
 def terms(central: Central, person: Person, seq: int) -> str:
@@ -134,7 +162,7 @@ def export(central: Central, person: Person, wanted: Filter, file: Path) -> dict
     made: list[Path] = []
     try:
         with central.database.write() as tx:
-            found = sorted(_found(central, tx, wanted), key=_order)
+            found = _found(central, tx, wanted)
             data = _csv(found) if file.suffix == ".csv" else _lines(found)
             sha256 = hashlib.sha256(data).hexdigest()
             central.trail.record(
@@ -152,30 +180,31 @@ def export(central: Central, person: Person, wanted: Filter, file: Path) -> dict
     return {"file": str(file), "events": len(found), "sha256": sha256}
 
 
-def _found(central: Central, tx: Connection, wanted: Filter) -> Iterator[Line]:
-    for row in tx.execute(_query(wanted)).all():
-        event = AuditEvent.model_validate_json(row.document)
-        if _fits(event, wanted):
-            name = event.detail.get("terms_key")
-            held = isinstance(name, str) and central.keystore.find_secret(name) is not None
-            yield Line(CENTRAL_CHAIN, shown(event), held and not _hidden(event))
-    if not wanted.cars:
-        return
-    table = db.car_events
-    for row in tx.execute(select(table).order_by(table.c.enrolment, table.c.seq)):
-        event = AuditEvent.model_validate_json(row.document)
-        if _fits(event, wanted):
-            yield Line(car_chain(row.vehicle, row.enrolment), event, False)
+def _found(central: Central, tx: Connection, wanted: Filter) -> list[Line]:
+    """Every event that fits, oldest first."""
+    found = [
+        _line(central, row)
+        for row in trailpage.every(tx, wanted.since, wanted.until, cars=wanted.cars)
+        if _document_fits(wanted, row.document)
+    ]
+    return found[::-1]
 
 
-def _query(wanted: Filter) -> Select[Any]:
-    table = db.audit
-    query = select(table.c.document).order_by(table.c.seq)
-    if wanted.since is not None:
-        query = query.where(table.c.at >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(table.c.at < wanted.until)
-    return query
+def _document_fits(wanted: Filter, document: str) -> bool:
+    words = tuple(word for word in (wanted.person, wanted.record) if word)
+    if not trailpage.mentions(document, words):
+        return False
+    # As it is shown: nobody finds a private event by what it does not tell.
+    return _fits(shown(AuditEvent.model_validate_json(document)), wanted)
+
+
+def _line(central: Central, row: Found) -> Line:
+    event = AuditEvent.model_validate_json(row.document)
+    if not row.key.central:
+        return Line(car_chain(row.vehicle, row.key.enrolment), event, False)
+    name = event.detail.get("terms_key")
+    held = isinstance(name, str) and central.keystore.find_secret(name) is not None
+    return Line(CENTRAL_CHAIN, shown(event), held and not _hidden(event))
 
 
 def _fits(event: AuditEvent, wanted: Filter) -> bool:
@@ -201,10 +230,6 @@ def shown(event: AuditEvent) -> AuditEvent:
     if not _hidden(event):
         return event
     return event.model_copy(update={"detail": {}, "subjects": ()})
-
-
-def _order(line: Line) -> tuple[datetime, str, int]:
-    return line.event.at, line.chain, line.event.seq
 
 
 def _lines(found: list[Line]) -> bytes:

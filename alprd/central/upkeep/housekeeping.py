@@ -20,7 +20,7 @@ from alprd.central.oversight import auditfiles, compliance, weekly
 from alprd.central.public import bcanotices, logbook, publicsite
 from alprd.central.publication import publish
 from alprd.central.records import confidentiality
-from alprd.central.storage import engine, leases
+from alprd.central.storage import engine, instep, leases
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.leases import Lease
 from alprd.central.storage.store import Central
@@ -100,6 +100,7 @@ class Housekeeping:
 
 def house(central: Central) -> None:
     """All of it once, in this order."""
+    instep.look_after(central)
     retention.purge(central)
     made = central.keystore.extend_intake_when_low(central.clock().date())
     if made:
@@ -107,7 +108,7 @@ def house(central: Central) -> None:
             central.trail.record(
                 tx, Event.INTAKE_KEYS_MADE, CENTRAL, at=central.clock(), detail={"days": made}
             )
-    publish.publish(central)
+    publish.publish(central, regular=True)
     bcanotices.remind(central)
     logbook.catch_up(central)
     if central.config.public.folder:

@@ -29,6 +29,7 @@ from alprd.records import new_id
 log: Final = logging.getLogger("alprd.central.upkeep.jobs")
 _EVERY_S: Final = 1.0
 """The row is written no oftener than this."""
+_LOOK_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,18 @@ def find(central: Central, job: str) -> dict[str, Any]:
     }
 
 
+def wait(central: Central, job: str, seconds: float) -> dict[str, Any]:
+    """The row of a job when it has ended, or after some seconds as it is then.
+
+    Raises:
+        InputError: there is none with this id.
+    """
+    end = time.monotonic() + seconds
+    while (row := find(central, job))["state"] == "running" and time.monotonic() < end:
+        time.sleep(_LOOK_S)
+    return row
+
+
 def recent(central: Central, most: int = 10) -> list[dict[str, Any]]:
     """The newest jobs, for the first page of whoever works with them."""
     with central.database.read() as tx:
@@ -140,7 +153,8 @@ def _run(central: Central, job: str, work: Work) -> None:
     try:
         outcome = work(report)
     except AlprdError as error:
-        _end(central, job, "failed", error.message, "")
+        text = f"{error.message} ({error.remedy})" if error.remedy else error.message
+        _end(central, job, "failed", text, "")
     except (OSError, SQLAlchemyError, MemoryError) as error:
         log.error("ALARM: a job failed (%s)", type(error).__name__)
         _end(central, job, "failed", f"it failed: {type(error).__name__}", "")
