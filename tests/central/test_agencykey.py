@@ -58,7 +58,7 @@ def test_a_rotation_leaves_only_the_new_key(tmp_path: Path) -> None:
 STEPS = """
 import os, signal, sys
 from pathlib import Path
-from alprd.central import agencykey, keys
+from alprd.central.storage import agencykey, keys
 from alprd.central.storage.store import Central
 import alprd.crypto
 left = int(sys.argv[2])
