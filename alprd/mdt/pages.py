@@ -176,10 +176,10 @@ class Pages:
         left = await run_in_threadpool(self._context.board.unresolved)
         if left:
             if self._context.moving():
-                message = f"{len(left)} alert(s) are unresolved, and the car moves."
+                message = f"{_unresolved(len(left))}, and the car moves."
                 return error_json(409, "driving", message, "sign off when the car stands")
             if not isinstance(note, str) or not note.strip():
-                message = f"{len(left)} alert(s) are unresolved: settle them or hand them over."
+                message = f"{_unresolved(len(left))}: settle or hand over."
                 return error_json(409, "unresolved", message, "give a note for the next person")
             try:
                 await run_in_threadpool(self._settling.hand_over, screen.sign_on.actor, note)
@@ -248,3 +248,7 @@ def _session_json(screen: Screen) -> dict[str, str]:
         "unit": sign_on.unit,
         "csrf": screen.csrf,
     }
+
+
+def _unresolved(count: int) -> str:
+    return "1 alert is unresolved" if count == 1 else f"{count} alerts are unresolved"

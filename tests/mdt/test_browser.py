@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import statistics
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -199,23 +197,6 @@ def test_two_tabs_agree(page: Page, served: Car) -> None:
     assert served.events().count("alert.shown") == 1
 
 
-def test_an_act_that_was_not_done_silences_nothing(page: Page, served: Car) -> None:
-    sign_on(page)
-    _, alert = served.alert()
-    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
-    page.route("**/alerts/*/acknowledge", lambda route: route.abort())
-    page.route("**/sign-off", lambda route: route.abort())
-    card(page, alert).get_by_role("button", name="Acknowledge").click()
-    expect(page.get_by_text("Not done: no connection")).to_be_visible()
-    page.evaluate("delete document.body.dataset.lastSound")
-    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
-    expect(card(page, alert).locator('[data-slot="state"]')).to_have_text("NEW")
-    page.get_by_role("button", name="Sign off").click()
-    page.get_by_label("Note for the next person").fill("left at the depot")
-    page.get_by_role("button", name="Hand over and sign off").click()
-    expect(page.get_by_text("Not signed off: no connection")).to_be_visible()
-
-
 def test_typing_goes_on_when_another_screen_moves_the_card(page: Page, served: Car) -> None:
     sign_on(page)
     _, above = served.alert("AAA111")
@@ -230,37 +211,6 @@ def test_typing_goes_on_when_another_screen_moves_the_card(page: Page, served: C
     expect(page.locator(".card").first).to_have_attribute("data-id", below)
     page.keyboard.type("23")
     expect(reference).to_have_value("NIC/123")
-
-
-def test_blocked_sound_is_said_and_turned_on(page: Page, served: Car) -> None:
-    sign_on(page)
-    page = page.context.new_page()
-    page.goto("/")  # never touched: the browser keeps sound back
-    muted = page.get_by_text("Sound is off: the browser blocks it.")
-    expect(muted).to_be_visible()
-    page.get_by_role("button", name="Turn sound on").click()
-    expect(muted).to_be_hidden()
-    page.get_by_role("button", name="Test sound").click()
-    expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
-
-
-def test_sound_follows_the_hit_at_once(page: Page, served: Car) -> None:
-    """From the hit on the board to the sound in the browser, trail and all."""
-    sign_on(page)
-    expect(page.get_by_text("No alerts")).to_be_visible()
-    took = []
-    for number in range(5):
-        page.evaluate("delete document.body.dataset.lastSound")
-        raised = time.time()
-        served.alert(f"SND{number:03}")
-        expect(page.locator("body")).to_have_attribute("data-last-sound", "high")
-        sounded = page.evaluate("Number(document.body.dataset.soundAt)") / 1000
-        took.append(sounded - raised)
-        for shown in page.get_by_role("button", name="Silence").all():
-            shown.click()
-        page.wait_for_timeout(1300)  # the tones before it have faded
-    print(f"hit to sound, ms: {sorted(round(1000 * one) for one in took)}")
-    assert statistics.median(took) < 0.5
 
 
 def test_nothing_moves_while_a_finger_is_down(page: Page, served: Car) -> None:
@@ -320,28 +270,6 @@ def test_a_hit_of_an_unattended_car_tells_its_age(page: Page, served: Car) -> No
     expect(card(page, unsure).locator('[data-slot="when"]')).to_contain_text("time not trusted")
     _, fresh = served.alert("CCC333")
     expect(card(page, fresh).locator('[data-slot="when"]')).to_have_text(re.compile("now|s ago"))
-
-
-def test_news_ends_a_sound_that_is_no_graver(page: Page, served: Car) -> None:
-    """A high alert is not kept waiting by a long pattern; a low one waits for a high one."""
-    sign_on(page)
-    sounded = page.evaluate_handle("() => { window.told = []; return window.told; }")
-    page.evaluate(
-        """() => new MutationObserver(() => window.told.push([document.body.dataset.soundOf,
-          performance.now()])).observe(document.body, { attributeFilter: ["data-sound-at"] })"""
-    )
-    _, first = served.alert("AAA111")
-    until(page, "id => window.told.some(([of]) => of === id)", first)
-    _, low = served.alert("CCC333", priority="low")
-    _, second = served.alert("BBB222")
-    until(page, "id => window.told.some(([of]) => of === id)", second)
-    order = [of for of, _ in sounded.json_value()]
-    assert low not in order[: order.index(second)]
-    acknowledge = card(page, second).get_by_role("button", name="Acknowledge")
-    acknowledge.click()
-    page.evaluate("window.told.length = 0")
-    until(page, "() => window.told.length > 1")
-    assert second not in {of for of, _ in sounded.json_value()}  # dealt with: silent
 
 
 def test_the_wake_lock_is_taken_again_after_a_reload(page: Page, served: Car) -> None:

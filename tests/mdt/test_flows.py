@@ -125,7 +125,7 @@ def test_unresolved_alerts_are_handed_over_with_a_note(page: Page, served: Car) 
     expect(card(page, alert)).to_be_visible()
     page.get_by_role("button", name="Sign off").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("1 alert(s) are unresolved")
+    expect(dialog).to_contain_text("1 alert is unresolved")
     shot(page, "night-hand-over")
     dialog.get_by_role("button", name="Hand over and sign off").click()  # without a note: refused
     expect(dialog).to_contain_text("settle them or hand them over")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from alprd.audit import Event
 from alprd.mdt.app import create_app, serve_in_thread
 from alprd.verification import HttpGateway
-from mdt.chromium import CHROMIUM, SCREEN, browser, card, page, sign_on
+from mdt.chromium import CHROMIUM, SCREEN, browser, card, page, shot, sign_on
 from mdt.test_gateway import TestGateway, gateway
 from mdt.world import Car
 
@@ -121,3 +123,51 @@ def test_a_broken_line_is_taken_up_where_it_broke(
     assert min(after) > 0  # none began from nothing, which would send every card again
     assert page.evaluate("window.built") == [missed]
     assert served.events().count(Event.ALERT_SHOWN) == 2
+
+
+def test_on_a_phone_the_acts_of_a_new_alert_need_no_scrolling(page: Page, served: Car) -> None:
+    """And a picture that comes late moves none of them: its place is kept."""
+    page.set_viewport_size(ViewportSize(width=390, height=844))
+    held: list[Route] = []
+    page.route(re.compile(r"/plate\.jpg"), lambda route: held.append(route))
+    sign_on(page)
+    _, alert = served.alert("ZOX417", listed="ZQX417")
+    shown = card(page, alert)
+    acts = [
+        shown.get_by_role("button", name=name, exact=True)
+        for name in ("Acknowledge", "Silence", "Misread")
+    ]
+    for act in acts:
+        expect(act).to_be_in_viewport(ratio=1)
+    before = [act.bounding_box() for act in acts]
+    end = time.monotonic() + 20
+    while not held and time.monotonic() < end:
+        page.wait_for_timeout(50)
+    held[0].continue_()
+    picture = shown.locator('[data-slot="plate"]')
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+    assert [act.bounding_box() for act in acts] == before
+    shot(page, "night-phone-acts")
+
+
+def test_a_picture_that_the_connection_lost_is_asked_for_again(page: Page, served: Car) -> None:
+    """Never a broken image: it is said to be missing, and comes when the line is back."""
+    losing = [True]
+
+    def lose(route: Route) -> None:
+        if losing[0]:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route(re.compile(r"/plate\.jpg"), lose)
+    sign_on(page)
+    _, alert = served.alert()
+    shown = card(page, alert)
+    expect(shown.get_by_text("The picture has not come yet")).to_be_visible()
+    picture = shown.locator('[data-slot="plate"]')
+    expect(picture).to_be_hidden()
+    losing[0] = False
+    expect(picture).to_be_visible()
+    expect(shown.get_by_text("The picture has not come yet")).to_be_hidden()
+    assert picture.evaluate("image => image.naturalWidth") > 100
