@@ -3,7 +3,7 @@
 The cars' own queue and session keeper count; sealed reads and reports go through central's real
 intake. The drives' passes are written down beside it, and the expected log is reckoned from them
 alone: over the change from summer time, power cuts, pauses, plates seen by two cameras, protected
-plates, and until after every read was destroyed.
+plates, later corrections, and until after every read was destroyed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import random
+import subprocess
+import sys
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,13 +27,16 @@ from zoneinfo import ZoneInfo
 import pytest
 from central_world import jpeg
 from office_world import AGENCY, Office, local
+from sqlalchemy import select
 
 from alprd import crypto
 from alprd.audit import DAEMON
-from alprd.central.public import publiclog, publicsite
+from alprd.central.oversight import auditpackage
+from alprd.central.public import publiclog, publicsite, publictrail
 from alprd.central.receiving import intake
+from alprd.central.storage import db
 from alprd.central.upkeep import retention, status
-from alprd.records import Category, Plate, Read, destroy_by, new_id
+from alprd.records import Category, Plate, Position, Read, destroy_by, new_id
 from alprd.session import SAME_PASS_S, SessionKeeper
 from alprd.store import Store
 from alprd.wire import BatchHeader, BatchItem, Database, Receipt, encode_batch
@@ -39,6 +46,7 @@ BEGIN = local("2026-10-12T07:00:00")
 DAYS = 31
 PLATES = [f"QX{letter}{number:03d}" for letter in "BCDF" for number in range(100, 112)]
 PROTECTED = "QXZ999"
+PLACE = Position(lat=46.8172354, lon=-95.8453712, accuracy_m=4.0)
 PICTURE = jpeg()
 LISTED: dict[str, Category] = {
     "QXB101": "stolen",
@@ -55,6 +63,9 @@ class Drive:
     start: datetime
     end: datetime
     reason: str
+    session: str = ""
+    misread: list[date] = field(default_factory=list)
+    """Days on which a match of this period was found wrong after its end."""
     passes: list[tuple[float, str | None]] = field(default_factory=list)
     """Seconds since the start, and the plate; ``None``: none was made out, or it is protected."""
 
@@ -116,7 +127,7 @@ class PatrolCar:
         """Collect for a while; every second or so something passes."""
         base = Database(source="LPDF", bundle="lpdf 7", supplied_at=BEGIN)
         session = self.keeper.open(DAEMON, purpose="patrol", policy_version="460", databases=[base])
-        done = Drive(self.reader, self.office.now, self.office.now, ending)
+        done = Drive(self.reader, self.office.now, self.office.now, ending, session)
         began = self.office.now
         while self.office.now - began < timedelta(hours=hours):
             self.run(chance.uniform(3, 240))
@@ -145,15 +156,20 @@ class PatrolCar:
         now = self.office.now
         made = Read(
             id=new_id(), session=session, destroy_by=destroy_by(now), plate=Plate(text=plate),
-            instant=now, time_trusted=True, position=None, plate_picture=PICTURE,
+            instant=now, time_trusted=True, position=PLACE, plate_picture=PICTURE,
             wide_picture=None,
         )  # fmt: skip
         key = self.intake[now.date().isoformat()]
         sealed = crypto.seal_read(made, agency=AGENCY, vehicle=self.name, intake_key=key)
         self.store.commit_read(sealed, hit=plate in LISTED, session_row=row)
 
+    def find_wrong(self, drive: Drive) -> None:
+        """A match of a period that has ended is marked as misread: a correction, never an edit."""
+        self.keeper.count_misread(drive.session)
+        drive.misread.append(self.office.now.astimezone(ZONE).date())
+
     def dock(self) -> None:
-        """Reads, then ended sessions, through central's intake."""
+        """Reads, then ended sessions, then the trail, through central's intake."""
         vehicle, key = self.office.cars[self.name]
         trusted = self.office.central.receipt_key().public_key()
         while items := self.store.claim(200, 10**8, 60.0):
@@ -174,6 +190,7 @@ class PatrolCar:
         if rows:
             self.office.report(self.name, *rows)
             self.store.mark_sessions_sent([row.id for row in rows])
+        self.office.tell(self.name, *self.store.audit_events())
 
 
 @dataclass
@@ -201,6 +218,8 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Month]:
             office.now = max(office.now + timedelta(minutes=10), wanted)
             ending = chance.choice(["signed_off", "signed_off", "power_lost"])
             drives.append(car.drive(chance, 2.3 if day == 20 else chance.uniform(0.3, 2.4), ending))
+            if day % 4 == 1:
+                car.find_wrong(drives[-1])
         if day % 3 == 0:
             for car in cars:
                 car.dock()
@@ -221,7 +240,14 @@ def published(office: Office) -> list[dict[str, str]]:
 def test_the_log_recounted_from_the_drives_is_the_published_log(month: Month) -> None:
     """R-460.5.1-0: row for row and column for column; also after every read was destroyed."""
     expected = [drive.expected() for drive in sorted(month.drives, key=lambda one: one.start)]
-    assert published(month.office) == expected
+    assert sessions(month.office) == expected
+    assert Counter(corrections(month.office)) == Counter(
+        (drive.reader, f"reader {drive.reader}, {drive.expected()['start']}", str(day))
+        for drive in month.drives
+        for day in drive.misread
+    )
+    assert len({drive.reader for drive in month.drives}) == 3
+    assert len(corrections(month.office)) > 5
     assert month.reads > 50, "there was something to destroy"
     assert {row["end_reason"] for row in expected} == {"signed_off", "power_lost"}
     offsets = {row[part][-6:] for row in expected for part in ("start", "end")}
@@ -232,7 +258,83 @@ def test_the_log_recounted_from_the_drives_is_the_published_log(month: Month) ->
     assert retention.purge(month.office.central).reads == month.reads
     assert status.collect(month.office.central)["reads_held"] == 0
     assert publiclog.as_csv(publiclog.rows(month.office.central)) == before
-    assert published(month.office) == expected
+    assert sessions(month.office) == expected
+
+
+def sessions(office: Office) -> list[dict[str, str]]:
+    """The rows of periods of use, as published."""
+    return [row for row in published(office) if row["kind"] != "correction"]
+
+
+def corrections(office: Office) -> list[tuple[str, str, str]]:
+    """Reader, what is corrected, and the day on which one match of it was found wrong."""
+    found = []
+    for row in published(office):
+        if row["kind"] != "correction":
+            continue
+        assert row["marked_misread"] == "1"
+        assert not any(row[name] for name in ("start", "end", "plates_read", "distinct_plates"))
+        day = row["correction_note"].rpartition(" ")[2]
+        assert day <= row["date"], "dated when it reached the log"
+        found.append((row["reader"], row["correction_of"], day))
+    return found
+
+
+@pytest.mark.policy("R-13.824-6-2", "R-13.824-6-4", "R-460.5.1-0", "R-460.5-b4")
+def test_the_months_audit_package_verifies_elsewhere_and_no_public_output_tells_a_plate(
+    month: Month, tmp_path: Path
+) -> None:
+    """R-13.824-6-2: one command, an isolated Python elsewhere, the file and the key alone."""
+    office = month.office
+    since, until = BEGIN - timedelta(days=1), office.now + timedelta(days=1)
+    with office.central.database.read() as tx:
+        reads = list(tx.execute(select(db.destructions)))
+    content = auditpackage.build(office.central, office.person("auditor"), since, until)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "audit.zip").write_bytes(content)
+    key = crypto.public_bytes(office.central.receipt_key()).hex()
+
+    def check(name: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", "-m", "alprd.central.cli", "audit", "check", name]
+        return subprocess.run(
+            [*command, "--key", key, "--json"], cwd=elsewhere, env={}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+
+    done = check("audit.zip")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["whole"] and told["chains"] == 4 and told["days"] >= 25, told
+    (elsewhere / "bad.zip").write_bytes(content[:-400] + b"x" + content[-399:])
+    assert check("bad.zip").returncode != 0
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    public = {name: data for name, data in files.items() if name.startswith("public/")}
+    assert (
+        public[f"public/log/{publicsite.LOG_CSV}"]
+        == (publicsite.files(office.central)[publicsite.LOG_CSV])
+    )
+    ledger = list(csv.DictReader(io.StringIO(public["public/ledger.csv"].decode())))
+    assert sum(int(row["collected"]) for row in ledger) == month.reads
+    assert sum(int(row["destroyed"]) for row in ledger) == (month.reads if reads else 0)
+    publicsite.publish(office.central, tmp_path / "static")
+    publictrail.export(
+        office.central, office.person("records"), since, until, tmp_path / "trail.csv"
+    )
+    outputs = public | {
+        str(path): path.read_bytes()
+        for path in (*(tmp_path / "static").rglob("*"), *tmp_path.glob("trail.csv*"))
+        if path.is_file()
+    }
+    assert len(outputs) > 20
+    planted = [*PLATES, PROTECTED, "46.817", "95.845", *(drive.session for drive in month.drives)]
+    for name, data in outputs.items():
+        for word in planted:
+            assert word.encode() not in data, f"{word} in {name}"
+    for name, data in files.items():
+        for word in (*PLATES, PROTECTED, "46.817"):
+            assert word.encode() not in data, f"{word} in {name}"
 
 
 @pytest.mark.policy("R-460.5.1-0")
@@ -241,7 +343,7 @@ def test_totals_of_the_months_are_the_sums_of_their_rows(month: Month) -> None:
     for name in ("2026-10", "2026-11"):
         mine = [row for row in rows if row["date"].startswith(name)]
         total = publicsite.total(name, mine)
-        assert total["plates_read"] == sum(row["plates_read"] for row in mine)
-        assert total["periods"] == len(mine)
+        assert total["plates_read"] == sum(row["plates_read"] or 0 for row in mine)
+        assert total["periods"] == sum(row["kind"] != "correction" for row in mine)
         by_day = publicsite.by_day(name, mine)
         assert sum(day["plates_read"] for day in by_day) == total["plates_read"]
