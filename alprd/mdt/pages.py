@@ -176,10 +176,10 @@ class Pages:
         left = await run_in_threadpool(self._context.board.unresolved)
         if left:
             if self._context.moving():
-                message = f"{_unresolved(len(left))}, and the car moves."
+                message = _unresolved(len(left), ", and the car moves.")
                 return error_json(409, "driving", message, "sign off when the car stands")
             if not isinstance(note, str) or not note.strip():
-                message = f"{_unresolved(len(left))}: settle or hand over."
+                message = _unresolved(len(left), ": settle {} or hand {} over.")
                 return error_json(409, "unresolved", message, "give a note for the next person")
             try:
                 await run_in_threadpool(self._settling.hand_over, screen.sign_on.actor, note)
@@ -250,5 +250,9 @@ def _session_json(screen: Screen) -> dict[str, str]:
     }
 
 
-def _unresolved(count: int) -> str:
-    return "1 alert is unresolved" if count == 1 else f"{count} alerts are unresolved"
+def _unresolved(count: int, rest: str) -> str:
+    """``rest`` follows, with the right pronoun in its gaps."""
+    one = count == 1
+    words = "1 alert is unresolved" if one else f"{count} alerts are unresolved"
+    pronoun = "it" if one else "them"
+    return words + rest.format(pronoun, pronoun)

@@ -128,7 +128,7 @@ def test_unresolved_alerts_are_handed_over_with_a_note(page: Page, served: Car) 
     expect(dialog).to_contain_text("1 alert is unresolved")
     shot(page, "night-hand-over")
     dialog.get_by_role("button", name="Hand over and sign off").click()  # without a note: refused
-    expect(dialog).to_contain_text("settle them or hand them over")
+    expect(dialog).to_contain_text("settle it or hand it over")
     dialog.get_by_label("Note for the next person").fill("no")
     dialog.get_by_role("button", name="Hand over and sign off").click()
     expect(dialog).to_contain_text("Give a note of 3 to 200 characters.")

@@ -36,8 +36,10 @@ export function watchSignOff(csrf, words, toast) {
     byId("leaving-note").closest("label").hidden = !left;
     byId("stay").textContent = left ? "Go back and settle them" : "Go back";
     byId("hand-over").textContent = left ? "Hand over and sign off" : "Sign off now";
-    const open = left === 1 ? "1 alert is unresolved" : `${left} alerts are unresolved`;
-    say(left ? `${open}: settle or hand over.` : "Every alert is settled.");
+    const open = left === 1
+      ? "1 alert is unresolved: settle it or hand it over."
+      : `${left} alerts are unresolved: settle them or hand them over.`;
+    say(left ? open : "Every alert is settled.");
     return true;
   }
 
