@@ -62,6 +62,19 @@ def test_a_read_leaves_the_queue_only_by_a_receipt_of_its_ciphertext(store: Stor
     assert (totals.committed, totals.receipted, totals.left) == (1, 1, 0)
 
 
+@pytest.mark.policy("R-AT-6", "R-460.5-4")
+def test_the_trail_outlives_the_reads_and_is_never_destroyed_by_age(store: Store) -> None:
+    value = read()
+    store.commit_read(sealed(value), hit=False, session_row=session_row())
+    store.record(Event.STARTED)
+    assert store.expire(value.destroy_by) == 1
+    before = store.audit_events()
+    store.mark_audit_sent(before[-1].seq)
+    assert store.expire(value.destroy_by + timedelta(days=3000)) == 0
+    assert store.audit_events() == before
+    verify_chain(before)
+
+
 def test_hits_go_first_and_leases_keep_a_read_from_being_taken_twice(store: Store) -> None:
     plain, hit = read(), read()
     store.commit_read(sealed(plain), hit=False, session_row=session_row())
