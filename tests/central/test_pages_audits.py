@@ -14,10 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from central_world import PASSWORD, Car, Server, make_read, run
+from central_world import PASSWORD, Car, Server, enrol, make_home, make_read, run
 from pages_world import CHROMIUM, chromium, enter, shot, sign_on, staff
 
 from alprd.central.oversight import auditfiles
+from alprd.central.storage import audit
 from alprd.central.storage.store import Central
 
 WORDS = "The driving licence and the registration were seen at the counter of the office."
@@ -221,3 +222,66 @@ def test_the_pages_are_accessible(office: Server) -> None:
                     assert not bad, f"{path} {scheme}: {bad}"
                     shot(page, f"audits-{path}-{who}-{scheme}")
                 context.close()
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Server]:
+    """A central whose county attorney has approved access of data subjects."""
+    home = make_home(tmp_path / "home")
+    settings = home / "central.toml"
+    words = settings.read_text()
+    assert "data_subject_opinion" not in words, "off is what an agency begins with"
+    settings.write_text(f'{words}\n[release]\ndata_subject_opinion = "CA 26-9 (invented)"\n')
+    made = Server(home)
+    made.start()
+    staff(made)
+    yield made
+    assert made.stop() == 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+@pytest.mark.policy("R-460.7-g")
+def test_a_subjects_own_reads_are_shown_after_two_persons_acted(
+    opened: Server, tmp_path: Path
+) -> None:
+    """R-460.7-g: records staff verify and ask, a supervisor approves, the look is recorded."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    car = enrol(opened, tmp_path / "car", "car-1", "1")
+    at = datetime.now(UTC) - timedelta(hours=1)
+    mine = make_read("SUB1001", at=at)
+    car.send_reads(mine, make_read("SUB1007", at=at))
+    with httpx.Client(base_url=opened.page_url) as client:
+        place = request(client, sign_on(client, "rec"))
+    with chromium() as browser:
+        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+
+        def go(who: str) -> None:
+            enter(page, opened, who)
+            page.goto(f"{opened.page_url}{place}/lookup")
+            found = Axe().run(page).response["violations"]
+            assert not [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+
+        go("rec")
+        assert "CA 26-9" in page.inner_text("main")
+        page.get_by_label("Plate, as on the registration").fill("sub 1001")
+        page.get_by_label("How identity was verified").fill(WORDS)
+        page.get_by_label("How it was verified that the vehicle").fill(WORDS)
+        shot(page, "lookup-ask")
+        page.get_by_role("button", name="Ask").click()
+        assert page.get_by_role("button", name="Approve").count() == 0, "nobody approves his own"
+        enter(page, opened, "dana")
+        assert "a look-up of a data subject waits" in page.inner_text("main")
+        go("dana")
+        page.get_by_label("Why, in your own words").fill(WORDS)
+        shot(page, "lookup-decide")
+        page.get_by_role("button", name="Approve").click()
+        assert page.get_by_role("button", name="Look up now").count() == 0
+        go("rec")
+        page.get_by_role("button", name="Look up now").click()
+        page.get_by_role("heading", name="Reads of exactly this plate").wait_for()
+        assert page.locator("tbody tr").count() == 1
+        shot(page, "lookup-found")
+    with Central(opened.home) as central, central.database.read() as tx:
+        [event] = [e for e in audit.events(tx) if e.event == "subject.looked-up"]
+    assert event.actor == "rec" and mine.id in event.subjects and len(event.subjects) == 2
