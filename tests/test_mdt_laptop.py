@@ -200,7 +200,7 @@ def test_a_renewed_certificate_is_taken_without_a_restart(
         assert laptop.opens(port) == "Plate reader"
 
         def told(words: str) -> bool:
-            return any(words in alarm["text"] for alarm in car.health()[1]["alarms"])
+            return any(words in warning for warning in car.health()[1]["warnings"])
 
         renewed = leaf.read_text()
         _, foreign, _ = certificates(tmp_path)
@@ -208,9 +208,9 @@ def test_a_renewed_certificate_is_taken_without_a_restart(
             leaf.write_text(damage)
             until(lambda: told("does not fit its key or cannot be read"), 60, "told")
             assert serial(port) == second
-            assert laptop.opens(port) == "Plate reader"
             leaf.write_text(renewed)
             until(lambda: not told("does not fit its key"), 60, "mended")
+        assert laptop.opens(port) == "Plate reader"
         assert car.process.poll() is None
     finally:
         car.end()
