@@ -38,6 +38,10 @@ DRIVE: Final = Path(__file__).resolve().parent.parent / "fixtures" / "drive"
 START_S: Final = 240.0
 """Longest start of a program on a busy machine."""
 
+ANSWER_S: Final = 30.0
+"""Longest answer of the in-car page on a busy machine. A client that gives up sooner signs on
+again and again, although the car has long let it in."""
+
 
 class BenchError(AlprdError):
     """A program of the product did not do what the bench needs of it."""
@@ -141,8 +145,10 @@ class Central:
 class QuickPage(PageClient):
     """The page's client, which asks again after a tenth of a second."""
 
-    def __init__(self, url: str, alive: Callable[[], None]) -> None:
-        super().__init__(url)
+    def __init__(
+        self, url: str, alive: Callable[[], None], *, patience_s: float = ANSWER_S
+    ) -> None:
+        super().__init__(url, patience_s=patience_s)
         self._alive = alive
 
     def sign_on(self, person: str, password: str, *, within_s: float = START_S) -> None:

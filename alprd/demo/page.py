@@ -18,13 +18,15 @@ class PageClient:
 
     Args:
         url: base address of the page, ``http://127.0.0.1:PORT``.
+        patience_s: how long one answer may take. A sign-on computes a slow password verifier.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_s: float = 10.0) -> None:
         self.url = url
         self._http = httpx.Client(
-            base_url=url, timeout=10, trust_env=False, headers={"Accept": "application/json"}
-        )
+            base_url=url, timeout=patience_s, trust_env=False,
+            headers={"Accept": "application/json"},
+        )  # fmt: skip
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from alprd.demo.gpsfeed import GpsFeed
 from alprd.demo.home import DEPUTY
 from alprd.demo.score import load_truth
-from bench.crash_world import Central, QuickPage, wait_for
+from bench.crash_world import ANSWER_S, Central, QuickPage, wait_for
 from bench.guest import agent, tiny
 from bench.guest.disk import VolatileDisk
 from bench.guest.image import ROOT, GuestError, base, make_disk, root_disk
@@ -253,7 +253,11 @@ class GuestCar:
             self._alive,
             0.5,
         )
-        return QuickPage(f"http://127.0.0.1:{self._page_port}", self._alive)
+        return QuickPage(
+            f"http://127.0.0.1:{self._page_port}",
+            self._alive,
+            patience_s=ANSWER_S * patience() / 2,
+        )
 
     def _alive(self) -> None:
         if self.running.process.poll() is not None:
