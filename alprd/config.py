@@ -97,6 +97,14 @@ class GpsSection(Closed):
     baud: int = 9600
     """Of a serial device; 0 tries the usual rates in turn until sentences come."""
 
+    @field_validator("source")
+    @classmethod
+    def _kind(cls, source: str) -> str:
+        # Here, so that the file and the line are told; what the rest must be like, GpsConfig says.
+        if not source.startswith(("/", "socket://", "file:")):
+            raise ValueError("unknown kind of source: use a device path, socket://... or file:PATH")
+        return source
+
 
 class DockSection(Closed):
     """``[dock]``: when the car may talk to central."""

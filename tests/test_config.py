@@ -48,6 +48,7 @@ def test_the_shipped_file_is_valid_and_documents_every_key() -> None:
         ('state_dir = "/var/lib/alprd"', 'state_dirs = "/var/lib/alprd"', "state_dirs"),
         ('name = "left"', 'name = "left camera"', "name"),
         ("interval_s = 10.0", 'interval_s = "soon"', "interval_s"),
+        ('source = "/dev/alprd-gps"', 'source = "com3"', "gps.source: unknown kind of source"),
     ],
 )
 def test_a_wrong_value_names_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
