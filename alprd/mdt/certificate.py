@@ -102,7 +102,7 @@ class PageCertificate:
             return
         self._used, self._refused = found, _NOTHING
         self._until = self._end_of(self._certificate)
-        log.info("the page's new certificate is in use, good until %s", self._until)
+        log.info("the page's new certificate is in use")
 
     def _stamp(self) -> object:
         """What changes when a file is replaced; None while one of them is away."""
