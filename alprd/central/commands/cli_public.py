@@ -1,4 +1,4 @@
-"""Commands of what the public and the BCA get: ``publiclog``, ``readers``, ``fixed``, ``bca``.
+"""Commands of what the public and the BCA get: ``publiclog``, ``readers``, ``fixed``.
 
 What a person decides asks for that person with ``--as`` and a password on standard input.
 """
@@ -6,21 +6,17 @@ What a person decides asks for that person with ``--as`` and a password on stand
 from __future__ import annotations
 
 import json
-from datetime import UTC
 from pathlib import Path
-from typing import Any, Final
 
 import click
 
 from alprd.audit import Actor
-from alprd.central.commands import cli_pubtrail
+from alprd.central.commands import cli_bca, cli_pubtrail
 from alprd.central.commands.cli_people import sign
-from alprd.central.commands.clikit import HOME, JSON, errors, instant, show
+from alprd.central.commands.clikit import AS, DEVICE, HOME, JSON, STDIN, errors, show
 from alprd.central.public import (
-    bcanotices,
     fixedplaces,
     logbook,
-    noticedoc,
     publiclog,
     publicsite,
     readers,
@@ -31,14 +27,10 @@ from alprd.central.staff.permissions import Act
 from alprd.central.storage.store import Central
 from alprd.errors import InputError
 
-_AS: Final = click.option("--as", "person_id", required=True, help="Who does it.")
-_STDIN: Final = click.option("--password-stdin", is_flag=True, required=True)
-_DEVICE: Final = click.option("--device", required=True, help="Name in the register of readers.")
-
 
 def add_to(main: click.Group, audit_group: click.Group) -> None:
     """Put the commands under the others."""
-    for group in (publiclog_group, readers_group, fixed_group, bca_group):
+    for group in (publiclog_group, readers_group, fixed_group, cli_bca.bca_group):
         main.add_command(group)
     for command in (cli_pubtrail.export, cli_pubtrail.redact, cli_pubtrail.case):
         audit_group.add_command(command)
@@ -92,8 +84,8 @@ def publiclog_verify(home: Path, as_json: bool) -> None:
 @HOME
 @click.option("--session", required=True, help="Id of the period that the note is about.")
 @click.option("--text", required=True, help="Public; no plate, name, case or place of a car.")
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def publiclog_note(
@@ -120,8 +112,8 @@ def publiclog_note(
 @HOME
 @click.option("--source", required=True)
 @click.option("--citation", required=True, help="Law by which its existence is not public.")
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def hide_source(
@@ -136,8 +128,8 @@ def hide_source(
 @publiclog_group.command("show-source")
 @HOME
 @click.option("--source", required=True)
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def show_source(
@@ -178,12 +170,12 @@ def readers_list(home: Path, as_json: bool) -> None:
 
 @readers_group.command("add")
 @HOME
-@_DEVICE
+@DEVICE
 @click.option("--kind", type=click.Choice(sorted(readers.KINDS)), required=True)
 @click.option("--what", required=True, help="What it is, such as 'camera trailer'.")
 @click.option("--installed", required=True, help="Local date.")
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def readers_add(
@@ -199,13 +191,13 @@ def readers_add(
 
 @readers_group.command("set")
 @HOME
-@_DEVICE
+@DEVICE
 @click.option("--installed", "what", flag_value="installed", help="The day it was installed.")
 @click.option("--first-used", "what", flag_value="first_used", help="The day of its first use.")
 @click.option("--retired", "what", flag_value="retired", help="The day it was retired.")
 @click.option("--day", required=True, help="Local date.")
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def readers_set(
@@ -245,12 +237,12 @@ def fixed_list(home: Path, as_json: bool) -> None:
 
 @fixed_group.command("place")
 @HOME
-@_DEVICE
+@DEVICE
 @click.option("--kind", type=click.Choice(sorted(fixedplaces.KINDS)), default="fixed")
 @click.option("--at", required=True, help="The place, as the public reads it.")
 @click.option("--from", "since", required=True, help="Local date.")
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def fixed_place(
@@ -268,8 +260,8 @@ def fixed_place(
 @HOME
 @click.option("--entry", required=True)
 @click.option("--day", required=True, help="Local date.")
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def fixed_leave(
@@ -288,8 +280,8 @@ def fixed_leave(
 @click.option("--explanation", required=True, help="Short description for whoever asks.")
 @click.option("--review", required=True, help="Date of review, within a year.")
 @click.option("--section", default=fixedplaces.SECTION, show_default=True)
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def fixed_withhold(
@@ -308,8 +300,8 @@ def fixed_withhold(
 @fixed_group.command("show")
 @HOME
 @click.option("--entry", required=True)
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def fixed_show(home: Path, entry: str, person_id: str, password_stdin: bool, as_json: bool) -> None:
@@ -334,8 +326,8 @@ def fixed_explain(home: Path, entry: str, as_json: bool) -> None:
 @fixed_group.command("court")
 @HOME
 @click.option("--entry", required=True)
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def fixed_court(
@@ -348,118 +340,3 @@ def fixed_court(
 
 
 # --- notices --------------------------------------------------------------------------------
-
-
-@click.group("bca")
-def bca_group() -> None:
-    """Notices to the BCA: what is owed, the document, the proof (R-460.4.1-d, -d2)."""
-
-
-def _duty(central: Central, device: str, entry: str) -> bcanotices.Duty:
-    with central.database.write() as tx:
-        readers.ensure_all(central, tx)
-        for duty in bcanotices.duties(central, tx, device):
-            if duty.entry == entry:
-                return duty
-    raise InputError("no such notice is owed", remedy="see alprd-central bca list")
-
-
-@bca_group.command("list")
-@HOME
-@JSON
-@errors
-def bca_list(home: Path, as_json: bool) -> None:
-    """Every notice that is owed or was sent, with its last day."""
-    with Central(home) as central:
-        with central.database.write() as tx:
-            readers.ensure_all(central, tx)
-            found = bcanotices.duties(central, tx)
-        today = readers.today(central)
-        rows: list[dict[str, Any]] = [
-            {
-                "device": one.device, "entry": one.entry, "what": one.what,
-                "begun": one.begun, "due": one.due,
-                "state": one.state(today, bcanotices.sent_day(central, one)),
-            }
-            for one in found
-        ]  # fmt: skip
-    lines = [f"{r['due']} {r['state']:<9} {r['device']} {r['what']} {r['entry']}" for r in rows]
-    show(as_json, {"notices": rows}, "\n".join(lines) or "no notice is owed")
-
-
-@bca_group.command("write")
-@HOME
-@_DEVICE
-@click.option("--entry", default="", help="Of a fixed location; else installation or use.")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@JSON
-@errors
-def bca_write(home: Path, device: str, entry: str, file: Path, as_json: bool) -> None:
-    """Write the notice into FILE (.pdf or .txt), ready to be sent."""
-    if file.suffix not in (".pdf", ".txt") or file.exists():
-        raise InputError("FILE ends in .pdf or .txt and does not exist yet")
-    with Central(home) as central:
-        duty, today = _duty(central, device, entry), readers.today(central)
-        name = central.config.agency_name
-    if file.suffix == ".pdf":
-        file.write_bytes(noticedoc.as_pdf(name, duty, today))
-    else:
-        file.write_text(noticedoc.as_text(name, duty, today), encoding="utf-8")
-    show(as_json, {"file": str(file), "due": duty.due}, f"{file}: send it by {duty.due}")
-
-
-@bca_group.command("sent")
-@HOME
-@_DEVICE
-@click.option("--entry", default="", help="Of a fixed location; else installation or use.")
-@click.option("--at", required=True, help="ISO time at which it was sent.")
-@click.option("--sent-by", required=True)
-@click.option("--how", type=click.Choice(bcanotices.HOW), required=True)
-@click.option("--reference", default="")
-@click.option(
-    "--receipt", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True
-)
-@_AS
-@_STDIN
-@JSON
-@errors
-def bca_sent(
-    home: Path, device: str, entry: str, at: str, sent_by: str, how: str, reference: str,
-    receipt: Path, person_id: str, password_stdin: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Put on record that a notice was sent, with its receipt (kept sealed)."""
-    with Central(home) as central:
-        made = bcanotices.record(
-            central, sign(central, person_id), device=device, entry=entry,
-            sent_at=instant(at, "--at").astimezone(UTC), sent_by=sent_by, how=how,
-            reference=reference, receipt=receipt.read_bytes(),
-        )  # fmt: skip
-    show(as_json, {"notice": made}, f"on record as {made}")
-
-
-@bca_group.command("published")
-@HOME
-@JSON
-@errors
-def bca_published(home: Path, as_json: bool) -> None:
-    """Our entry as the BCA should publish it."""
-    with Central(home) as central, central.database.read() as tx:
-        text = bcanotices.published_text(central, tx)
-    show(as_json, {"text": text}, text.rstrip())
-
-
-@bca_group.command("check")
-@HOME
-@click.option("--published", type=click.File("r"), required=True, help="What the BCA publishes.")
-@click.option("--note", default="")
-@_AS
-@_STDIN
-@JSON
-@errors
-def bca_check(
-    home: Path, published: Any, note: str, person_id: str, password_stdin: bool, as_json: bool
-) -> None:
-    """Compare the BCA's published entry with the register, on record."""
-    with Central(home) as central:
-        agrees = bcanotices.check(central, sign(central, person_id), published.read(), note)
-    show(as_json, {"agrees": agrees}, "it agrees" if agrees else "it does NOT agree; tell the BCA")

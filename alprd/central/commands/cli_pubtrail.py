@@ -7,12 +7,9 @@ from pathlib import Path
 import click
 
 from alprd.central.commands.cli_people import sign
-from alprd.central.commands.clikit import HOME, JSON, errors, instant, show
+from alprd.central.commands.clikit import AS, HOME, JSON, STDIN, errors, instant, show
 from alprd.central.public import publictrail, redactions
 from alprd.central.storage.store import Central
-
-_AS = click.option("--as", "person_id", required=True, help="Who does it.")
-_STDIN = click.option("--password-stdin", is_flag=True, required=True)
 
 
 @click.command("public")
@@ -20,8 +17,8 @@ _STDIN = click.option("--password-stdin", is_flag=True, required=True)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--from", "since", required=True, help="Start of the window, ISO time.")
 @click.option("--to", "until", required=True, help="End of the window, ISO time.")
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def export(
@@ -43,8 +40,8 @@ def export(
 @click.option("--treatment", type=click.Choice(("public", "withheld")), required=True)
 @click.option("--citation", required=True, help="Law or ruling.")
 @click.option("--reason", required=True)
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def redact(
@@ -62,8 +59,8 @@ def redact(
 @click.option("--case", "number", required=True)
 @click.option("--citation", default="", help="Law by which the number is not public.")
 @click.option("--end", is_flag=True, help="Show the number again.")
-@_AS
-@_STDIN
+@AS
+@STDIN
 @JSON
 @errors
 def case(

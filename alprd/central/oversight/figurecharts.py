@@ -101,7 +101,9 @@ def _oldest(days: Sequence[Made]) -> Figure:
             (made.report.made_at - datetime.fromisoformat(hour)).total_seconds() / 86400
             for hour in made.report.figures.oldest_read.values()
         ]
-        age = max(ages, default=0.0)
+        if not ages:
+            continue
+        age = max(ages)
         told = f"{made.report.day}: {age:.1f} days"
         drawn.append(Bar(made.report.day[5:], age, told))
         table.append((made.report.day, f"{age:.1f} days"))
