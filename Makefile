@@ -50,11 +50,12 @@ types: $(VENV)/.test ## mypy --strict; training too where PyTorch is installed
 test: $(VENV)/.test system lint ## lint, types and every test but the slow ones
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m 'not slow' $(TEST_ARGS)
+	$(if $(TEST_ARGS),,$(BIN)/coverage run -m pytest -m 'both_stores and not slow' tests/central --central-store=postgresql)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 .PHONY: test-servers
-test-servers: $(VENV)/.test system ## tests of central on a real PostgreSQL and a real S3 server
+test-servers: $(VENV)/.test system ## all tests of central on a real PostgreSQL and a real S3 server
 	$(BIN)/python -m pytest -m 'not slow' tests/central --central-store=postgresql $(TEST_ARGS)
 
 test-slow: $(VENV)/.test ## the tests that `make test` leaves out
@@ -121,6 +122,11 @@ bench-crash: $(VENV)/.test ## kill -9 of the daemon at random instants (KILLS=30
 .PHONY: bench-central-crash
 bench-central-crash: $(VENV)/.test ## kill -9 of central while cars upload (KILLS=200, JSON=FILE)
 	$(BIN)/python -m bench central_crash --kills $(KILLS) $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
+.PHONY: bench-purge
+READS ?= 1000000
+bench-purge: $(VENV)/.test ## one hour's destruction among READS=1000000 on SQLite and PostgreSQL (JSON=FILE)
+	$(BIN)/python -m bench purge --reads $(READS) $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
 .PHONY: bench-faults
 bench-faults: $(VENV)/.test ## every fault of a car, its recovery and its losses (JSON=FILE)

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "floors": "what thresholds of a sure reading cost, on drives kept for setting them",
     "soak": "the real daemon for a long time: does memory, do threads or files grow",
     "matching": "a list of millions of entries: import, load, look-up, delta",
+    "purge": "the destruction of one hour among a million reads, on both databases",
     "poweroff": "hard power-offs of a guest that runs the installed car",
     "recognition": "this reader beside fast-alpr on the same frames",
 }

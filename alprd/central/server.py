@@ -120,6 +120,7 @@ async def serve(
     """
     settings = central.config
     central.objects.check()
+    central.keystore.database.check()
     if renew_server_certificate(central):
         log.warning("server certificate issued anew")
     with contextlib.ExitStack() as stack:
@@ -136,6 +137,7 @@ async def serve(
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
         duty = Housekeeping(central)
+        duty.presence.begin()  # before anything is served: another home is refused
 
         def stop() -> None:
             stopping.set()

@@ -45,7 +45,10 @@ class Postgres:
 
     def start(self) -> None:
         """Start it; returns when it answers."""
-        options = f"-k {self.folder} -c listen_addresses= -c max_connections=200 {self.options}"
+        options = (
+            f"-k {self.folder} -c listen_addresses= -c max_connections=200 -c wal_recycle=off "
+            f"{self.options}"
+        )
         self._run(
             "pg_ctl", "-D", str(self.folder / "data"), "-o", options,
             "-l", str(self.folder / "log"), "-w", "start",
@@ -79,13 +82,16 @@ class Postgres:
             return cursor.fetchall() if cursor.description else []
 
     def files(self, place: str) -> list[Path]:
-        """The files of a database as they lie on the disk, and the server's log of changes."""
+        """Every file of the server as it lies on the disk, other databases' tables apart."""
         self.sql("CHECKPOINT")
         name = name_of(place)
         ((oid,),) = self.sql(f"SELECT oid FROM pg_database WHERE datname = '{name}'")  # noqa: S608
         data = self.folder / "data"
-        folders = (data / "base" / str(oid), data / "pg_wal")
-        return [path for folder in folders for path in folder.iterdir() if path.is_file()]
+        return [
+            path
+            for path in sorted(data.rglob("*"))
+            if path.is_file() and ("base" not in path.parts or path.parent.name == str(oid))
+        ]
 
 
 def name_of(place: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def copy_home(source: Path, home: Path) -> None:
 def elsewhere(home: Path) -> Iterator[tuple[Path, bytes]]:
     """Files and objects of a home that do not lie in its folder."""
     for path in database_files(home):
-        yield path, path.read_bytes()
+        with suppress(FileNotFoundError):  # a running server takes files away
+            yield path, path.read_bytes()
     settings = _settings(home)
     if settings is not None and settings.pictures:
         prefix = settings.pictures.rpartition("/")[2]

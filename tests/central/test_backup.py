@@ -20,7 +20,7 @@ from alprd.central.storage.store import Central
 from alprd.central.upkeep import backup, restore, retention
 from alprd.errors import ConfigError, InputError
 
-pytestmark = pytest.mark.policy("R-460.5-4b")
+pytestmark = [pytest.mark.policy("R-460.5-4b"), pytest.mark.both_stores]
 VECTOR = START + LIFE
 """2026-03-02T16:00Z: what was collected on 2026-01-01T16:00Z is gone by then."""
 

@@ -69,7 +69,7 @@ def test_main_database_and_keystore_may_be_one(server: Postgres) -> None:
     keys = Database(place, db.keystore, create=True)
     with main.write() as tx, keys.write():  # as an intake does
         count(tx, "x")
-    keys.checkpoint("read_keys", "hour_keys")
+    keys.checkpoint()
     main.close()
     keys.close()
 

@@ -24,6 +24,8 @@ from alprd.central.storage.audit import Event
 from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 
+pytestmark = pytest.mark.both_stores
+
 DAY = timedelta(days=1)
 FACTS = "A grey van was seen at the burgled store at noon."
 

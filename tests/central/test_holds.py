@@ -17,6 +17,8 @@ from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 from alprd.records import hour_floor, new_id
 
+pytestmark = pytest.mark.both_stores
+
 DAY = timedelta(days=1)
 
 

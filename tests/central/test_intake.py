@@ -30,6 +30,8 @@ from cryptography.hazmat.primitives import hpke
 from alprd import crypto
 from alprd.records import Read, new_id
 
+pytestmark = pytest.mark.both_stores
+
 
 def body_of(read: Read, car: Car, **extra: object) -> bytes:
     """An envelope whose sealed fields carry ``extra`` beside the permitted ones."""

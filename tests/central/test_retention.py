@@ -25,6 +25,8 @@ from alprd.central.upkeep import retention
 from alprd.errors import ConfigError
 from alprd.records import new_id
 
+pytestmark = pytest.mark.both_stores
+
 COLLECTED = datetime(2026, 1, 1, 16, 0, tzinfo=UTC)
 GONE_BY = datetime(2026, 3, 2, 16, 0, tzinfo=UTC)
 
@@ -92,6 +94,7 @@ class World:
             return list(tx.scalars(select(db.reads.c.id)))
 
 
+@pytest.mark.one_store  # looks at the files of SQLite and of the folder
 @pytest.mark.policy("R-460.5-4", "R-460.5-4b", "T-19")
 def test_vector_collected_on_new_year_is_gone_by_the_second_of_march(tmp_path: Path) -> None:
     world = World(tmp_path / "home", COLLECTED + timedelta(minutes=30))
@@ -173,6 +176,7 @@ def test_intake_private_keys_die_sixty_days_after_their_day(tmp_path: Path) -> N
         assert days()[0] == "2026-01-02"
 
 
+@pytest.mark.one_store  # looks at the files of SQLite and of the folder
 @pytest.mark.policy("R-460.5-b")
 def test_request_destroys_what_is_held_and_shows_no_difference(tmp_path: Path) -> None:
     world = World(tmp_path / "home", COLLECTED)
@@ -219,14 +223,29 @@ def test_leftovers_of_an_interrupted_intake_are_swept(tmp_path: Path) -> None:
     world = World(tmp_path / "home", COLLECTED)
     with world.central:
         kept = world.store("SWP1001", COLLECTED)
-        orphan = new_id()
+        orphan, stray = new_id(), new_id()
         world.central.keystore.new_read_keys([(orphan, COLLECTED)])
-        world.central.objects.put("pictures", {orphan: b"sealed"})
+        world.central.objects.put("pictures", {orphan: b"sealed", stray: b"of no intake"})
         torn = world.home / "pictures" / kept[:2] / f".{kept}.77.new"
+        torn.parent.mkdir(parents=True, exist_ok=True)
         torn.write_bytes(b"half a picture")
-        assert retention.purge(world.central).orphans == 3
-        assert not torn.exists()
+        objects, here = world.central.objects, not storekind.on_servers()
+        # An hour's round looks at the keys that are new; what no intake explains waits a day.
+        assert retention.purge(world.central, whole=False).orphans == 1
+        assert objects.size("pictures", orphan) is None
+        assert objects.size("pictures", stray) is not None
+        assert world.central.keystore.fresh_ids() == set()
         assert world.central.keystore.read_key_ids() == {kept}
+        assert retention.purge(world.central).orphans == 1 + here
+        assert objects.size("pictures", stray) is None
+        assert torn.exists() != here
+        assert objects.size("pictures", kept) is not None
+        assert not retention.whole_due(world.central)
+        world.now += timedelta(hours=24)
+        assert retention.whole_due(world.central)
+        world.now -= timedelta(days=3)
+        assert retention.whole_due(world.central)  # a clock that went back delays nothing
+        world.now += timedelta(days=2)
         assert world.find(COLLECTED) == [kept]
 
 

@@ -26,7 +26,7 @@ from alprd.central.records import cases, exemptions, holds, ledger, protected
 from alprd.central.records.exemptions import Exemption
 from alprd.central.staff import people
 from alprd.central.staff.permissions import Act
-from alprd.central.storage import db, vault
+from alprd.central.storage import db, partitions, vault
 from alprd.central.storage.audit import Event
 from alprd.central.storage.keys import mac
 from alprd.central.storage.store import Central
@@ -268,6 +268,7 @@ def _store(
     private = protected.suppressed_folds(central, tx)
     pending = holds.pending(central, tx)
     made = central.keystore.new_read_keys([(r.id, hour_floor(r.instant)) for r, _ in fresh])
+    partitions.ensure(tx, "reads", (hour_floor(read.instant) for read, _ in fresh))
     pictures: dict[str, bytes] = {}
     held: dict[str, tuple[bytes, tuple[str, ...]]] = {}
     linked: dict[str, bytes] = {}

@@ -150,7 +150,7 @@ def look(central: Central, person: Person, request: str) -> list[Seen]:
                     | (table.c.digest2 == digest),
                 )
             ).all()
-            keys = central.keystore.open_read_keys(read.id for read in rows)
+            keys = central.keystore.open_read_keys((read.id for read in rows), [hour])
             for read in rows:
                 cell = vault.open_cell(read, keys[read.id]) if read.id in keys else None
                 if cell is not None and _is(cell, lookup):

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from alprd import crypto
 from alprd.central.fleet.vehicles import Vehicle
 from alprd.central.records import exemptions, holds, ledger, protected
-from alprd.central.storage import db, vault
+from alprd.central.storage import db, partitions, vault
 from alprd.central.storage.audit import Event
 from alprd.central.storage.keys import seal
 from alprd.central.storage.store import Central, count
@@ -227,6 +227,7 @@ def _store(
     made = central.keystore.new_read_keys(wanted) if wanted else {}
     held: dict[str, tuple[bytes, tuple[str, ...]]] = {}
     pictures: dict[str, bytes] = {}
+    partitions.ensure(tx, "reads", (a.hour for a in fresh if a.hour is not None))
     for arrival in fresh:
         if arrival.outcome == "quarantined":
             _quarantine(central, tx, vehicle, arrival, made[arrival.item.sha256][0], now)

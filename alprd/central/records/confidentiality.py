@@ -428,5 +428,5 @@ def _said(text: str) -> str:
 
 def _checkpoint(central: Central) -> None:
     """Nothing of what was overwritten stays in the databases' own files."""
-    central.database.checkpoint("reads")
-    central.keystore.database.checkpoint("read_keys", "secrets")
+    central.database.checkpoint()
+    central.keystore.database.checkpoint()

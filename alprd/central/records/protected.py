@@ -74,7 +74,7 @@ def import_suppression(
         destroy_held(central, tx, forms)
         central.trail.record(tx, Event.REQUESTS_IMPORTED, actor, at=central.clock())
     central.database.checkpoint()
-    central.keystore.database.checkpoint("read_keys", "secrets")
+    central.keystore.database.checkpoint()
     return report
 
 
@@ -119,6 +119,7 @@ def destroy_held(central: Central, tx: Connection, forms: frozenset[str]) -> int
                     digest2=void.digests[2],
                 )
             )
+            central.database.mark(tx, "reads", [hour])
     recipientorders.tell(central, tx, "destroy", gone)
     return len(gone)
 

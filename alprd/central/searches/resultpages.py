@@ -62,7 +62,7 @@ def of_search(central: Central, person: Person, seq: int, offset: int, size: int
                 )
             )
         }
-        keys = central.keystore.open_read_keys(rows)
+        keys = central.keystore.open_read_keys(rows, {row.hour for row in rows.values()})
         private = protected.suppressed_folds(central, tx)
         shown = []
         for read in ids:

@@ -225,7 +225,7 @@ def _find(central: Central, tx: Connection, request: Request, now: datetime) -> 
         digests = _digests(central, fold(request.wanted), first, last)
         query = query.where(or_(*(c.in_(digests) for c in _DIGESTS)))
     rows: Sequence[Row[Any]] = tx.execute(query).all()
-    keys = central.keystore.open_read_keys(row.id for row in rows)
+    keys = central.keystore.open_read_keys((row.id for row in rows), {row.hour for row in rows})
     # A protected read that a link or hold keeps is seen through that alone (T-11).
     private = protected.suppressed_folds(central, tx)
     found = []

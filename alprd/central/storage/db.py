@@ -25,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from alprd.central.storage import rewriting
+
 
 class UtcTime(TypeDecorator[datetime]):
     """An aware UTC instant, stored without zone so that it orders alike on every database."""
@@ -43,6 +45,8 @@ class UtcTime(TypeDecorator[datetime]):
 
 main = MetaData(info={"tree": "main"})
 
+# reads and read_keys are held in parts by day on PostgreSQL (storage.partitions); there the hour is
+# part of the primary key, which the migrations make.
 reads = Table(
     "reads",
     main,
@@ -462,3 +466,14 @@ kept_keys = Table(
     Column("id", String(64), primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
+
+fresh_keys = Table(
+    "fresh_keys",
+    keystore,
+    # Keys made since the last sweep: an intake that died before its commit left some of them.
+    Column("id", String(64), primary_key=True),
+    Column("hour", UtcTime, nullable=False),
+)
+
+row_rewrites = rewriting.marks(main, "row_rewrites")
+key_rewrites = rewriting.marks(keystore, "key_rewrites")

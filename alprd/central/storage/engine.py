@@ -6,17 +6,18 @@ once (``BEGIN IMMEDIATE``), PostgreSQL an advisory lock of the database (one age
 batches a minute; correctness is worth more here than parallel writers).
 
 What is deleted must be gone (R-460.5-4b): SQLite overwrites it (``secure_delete``) and its
-write-ahead log is emptied by :meth:`Database.checkpoint`; PostgreSQL rewrites the tables whose
-rows were destroyed. PostgreSQL's own log keeps wrapped keys for a while all the same, so the
-keystore's server must be in no backup and archive no log (docs/adr/0030-storage.md).
+write-ahead log is emptied by :meth:`Database.checkpoint`; PostgreSQL rewrites the tables, or the
+parts of tables, whose rows were destroyed, and begins a new log (:mod:`.rewriting`).
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import date, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,10 +28,11 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 
-from alprd.central.storage import instep, migrate
+from alprd.central.storage import instep, migrate, partitions, rewriting
 from alprd.central.storage.replica import Replica, empty_log
 from alprd.errors import ConfigError, StoreError
 
+log: Final = logging.getLogger("alprd.central.storage.engine")
 _LOCK: Final = 0x616C7072_00000000  # "alpr"; below it the CRC of the first table's name
 _SERVER_OUT: Final = re.compile(r"connection|refused|timeout|resolve|shut|terminat", re.I)
 
@@ -181,31 +183,84 @@ class Database:
             remedy="check free disk space and other programs that hold the file",
         )
 
-    def checkpoint(self, *tables: str) -> None:
-        """Leave nothing of deleted rows in the database's own files.
+    def mark(self, tx: Connection, table: str, hours: Iterable[datetime] = ()) -> None:
+        """Note inside its transaction that rows were destroyed, so that none stays in a file.
 
         Args:
-            tables: where rows were destroyed; PostgreSQL rewrites these (SQLite needs none).
+            table: where they were; each :meth:`checkpoint` after the commit sees to it, until it
+                is done, also after a crash in between.
+            hours: of a table that is held in parts, the hours of the destroyed rows.
+        """
+        if self.server:
+            rewriting.mark(tx, self._metadata, table, hours)
+
+    def checkpoint(self) -> int:
+        """Leave nothing of destroyed rows in the database's own files and log.
+
+        Returns:
+            how many tables must be rewritten again later, because a transaction of before the
+            destruction is open and may still look at the rows; always 0 on SQLite.
+        """
+        if self.server:
+            return rewriting.settle(self.engine, self._metadata)
+        raw = self.engine.raw_connection()
+        try:
+            empty_log(raw.cursor(), self.name)
+        finally:
+            raw.close()
+        if self._replica is not None:
+            self._replica.checkpoint()
+        return 0
+
+    def check(self) -> None:
+        """Whether what is destroyed here is gone.
+
+        Raises:
+            ConfigError: a PostgreSQL server that keeps its log, or lets nobody end it.
+        """
+        if self.server:
+            rewriting.check(self.engine, self.name)
+
+    def tidy(self, table: str, before: date) -> None:
+        """Drop the parts of a table whose days are over and empty; a busy table is left for later.
+
+        Args:
+            before: the first day that may still have rows of an ordinary life.
         """
         if not self.server:
-            raw = self.engine.raw_connection()
-            try:
-                empty_log(raw.cursor(), self.name)
-            finally:
-                raw.close()
-            if self._replica is not None:
-                self._replica.checkpoint()
             return
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for name in tables:
-                if name not in self._metadata.tables:
-                    raise ValueError(f"no table {name}")
-                connection.execute(text(f'VACUUM (FULL) "{name}"'))
-            connection.execute(text("CHECKPOINT"))
+        try:
+            with self.write() as tx:
+                # Readers of before are waited for, and those of after wait: not for long.
+                tx.execute(text("SET LOCAL lock_timeout = '5s'"))
+                partitions.tidy(tx, table, before)
+        except StoreError:
+            log.warning("table %s is in use; its empty parts are dropped later", table)
 
     def close(self) -> None:
         """Release every connection."""
         self.engine.dispose()
+
+
+def check_server(place: str) -> None:
+    """Whether what is destroyed in this PostgreSQL database would be gone; empty: SQLite, it is.
+
+    Raises:
+        ConfigError: see :meth:`Database.check`.
+        StoreError: the server is not reachable.
+    """
+    if place:
+        _need_driver()
+        engine = create_engine(server_url(place), connect_args={"connect_timeout": 10})
+        try:
+            rewriting.check(engine, str(make_url(place).database))
+        except OperationalError as error:
+            raise StoreError(
+                f"database {make_url(place).database} is not reachable",
+                remedy="check that PostgreSQL runs and that the database is there",
+            ) from error
+        finally:
+            engine.dispose()
 
 
 def _need_driver() -> None:

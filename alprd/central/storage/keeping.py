@@ -82,8 +82,11 @@ def sweep(keystore: Keystore, live: Mapping[str, set[str]]) -> int:
         for keeper in tx.scalars(select(db.keepers.c.id)).all():
             if keeper not in live:
                 gone += tx.execute(delete(db.keepers).where(db.keepers.c.id == keeper)).rowcount
+        if gone:
+            keystore.database.mark(tx, "kept_keys")
+            keystore.database.mark(tx, "keepers")
     if gone:
-        keystore.database.checkpoint("kept_keys", "keepers")
+        keystore.database.checkpoint()
     return gone
 
 

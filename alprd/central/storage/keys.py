@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, hmac, serialization
@@ -31,7 +31,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
-from alprd.central.storage import db
+from alprd.central.storage import db, partitions
 from alprd.central.storage.engine import Database
 from alprd.central.storage.replica import AHEAD, ahead, replica_of
 from alprd.errors import EnvelopeError, StoreError
@@ -40,9 +40,8 @@ from alprd.wire import IntakeKey
 
 ROOT: Final = "root"
 ROOT_NEXT: Final = "root.next"
-DESTROYED_IN: Final = ("read_keys", "hour_keys", "kept_keys", "keepers", "intake_keys", "secrets")
-"""Tables whose rows are destroyed, for :meth:`alprd.central.storage.engine.Database.checkpoint`."""
 _ROOT_AAD: Final = b"root under the agency key"
+_MOST_HOURS: Final = 200
 INTAKE_BACK: Final = timedelta(days=60)
 INTAKE_AHEAD: Final = timedelta(days=120)
 INTAKE_LOW: Final = timedelta(days=90)
@@ -159,7 +158,8 @@ class Keystore:
             tx.execute(delete(db.secrets).where(db.secrets.c.name.in_((ROOT, ROOT_NEXT))))
             wrapped = seal(self._outer, self._agency_key, _ROOT_AAD)
             tx.execute(insert(db.secrets).values(name=ROOT, wrapped=wrapped))
-        self.database.checkpoint("secrets")
+            self.database.mark(tx, "secrets")
+        self.database.checkpoint()
 
     # --- named secrets ----------------------------------------------------------------------
 
@@ -197,6 +197,7 @@ class Keystore:
         """Destroy a secret."""
         with self.database.write() as tx:
             tx.execute(delete(db.secrets).where(db.secrets.c.name == name))
+            self.database.mark(tx, "secrets")
 
     def put_private(self, name: str, key: crypto.PrivateKey) -> None:
         """Keep a P-256 private key."""
@@ -210,7 +211,7 @@ class Keystore:
 
     def extend_intake(self, first: date, last: date) -> int:
         """Make the missing keys of ``first`` … ``last``; how many were made."""
-        made = 0
+        made: list[dict[str, Any]] = []
         with self.database.write() as tx:
             have = set(tx.scalars(select(db.intake_keys.c.day)))
             day = first
@@ -218,18 +219,20 @@ class Keystore:
                 name = day.isoformat()
                 if name not in have:
                     key = crypto.generate_key()
-                    wrapped = seal(self._agency_key, _private_der(key), f"intake {name}".encode())
-                    tx.execute(
-                        insert(db.intake_keys).values(
-                            day=name,
-                            key_id=crypto.key_id(key),
-                            public=base64.urlsafe_b64encode(crypto.public_bytes(key)).decode(),
-                            wrapped=wrapped,
-                        )
+                    made.append(
+                        {
+                            "day": name,
+                            "key_id": crypto.key_id(key),
+                            "public": base64.urlsafe_b64encode(crypto.public_bytes(key)).decode(),
+                            "wrapped": seal(
+                                self._agency_key, _private_der(key), f"intake {name}".encode()
+                            ),
+                        }
                     )
-                    made += 1
                 day += timedelta(days=1)
-        return made
+            if made:
+                tx.execute(insert(db.intake_keys), made)
+        return len(made)
 
     def extend_intake_when_low(self, today: date) -> int:
         """Keep the series reaching far enough ahead for a car that is long away."""
@@ -274,6 +277,8 @@ class Keystore:
                     db.intake_keys.c.day.not_in(sorted(keep)),
                 )
             )
+            if gone.rowcount:
+                self.database.mark(tx, "intake_keys")
         return gone.rowcount
 
     # --- hour and read keys -----------------------------------------------------------------
@@ -299,7 +304,10 @@ class Keystore:
         """
         made: dict[str, tuple[bytes, bytes]] = {}
         hours: dict[datetime, bytes] = {}
+        fresh: list[dict[str, Any]] = []
         with self.database.write(both=True) as tx:
+            partitions.ensure(tx, "read_keys", (hour for _, hour in wanted))
+            self._delete_read_keys(tx, [read for read, _ in wanted])
             for read, hour in wanted:
                 if hour not in hours:
                     key = self.hour_key(hour, tx)
@@ -311,28 +319,50 @@ class Keystore:
                             )
                         )
                     hours[hour] = key
-                fresh = os.urandom(32)
-                wrapped = seal(hours[hour], fresh, f"read {read}".encode())
+                if read in made:
+                    continue
+                made[read] = (os.urandom(32), hours[hour])
+                wrapped = seal(hours[hour], made[read][0], f"read {read}".encode())
+                fresh.append({"id": read, "hour": hour, "wrapped": wrapped})
+            if fresh:
+                tx.execute(insert(db.read_keys), fresh)
                 tx.execute(
-                    upsert(db.read_keys)
-                    .values(id=read, hour=hour, wrapped=wrapped)
-                    .on_conflict_do_update(
-                        index_elements=["id"], set_={"hour": hour, "wrapped": wrapped}
-                    )
+                    upsert(db.fresh_keys).on_conflict_do_nothing(),
+                    [{"id": row["id"], "hour": row["hour"]} for row in fresh],
                 )
-                made[read] = (fresh, hours[hour])
         return made
 
-    def open_read_keys(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """The read keys that still exist, by read id."""
-        wanted = list(ids)
+    def _delete_read_keys(self, tx: Connection, ids: Sequence[str]) -> set[datetime]:
+        """Delete keys, and note where they lay; the hours that had some."""
+        table, touched = db.read_keys, set[datetime]()
+        for start in range(0, len(ids), 500):
+            mine = table.c.id.in_(ids[start : start + 500])
+            hours = tx.scalars(select(table.c.hour).where(mine).distinct()).all()
+            if hours:
+                tx.execute(delete(table).where(mine, table.c.hour.in_(hours)))
+                touched.update(hours)
+        if touched:
+            self.database.mark(tx, "read_keys", touched)
+        return touched
+
+    def open_read_keys(
+        self, ids: Iterable[str], within: Iterable[datetime] = ()
+    ) -> dict[str, bytes]:
+        """The read keys that still exist, by read id.
+
+        Args:
+            within: the hours of the reads where they are known: only their part is looked into.
+        """
+        wanted, only = list(ids), sorted(set(within))
         found: dict[str, bytes] = {}
         hours: dict[datetime, bytes | None] = {}
         with self.database.read() as tx:
             for start in range(0, len(wanted), 500):
                 part = wanted[start : start + 500]
-                rows = tx.execute(select(db.read_keys).where(db.read_keys.c.id.in_(part)))
-                for row in rows:
+                query = select(db.read_keys).where(db.read_keys.c.id.in_(part))
+                if 0 < len(only) <= _MOST_HOURS:
+                    query = query.where(db.read_keys.c.hour.in_(only))
+                for row in tx.execute(query):
                     if row.hour not in hours:
                         hours[row.hour] = self.hour_key(row.hour, tx)
                     hour_key = hours[row.hour]
@@ -340,22 +370,50 @@ class Keystore:
                         found[row.id] = unseal(hour_key, row.wrapped, f"read {row.id}".encode())
         return found
 
-    def read_key_ids(self) -> set[str]:
-        """Every id that has a key."""
+    def read_key_ids(self, among: Iterable[str] | None = None) -> set[str]:
+        """Every id that has a key; with ``among`` those of these."""
+        ids = db.read_keys.c.id
         with self.database.read() as tx:
-            return set(tx.scalars(select(db.read_keys.c.id)))
+            if among is None:
+                return set(tx.scalars(select(ids)))
+            wanted, found = list(among), set[str]()
+            for start in range(0, len(wanted), 500):
+                found.update(tx.scalars(select(ids).where(ids.in_(wanted[start : start + 500]))))
+        return found
+
+    def fresh_ids(self) -> set[str]:
+        """The ids of keys that were made since the last :meth:`settled`."""
+        with self.database.read() as tx:
+            return set(tx.scalars(select(db.fresh_keys.c.id)))
+
+    def settled(self, ids: Iterable[str]) -> None:
+        """These keys have a row in the store, or are destroyed."""
+        done = list(ids)
+        with self.database.write() as tx:
+            for start in range(0, len(done), 500):
+                part = done[start : start + 500]
+                tx.execute(delete(db.fresh_keys).where(db.fresh_keys.c.id.in_(part)))
 
     def destroy_read_keys(self, ids: Iterable[str]) -> None:
-        """Destroy read keys, and every hour key that has no read left; nothing stays in the WAL."""
-        gone = list(ids)
+        """Destroy read keys, and every hour key that has no read left; nothing stays in a log."""
+        keys, hours = db.read_keys, db.hour_keys
         with self.database.write() as tx:
-            for start in range(0, len(gone), 500):
-                part = gone[start : start + 500]
-                tx.execute(delete(db.read_keys).where(db.read_keys.c.id.in_(part)))
-            tx.execute(
-                delete(db.hour_keys).where(db.hour_keys.c.hour.not_in(select(db.read_keys.c.hour)))
-            )
-        self.database.checkpoint("read_keys", "hour_keys")
+            touched = self._delete_read_keys(tx, list(ids))
+            for hour in touched:
+                left = select(keys.c.id).where(keys.c.hour == hour).exists()
+                if tx.execute(delete(hours).where(hours.c.hour == hour, ~left)).rowcount:
+                    self.database.mark(tx, "hour_keys")
+        self.database.checkpoint()
+
+    def forget_empty_hours(self) -> int:
+        """Destroy the keys of hours without a read: an intake may have died after making one."""
+        keys, hours = db.read_keys, db.hour_keys
+        with self.database.write() as tx:
+            left = select(keys.c.id).where(keys.c.hour == hours.c.hour).exists()
+            gone = tx.execute(delete(hours).where(~left)).rowcount
+            if gone:
+                self.database.mark(tx, "hour_keys")
+        return gone
 
     def close(self) -> None:
         """Close the file."""

@@ -47,7 +47,7 @@ def take(database: Database, name: str, holder: str, life: timedelta) -> Lease |
         StoreError: the database is gone.
     """
     with database.write() as tx:
-        now = _now(database, tx)
+        now = database_now(database, tx)
         row = tx.execute(select(leases).where(leases.c.name == name)).one_or_none()
         ends = now + life
         if row is None:
@@ -91,11 +91,12 @@ def give_back(database: Database, lease: Lease) -> None:
                 leases.c.holder == lease.holder,
                 leases.c.token == lease.token,
             )
-            .values(ends_at=_now(database, tx))
+            .values(ends_at=database_now(database, tx))
         )
 
 
-def _now(database: Database, tx: Connection) -> datetime:
+def database_now(database: Database, tx: Connection) -> datetime:
+    """The time that all workers share: the server's where there is one."""
     if not database.server:
         return datetime.now(UTC)
     found: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()

@@ -42,7 +42,7 @@ from alprd.central.storage import store_tables as store_tables
 from alprd.central.storage import transfer_tables as transfer_tables
 from alprd.central.storage.audit import CentralTrail, Event
 from alprd.central.storage.config import CentralConfig, StorageSettings
-from alprd.central.storage.engine import Database
+from alprd.central.storage.engine import Database, check_server
 from alprd.central.storage.keys import Keystore
 from alprd.central.storage.objects import FolderObjects, Objects
 from alprd.central.storage.s3 import S3Objects
@@ -195,7 +195,9 @@ def initialise(
     if (home / config.CONFIG_FILE).exists() or (home / KEYSTORE).exists():
         raise ConfigError(f"{home} already holds an agency", remedy="choose an empty folder")
     now = clock()
-    open_objects(home, settings.storage).check()  # before anything is made
+    # Before anything is made: whether what is destroyed there would be gone.
+    open_objects(home, settings.storage).check()
+    check_server(settings.storage.keystore)
     second = replica.replica_of(
         settings.storage.keystore or home / KEYSTORE, settings.storage.replica
     )

@@ -18,3 +18,12 @@ leases: Final = Table(
     Column("token", Integer, nullable=False),
     Column("ends_at", UtcTime, nullable=False),
 )
+
+workers: Final = Table(
+    "workers",
+    main,
+    # Running workers: a new one sees whether it has the same home (alprd.central.storage.sharing).
+    Column("id", String(64), primary_key=True),
+    Column("host", String(64), nullable=False),
+    Column("ends_at", UtcTime, nullable=False),
+)

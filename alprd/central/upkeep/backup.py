@@ -26,7 +26,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, insert, select
 
 from alprd.audit import Actor
-from alprd.central.storage import db, migrate
+from alprd.central.storage import db, migrate, partitions
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.engine import Database
 from alprd.central.storage.objects import KINDS, Kind
@@ -37,7 +37,7 @@ from alprd.errors import EnvelopeError, InputError, StoreError
 FORM: Final = "alprd-central-backup-1"
 FILES: Final = ("central.toml", "keys/ca.crt", "tuf", "lists", "held", "bca")
 """What of a home folder goes into a backup. A list of what may, so that no key slips in."""
-LEFT_OUT: Final = frozenset({"web_sessions", "leases"})
+LEFT_OUT: Final = frozenset({"web_sessions", "leases", "workers", "row_rewrites"})
 """Tables of what ends with the running program."""
 CHUNK: Final = 500
 
@@ -146,6 +146,8 @@ def _parts(source: Connection, target: Connection, table: Table) -> Iterator[int
     rows = source.execution_options(yield_per=CHUNK).execute(select(table))
     for part in rows.mappings().partitions(CHUNK):
         values: list[dict[str, Any]] = [dict(row) for row in part]
+        if table.name in partitions.TABLES:
+            partitions.ensure(target, table.name, {row["hour"] for row in values})
         target.execute(insert(table), values)
         yield len(values)
 

@@ -23,6 +23,7 @@ from alprd.central.records import confidentiality
 from alprd.central.storage import engine, instep, leases
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.leases import Lease
+from alprd.central.storage.sharing import Presence
 from alprd.central.storage.store import Central
 from alprd.central.trail import anchors, watch
 from alprd.central.upkeep import retention
@@ -43,6 +44,7 @@ class Housekeeping:
         self._holder = leases.new_holder()
         self._every = central.config.housekeeping_s
         self._token = 0
+        self.presence = Presence(central, timedelta(seconds=3 * self._every))
         self.mine = False
         """Whether this worker held the lease when it last looked."""
 
@@ -50,6 +52,7 @@ class Housekeeping:
         """Work now and each time the interval is over, until ``stopping``; failures are retried."""
         while not stopping.is_set():
             try:
+                await asyncio.to_thread(self.presence.renew)
                 await asyncio.to_thread(self.once)
             except (AlprdError, OSError, SQLAlchemyError) as error:
                 log.error("ALARM: housekeeping failed (%s), tried again", type(error).__name__)
@@ -96,12 +99,13 @@ class Housekeeping:
         if self.mine and (lease := self._take()) is not None:
             leases.give_back(self._central.database, lease)
         self.mine = False
+        self.presence.end()
 
 
 def house(central: Central) -> None:
     """All of it once, in this order."""
     instep.look_after(central)
-    retention.purge(central)
+    retention.purge(central, whole=retention.whole_due(central))
     made = central.keystore.extend_intake_when_low(central.clock().date())
     if made:
         with central.database.write() as tx:

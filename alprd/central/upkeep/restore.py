@@ -86,7 +86,9 @@ def restore(
             copy = backup.opened(folder, Path(scratch))
             try:
                 with copy.read() as view, target.write() as tx:
+                    hours = tx.scalars(select(db.reads.c.hour).distinct()).all()
                     _empty(tx, replace=replace)
+                    target.mark(tx, "reads", hours)  # after it: the marks were emptied as well
                     backup.copy_rows(view, tx)
                     tx.execute(delete(db.published))  # everything is published anew
             finally:
@@ -235,8 +237,11 @@ def readable(
 ) -> dict[str, bytes]:
     """Those rows whose cell some key of the keystore opens, with that key, by read id."""
     found: dict[str, bytes] = {}
-    for part in _parts([row.id for row in rows]):
-        found |= central.keystore.open_read_keys(part)
+    hours: dict[datetime, list[str]] = {}
+    for row in rows:
+        hours.setdefault(row.hour, []).append(row.id)
+    for hour, ids in hours.items():
+        found |= central.keystore.open_read_keys(ids, [hour])
     opened: dict[str, bytes] = {}
     for row in rows:
         for key in (found.get(row.id), kept.get(row.id)):

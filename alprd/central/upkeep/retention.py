@@ -18,14 +18,16 @@ from sqlalchemy import Connection, delete, insert, select
 from alprd.central.grounds import accumulation
 from alprd.central.hotlists import rejections
 from alprd.central.records import exemptions, holds, schedule
-from alprd.central.storage import db, keeping, keys
+from alprd.central.storage import db, keeping
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.objects import Kind
-from alprd.central.storage.store import Central
+from alprd.central.storage.store import Central, count, counter
 from alprd.errors import AlprdError
 from alprd.records import MAX_LIFE
 
 _IDLE_LOCK: Final = timedelta(minutes=30)
+_WHOLE: Final = "whole_sweep"
+"""Counter that holds the hour, since 1970, of the last comparison of everything."""
 _FAILURES_KEPT: Final = timedelta(days=1)
 """Failed sign-ons count for the lock only this long at most; the trail keeps them."""
 
@@ -40,15 +42,21 @@ class Purge:
     orphans: int
 
 
-def purge(central: Central) -> Purge:
+def purge(central: Central, *, whole: bool = True) -> Purge:
     """Destroy what is past its life, and what an interrupted intake left behind.
+
+    Args:
+        whole: compare every key and file with the rows, also those that no interruption of this
+            program explains. It lists everything; without it the work is that of what is due.
 
     Raises:
         StoreError: the store cannot be written; recorded as an alarm where possible.
     """
     try:
-        done = _purge(central)
-        central.objects.check()  # a bucket may have been changed since the start
+        done = _purge(central, whole=whole)
+        # A bucket or a server may have been set otherwise since the start.
+        central.objects.check()
+        central.keystore.database.check()
     except (AlprdError, OSError) as error:
         with central.database.write() as tx:
             central.trail.record(
@@ -62,12 +70,24 @@ def purge(central: Central) -> Purge:
     central.database.checkpoint()
     # After the commit: while the transaction of a purge is open in the same PostgreSQL database,
     # a rewritten table keeps the rows that were deleted since it began.
-    gone = done.reads or done.quarantined or done.orphans or done.intake_keys
-    central.keystore.database.checkpoint(*(keys.DESTROYED_IN if gone else ()))
+    central.keystore.database.checkpoint()
+    oldest = (central.clock() - MAX_LIFE - timedelta(days=1)).date()
+    central.keystore.database.tidy("read_keys", oldest)
+    central.database.tidy("reads", oldest)
     return done
 
 
-def _purge(central: Central) -> Purge:
+def whole_due(central: Central) -> bool:
+    """Whether the last comparison of everything is a day old, or was under a later clock."""
+    with central.database.read() as tx:
+        return not 0 <= _hours(central) - counter(tx, _WHOLE) < 24
+
+
+def _hours(central: Central) -> int:
+    return int(central.clock().timestamp()) // 3600
+
+
+def _purge(central: Central, *, whole: bool) -> Purge:
     # Committed before any key goes: what ends here must not be undone when its key is destroyed.
     with central.database.write() as tx:
         exemptions.end_due(central, tx, central.clock())
@@ -76,11 +96,16 @@ def _purge(central: Central) -> Purge:
         now = central.clock()
         kept = exemptions.live(tx)
         exempt = set().union(*kept.values())
-        past = tx.execute(select(db.reads).where(db.reads.c.destroy_by <= now)).all()
+        table = db.reads
+        past = tx.execute(
+            select(table.c.id, table.c.hour, table.c.classification).where(
+                table.c.destroy_by <= now
+            )
+        ).all()
         due = [row for row in past if row.id not in exempt]
         foul = tx.execute(select(db.quarantine).where(db.quarantine.c.destroy_by <= now)).all()
         ids = [row.id for row in due]
-        stale = {row.id for row in past} & central.keystore.read_key_ids()
+        stale = central.keystore.read_key_ids(row.id for row in past)
         if stale or foul:
             central.keystore.destroy_read_keys([*stale, *(row.sha256 for row in foul)])
         keeping.sweep(central.keystore, kept)
@@ -91,6 +116,9 @@ def _purge(central: Central) -> Purge:
                 db.reads.c.destroy_by <= now, db.reads.c.id.not_in(exemptions.exempted())
             )
         )
+        # Without their keys the rows are noise; but under a key of an hour that lives on a digest
+        # that stays in a file would still answer.
+        central.database.mark(tx, "reads", {row.hour for row in due})
         tx.execute(delete(db.quarantine).where(db.quarantine.c.destroy_by <= now))
         tx.execute(delete(db.batches).where(db.batches.c.received_at <= now - MAX_LIFE))
         tx.execute(delete(db.web_sessions).where(db.web_sessions.c.last_seen <= now - _IDLE_LOCK))
@@ -113,7 +141,10 @@ def _purge(central: Central) -> Purge:
             central.trail.record(
                 tx, Event.INTAKE_KEYS_DESTROYED, CENTRAL, at=now, detail={"days": keys}
             )
-        orphans = _sweep(central, tx)
+        orphans = _sweep_fresh(central, tx)
+        if whole:
+            orphans += _sweep_all(central, tx)
+            count(tx, _WHOLE, _hours(central) - counter(tx, _WHOLE))
     return Purge(len(due), len(foul), keys, orphans)
 
 
@@ -132,14 +163,36 @@ def _ledger(tx: Connection, gone: list[tuple[datetime, str]], now: datetime) -> 
         )
 
 
-def _sweep(central: Central, tx: Connection) -> int:
-    """Remove keys and files without a row: an intake that died before its commit."""
+def _sweep_fresh(central: Central, tx: Connection) -> int:
+    """Remove keys and files without a row: an intake that died before its commit.
+
+    Each key is noted as fresh when it is made, before its file is written and its row committed.
+    So what an interrupted intake left is among the keys that are fresh.
+    """
+    fresh = sorted(central.keystore.fresh_ids())
+    known: set[str] = set()
+    for start in range(0, len(fresh), 500):
+        part = fresh[start : start + 500]
+        for column in (db.reads.c.id, db.quarantine.c.sha256):
+            known.update(tx.scalars(select(column).where(column.in_(part))))
+    lost = [name for name in fresh if name not in known]
+    keyless = central.keystore.read_key_ids(lost)
+    if keyless:
+        central.keystore.destroy_read_keys(keyless)
+    central.objects.remove("pictures", lost)
+    central.objects.remove("quarantine", lost)
+    central.keystore.settled(fresh)  # last: until here an error leaves all of it to the next round
+    return len(keyless)
+
+
+def _sweep_all(central: Central, tx: Connection) -> int:
+    """Remove every key and file without a row, whatever left it."""
     held = set(tx.scalars(select(db.reads.c.id)))
     foul = set(tx.scalars(select(db.quarantine.c.sha256)))
     keyless = central.keystore.read_key_ids() - held - foul
     if keyless:
         central.keystore.destroy_read_keys(keyless)
-    orphans = len(keyless)
+    orphans = len(keyless) + central.keystore.forget_empty_hours()
     kinds: tuple[tuple[Kind, set[str]], ...] = (("pictures", held), ("quarantine", foul))
     for kind, known in kinds:
         lost = [name for name in central.objects.names(kind) if name not in known]
