@@ -28,6 +28,8 @@ class Figure:
     """A chart, and the table that says the same."""
 
     title: str
+    words: str
+    """What the bars are, and their unit."""
     chart: Markup
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -72,7 +74,9 @@ def _shares(
     ]
     table = tuple((name, f"{100 * share:.0f} %", str(judged)) for name, share, judged in known)
     words = f"Per cent {what} of the alerts that were confirmed, not confirmed or misread."
-    return Figure(title, bars(key, title, words, drawn), (head, what.capitalize(), "Of"), table)
+    return Figure(
+        title, words, bars(key, title, words, drawn), (head, what.capitalize(), "Of"), table
+    )
 
 
 def _judged(row: dict[str, int]) -> int:
@@ -91,7 +95,7 @@ def _dock(days: Sequence[Made]) -> Figure:
     title = "Time to dock"
     words = "Hours from the end of a period of use to its arrival: 95 in 100 were no slower."
     head = ("Day", "Half within", "95 % within")
-    return Figure(title, bars("dock", title, words, drawn), head, tuple(table))
+    return Figure(title, words, bars("dock", title, words, drawn), head, tuple(table))
 
 
 def _oldest(days: Sequence[Made]) -> Figure:
@@ -109,7 +113,7 @@ def _oldest(days: Sequence[Made]) -> Figure:
         table.append((made.report.day, f"{age:.1f} days"))
     title = "Oldest read without an exemption"
     words = "Days since the hour of collection; none may be older than the period of retention."
-    return Figure(title, bars("oldest", title, words, drawn), ("Day", "Age"), tuple(table))
+    return Figure(title, words, bars("oldest", title, words, drawn), ("Day", "Age"), tuple(table))
 
 
 def _use(tx: Connection) -> Figure:
@@ -126,4 +130,6 @@ def _use(tx: Connection) -> Figure:
     table = tuple((m, str(periods[m]), f"{months[m]:,}") for m in sorted(months))
     title = "Use over time"
     words = "Plates read by month, as in the public log."
-    return Figure(title, bars("use", title, words, drawn), ("Month", "Periods", "Plates"), table)
+    return Figure(
+        title, words, bars("use", title, words, drawn), ("Month", "Periods", "Plates"), table
+    )
