@@ -102,7 +102,14 @@ def enrol_code(home: Path, vehicle: str, reader: str, by: str, as_json: bool) ->
     with Central(home) as central:
         actor = people.named_actor(central, by) if by else audit.CENTRAL
         code = enrolment.issue_code(central, vehicle, reader, actor)
+        port = central.config.car_port
     show(as_json, {"code": code, "vehicle": vehicle}, code)
+    if sys.stdout.isatty():  # a program gets the code alone
+        click.echo(
+            f"In the car, within 24 h; it asks for the code:\n  alprd enrol --central "
+            f"https://HOST:{port} --vehicle {vehicle} --state /var/lib/alprd",
+            err=True,
+        )
 
 
 @main.group("vehicles")

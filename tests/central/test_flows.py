@@ -20,6 +20,7 @@ from alprd.central.grounds.searchform import Request as Search
 from alprd.central.pages import inventory
 from alprd.central.searches.search import answer
 from alprd.central.staff import people
+from alprd.central.staff.permissions import ROLES
 from alprd.central.storage import audit
 from alprd.central.storage.store import Central
 
@@ -419,3 +420,19 @@ def test_the_keyboard_is_enough(page: Page, busy: Server) -> None:
     shot(page, "menu-phone")
     menu.get_by_role("link", name="People").press("Enter")
     expect(page.get_by_role("heading", name="People")).to_be_visible()
+
+
+FLOWS = {
+    "sheriff": test_a_sheriff_finds_exigency_and_suspends_a_car,
+    "admin_supervisor": test_a_supervisor_enrols_approves_holds_and_sets_the_schedule,
+    "alpr_admin": test_an_assigned_member_does_the_daily_work,
+    "investigator": test_an_investigator_searches_looks_links_and_is_stopped,
+    "auditor": test_an_auditor_reads_verifies_and_exports_the_trail,
+    "records": test_records_staff_enter_a_private_request_that_nobody_else_sees,
+    "operator": test_a_records_member_sees_little_and_an_operator_nothing,
+}
+
+
+def test_every_role_has_a_flow() -> None:
+    """A role that is added without a day's work in a browser fails here."""
+    assert set(FLOWS) == set(ROLES)

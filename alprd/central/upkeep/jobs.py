@@ -13,7 +13,9 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import insert, select, update
@@ -67,7 +69,9 @@ def start(central: Central, kind: str, actor: Actor, work: Work) -> str:
                 link="",
             )
         )
-    threading.Thread(target=_run, args=(central, job, work), name=f"job {kind}").start()
+    # With the caller's context: what the work records says from where it was ordered (R-AT-2).
+    run = partial(copy_context().run, _run, central, job, work)
+    threading.Thread(target=run, name=f"job {kind}").start()
     return job
 
 
