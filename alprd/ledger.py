@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from alprd.errors import StoreError
+from alprd.wipe import MARKER, read_marker
 
 
 def look(state_dir: Path) -> dict[str, int]:
@@ -17,10 +18,17 @@ def look(state_dir: Path) -> dict[str, int]:
         ``sessions_open, sessions_unsent, audit_events``.
 
     Raises:
-        StoreError: there is no database, or it cannot be read.
+        StoreError: there is no database, or it cannot be read; or the car was wiped.
     """
     path = state_dir / "queue.db"
     if not path.exists():
+        enrolled = (state_dir / "trust" / "identity.json").exists()  # perhaps anew, after a wipe
+        if not enrolled and (marker := read_marker(state_dir)) is not None:
+            raise StoreError(
+                f"{marker.vehicle} was wiped on {marker.began:%Y-%m-%d %H:%M} UTC: "
+                f"nothing is left but the certificate, {state_dir / MARKER}",
+                remedy="to use this computer again, enrol it with a new code: alprd enrol",
+            )
         raise StoreError(f"{path} is not there", remedy="start the daemon once: alprd run")
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)

@@ -123,6 +123,8 @@ def test_retire_brings_reads_home_wipes_and_certifies(central: Central, tmp_path
     run = alprd("run", "--config", config)
     assert run.exit_code == 6
     assert "enrol it with a new code" in run.output
+    counts = alprd("status", "--config", config)
+    assert counts.exit_code == 5 and f"{CAR} was wiped" in counts.output
     # The same computer, enrolled again, runs: the marker is history then.
     new = enrolled(central, trust.state_dir)
     wipe.refuse_wiped(new.state_dir)
