@@ -21,6 +21,14 @@ Mode = Literal["steady", "silent", "garbage"]
 _LAT, _LON = 46.82, -95.87
 _STEP: Final = 0.0001
 """Degrees of latitude a second: 11 m/s."""
+_TURN_S: Final = 600.0
+"""The car turns back after so long, 6.7 km out: a documented search reaches at most 10 km, and a
+long run must find every read with one."""
+
+
+def north(seconds: float) -> float:
+    """Degrees of latitude from the start of the road, so long after the beginning."""
+    return _STEP * (_TURN_S - abs(seconds % (2 * _TURN_S) - _TURN_S))
 
 
 class GpsServer:
@@ -65,7 +73,7 @@ class GpsServer:
 
     def _epoch(self) -> bytes:
         now = datetime.now(UTC) + self.shift
-        lat = _LAT + self.away + _STEP * (time.monotonic() - self._began)
+        lat = _LAT + self.away + north(time.monotonic() - self._began)
         clock, date = now.strftime("%H%M%S.%f")[:9], now.strftime("%d%m%y")
         place = f"{_angle(lat, 2)},N,{_angle(-_LON, 3)},W"
         bodies = (

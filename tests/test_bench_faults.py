@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from bench import faults
 from bench.crash_world import Told, wait_for
 from bench.fault_camera import USER
 from bench.fault_clock import WrongClock
-from bench.fault_gps import GpsServer
+from bench.fault_gps import GpsServer, north
 from bench.fault_rows import DECADES, Row
 from bench.fault_score import count
 from bench.fault_store import _fill
@@ -218,3 +219,10 @@ def test_ballast_takes_every_byte(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No space"), closing((disk / "more").open("wb")) as file:
             file.write(bytes(8192))
             file.flush()
+
+
+def test_the_road_of_a_long_run_stays_within_reach_of_one_search() -> None:
+    """A run of 38 minutes once drove out of the search's 10 km, and half its reads seemed lost."""
+    way = [north(second) * 111_195 for second in range(6 * 3600)]
+    assert min(way) == 0 and 6_000 < max(way) < 9_000
+    assert max(abs(b - a) for a, b in itertools.pairwise(way)) < 12
