@@ -184,6 +184,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.only != "postgresql":
             home = parent / "sqlite"
             found["sqlite"] = measure(home, StorageSettings(), options.reads, 0)
+            print(json.dumps(found), file=sys.stderr)  # a fault in the other must not lose it
             shutil.rmtree(home)
         if options.only != "sqlite":
             with postgresql(parent / "pg") as (place, process):
