@@ -25,8 +25,6 @@ from alprd.central.upkeep import retention, status
 from alprd.errors import InputError, RefusedError
 from alprd.wire import CarHealth, Person
 
-pytestmark = pytest.mark.both_stores
-
 PLATE = "SAH4410"
 DAY = timedelta(days=1)
 FACTS = "A grey van was seen at the burgled store at noon."

@@ -29,8 +29,6 @@ from alprd.central.upkeep import backup, restore, retention
 from alprd.errors import InputError, RefusedError
 from alprd.records import Read, hour_floor
 
-pytestmark = pytest.mark.both_stores
-
 PLATES = ("PRP1001", "PRP1002", "PRP1003")
 PROTECTED = ("PRP2001", "PRP2002")
 """Plates that are never held or linked; they come under confidentiality requests."""

@@ -24,8 +24,6 @@ from alprd.central.storage.audit import Event
 from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
 
-pytestmark = pytest.mark.both_stores
-
 DAY = timedelta(days=1)
 FACTS = "A grey van was seen at the burgled store at noon."
 

@@ -41,8 +41,6 @@ from alprd.session import SAME_PASS_S, SessionKeeper
 from alprd.store import Store
 from alprd.wire import BatchHeader, BatchItem, Database, Receipt, encode_batch
 
-pytestmark = pytest.mark.both_stores
-
 ZONE = ZoneInfo("America/Chicago")
 BEGIN = local("2026-10-12T07:00:00")
 DAYS = 31

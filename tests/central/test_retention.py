@@ -25,8 +25,6 @@ from alprd.central.upkeep import retention
 from alprd.errors import ConfigError
 from alprd.records import new_id
 
-pytestmark = pytest.mark.both_stores
-
 COLLECTED = datetime(2026, 1, 1, 16, 0, tzinfo=UTC)
 GONE_BY = datetime(2026, 3, 2, 16, 0, tzinfo=UTC)
 

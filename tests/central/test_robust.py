@@ -19,8 +19,6 @@ from alprd.central.storage.store import Central
 from alprd.errors import AlprdError
 from alprd.records import Read
 
-pytestmark = pytest.mark.both_stores
-
 
 @pytest.fixture(scope="module")
 def direct(server: Server, car: Car) -> Iterator[tuple[Central, vehicles.Vehicle]]:

@@ -28,8 +28,6 @@ from alprd.central.storage import audit, db
 from alprd.central.storage.store import Central
 from alprd.errors import AuditError, RefusedError
 
-pytestmark = pytest.mark.both_stores
-
 SINCE = datetime(2026, 11, 20, 12, tzinfo=UTC)
 UNTIL = SINCE + timedelta(hours=2)
 
