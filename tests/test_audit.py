@@ -57,7 +57,7 @@ def car(tmp_path: Path) -> Iterator[Car]:
 # --- content ------------------------------------------------------------------------------------
 
 
-@pytest.mark.policy("R-AT-2")
+@pytest.mark.policy("R-AT-2", "R-CJIS-4")
 def test_an_event_says_who_when_where_what_and_by_which_program(store: Store) -> None:
     store.set_zone("America/Chicago")
     store.record(Event.SIGNED_ON, ACTOR, session="a" * 32, subjects=("b" * 32,), detail={"k": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -104,6 +105,23 @@ def test_every_rule_names_files_that_exist_and_open_ones_say_so() -> None:
     assert len(rules) == 117
     assert registry.missing(rules) == []
     assert [name for name, rule in rules.items() if not rule.where and not rule.open] == []
+
+
+def test_every_rule_has_a_marked_test_or_a_procedure() -> None:
+    """By the source of the tests: a mark that nobody set shows before the long run does."""
+    marked: set[str] = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.policy":
+                marked |= {str(ast.literal_eval(argument)) for argument in node.args}
+    rules = registry.load()
+    assert [name for name, rule in rules.items() if name not in marked | _people(rules)] == []
+    assert sorted(name for name in marked - set(rules) if not name.startswith("T-")) == []
+
+
+def _people(rules: dict[str, Rule]) -> set[str]:
+    """Rules that a document helps people to keep."""
+    return {name for name, rule in rules.items() if rule.procedure}
 
 
 def test_a_rule_with_a_slip_is_told_by_its_name(tmp_path: Path) -> None:

@@ -64,6 +64,20 @@ def begin(keeper: SessionKeeper) -> str:
     return keeper.open(DAEMON, purpose="stolen_vehicles", policy_version="460", databases=[LPDF])
 
 
+@pytest.mark.policy("R-460.4-b")
+def test_patrol_begins_with_a_purpose_and_no_case_number(
+    keeper: SessionKeeper, store: Store
+) -> None:
+    """R-460.4-b: routine patrol needs no suspicion; nothing asks for a case number."""
+    begin(keeper)
+    row = keeper.count_pass("ZQX417", ["stolen"])
+    assert row is not None
+    assert (row.purpose, row.matches) == ("stolen_vehicles", {"stolen": 1})
+    (opened,) = store.audit_events()
+    assert opened.event == Event.SESSION_OPENED
+    assert not {"case", "incident", "reason"} & set(opened.detail)
+
+
 @pytest.mark.policy("R-460.5.1-b1", "R-460.5-b4")
 def test_every_pass_counts_also_one_without_text(keeper: SessionKeeper) -> None:
     begin(keeper)

@@ -62,7 +62,7 @@ def test_a_read_leaves_the_queue_only_by_a_receipt_of_its_ciphertext(store: Stor
     assert (totals.committed, totals.receipted, totals.left) == (1, 1, 0)
 
 
-@pytest.mark.policy("R-AT-6", "R-460.5-4")
+@pytest.mark.policy("R-AT-6", "R-460.5-4", "R-CJIS-4")
 def test_the_trail_outlives_the_reads_and_is_never_destroyed_by_age(store: Store) -> None:
     value = read()
     store.commit_read(sealed(value), hit=False, session_row=session_row())

@@ -59,20 +59,27 @@ def _graph() -> tuple[dict[Key, set[str]], dict[Key, set[Key]]]:
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def reached(module: str, function: str) -> set[str]:
-    """Names of every event that a function may record, directly or through what it calls."""
-    events, calls = _graph()
+def calls_of(module: str, function: str, stops: frozenset[Key] = frozenset()) -> set[Key]:
+    """A function and every function of central that it may call, directly or through others.
+
+    Args:
+        stops: functions that are not entered.
+    """
+    calls = _graph()[1]
     seen: set[Key] = set()
     left = [(module, function)]
-    found: set[str] = set()
     while left:
         key = left.pop()
-        if key in seen:
-            continue
-        seen.add(key)
-        found |= events.get(key, set())
-        left += calls.get(key, set())
-    return found
+        if key not in seen and key not in stops:
+            seen.add(key)
+            left += calls.get(key, set())
+    return seen
+
+
+def reached(module: str, function: str) -> set[str]:
+    """Names of every event that a function may record, directly or through what it calls."""
+    events = _graph()[0]
+    return set().union(*(events.get(key, set()) for key in calls_of(module, function)))
 
 
 def recorded() -> set[str]:

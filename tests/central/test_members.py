@@ -101,7 +101,7 @@ def test_only_the_sheriff_authorises_and_within_24_months(central: Central) -> N
     assert events(central)[-2:] == ["person.authorised", "person.authorisation-withdrawn"]
 
 
-@pytest.mark.policy("R-460.3-4")
+@pytest.mark.policy("R-460.3-4", "R-13.05-1")
 def test_daily_work_needs_a_live_assignment(central: Central) -> None:
     """R-460.3-4: rights exist only inside a live assignment."""
     dana = find(central, "dana")

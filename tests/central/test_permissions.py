@@ -55,7 +55,7 @@ def test_an_act_is_done_by_its_roles_only_and_only_while_they_are_live(act: Act)
                 people.require(someone(role), act, NOW)
 
 
-@pytest.mark.policy("R-13.824-7-3")
+@pytest.mark.policy("R-13.824-7-3", "R-13.05-1")
 def test_what_the_table_does_not_name_nobody_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """R-13.824-7-3: deny by default."""
     monkeypatch.delitem(TABLE, Act.SEARCH)

@@ -277,7 +277,7 @@ def test_the_auditor_searches_the_trail_and_opens_terms_and_both_are_recorded(
     }  # fmt: skip
 
 
-@pytest.mark.policy("R-AT-7")
+@pytest.mark.policy("R-AT-7", "R-CJIS-4")
 def test_the_weekly_report_tells_of_exceptions_and_is_signed_by_another(world: World) -> None:
     central = world.central
     sue, sam = world.people["sue"], world.people["sam"]

@@ -7,8 +7,8 @@ moved out of the way and imported by a process of its own (``alprd-central lists
 neither its size nor its content is a danger to the server. What became of it stands beside it::
 
     done/      the list is in use and published
-    held/      it looked wrong and waits for a person (alprd.central.hotlists.gate); the old list is
-    in use refused/   it could not be used; the old list is in use
+    held/      it looked wrong and waits for a person; the old list is in use
+    refused/   it could not be used; the old list is in use
 
 each with ``NAME.report.json`` and, for rejected lines, ``NAME.rejected.csv`` (number and reason,
 never the plate). The time at which the supplier made the list is in the file's name where

@@ -176,10 +176,11 @@ def import_hotlist(
 
     Args:
         accepted: codes of findings that a person has accepted for this file.
-        layout: a name of :data:`alprd.central.hotlists.hotfiles.layouts.LAYOUTS`; empty:
-        recognised. mapping: text of a mapping file, for a layout that is not shipped. code: what
-        the entries are, where the layout does not say it. state: issuing state, where the layout
-        does not say it. rejected_to: a CSV file for every rejected line, its number and reason.
+        layout: a name of :data:`alprd.central.hotlists.hotfiles.layouts.LAYOUTS`, or recognised.
+        mapping: text of a mapping file, for a layout that is not shipped.
+        code: what the entries are, where the layout does not say it.
+        state: issuing state, where the layout does not say it.
+        rejected_to: a CSV file for every rejected line, its number and reason.
 
     Raises:
         InputError: the file as a whole cannot be used, or no line of it.
