@@ -84,9 +84,10 @@ class Pages:
         form = {k: v for k, v in (await request.form()).items() if isinstance(v, str)}
         cookie = request.cookies.get(FORM_COOKIE)
         if not self._forms.fits(cookie, form.get("csrf", "")):
-            return self._refused(
-                request, form, 403, RefusedError("The form was out of date.", reason="csrf")
+            old = RefusedError(
+                "The form was out of date.", reason="csrf", remedy="fill it in again"
             )
+            return self._refused(request, form, 403, old)
         address = request.client.host if request.client else ""
         if not self._rate.allow(address):
             return self._refused(
@@ -205,6 +206,7 @@ class Pages:
             request,
             "main.html",
             csrf=screen.csrf,
+            signed_on=screen.sign_on.id,
             person=screen.sign_on.person.name,
             unit=screen.sign_on.unit,
             purpose=PURPOSES[screen.sign_on.purpose],
@@ -246,6 +248,7 @@ def _session_json(screen: Screen) -> dict[str, str]:
         "name": sign_on.person.name,
         "purpose": sign_on.purpose,
         "unit": sign_on.unit,
+        "signed_on": sign_on.id,
         "csrf": screen.csrf,
     }
 

@@ -8,6 +8,7 @@ whether a plate is suppressed (R-460.5-b4).
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Final
 
@@ -30,6 +31,10 @@ KIND_LABELS: Final = {
     "other-state": "Other state: not the listed plate's state",
     "state-unknown": "State not known: check it on the picture",
 }
+
+
+_TURNS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks that turn the order of writing: with them a list could show words it does not hold."""
 
 
 def type_label(match: Match) -> str:
@@ -117,7 +122,7 @@ def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, objec
         "category": entry.category,
         "category_label": CATEGORY_LABELS[entry.category],
         "priority": entry.priority,
-        "text": entry.text,
+        "text": _TURNS.sub("", entry.text),
         "source": match.source,
         "list_id": match.list_id,
         "list_version": match.version,

@@ -1,5 +1,7 @@
 // Signing off: how the shift's alerts came out, and what is unresolved, which is settled first or
 // handed over with a note.
+import { send } from "./token.js";
+
 const byId = (id) => document.getElementById(id);
 const JSON_ONLY = { Accept: "application/json" };
 
@@ -11,7 +13,7 @@ function outcome(list, counts, words) {
   return made;
 }
 
-export function watchSignOff(csrf, words, toast) {
+export function watchSignOff(words, toast) {
   const dialog = byId("leaving");
 
   function say(trouble) {
@@ -47,11 +49,7 @@ export function watchSignOff(csrf, words, toast) {
     let answer;
     document.body.dataset.leaving = "yes"; // the stream's own word of it is not news then
     try {
-      answer = await fetch("/sign-off", {
-        method: "POST",
-        headers: { "X-CSRF-Token": csrf, ...JSON_ONLY },
-        body: new URLSearchParams(note ? { note } : {}),
-      });
+      answer = await send("/sign-off", note ? { note } : {});
     } catch {
       delete document.body.dataset.leaving;
       toast("Not signed off: no connection to the plate reader.");

@@ -4,10 +4,10 @@ import { Duty } from "./duty.js";
 import { watchSignOff } from "./leave.js";
 import { Sounds } from "./sound.js";
 import { Steps } from "./steps.js";
+import { send } from "./token.js";
 
 const SILENT_MS = 5000; // the car speaks every second; this long without a word is no connection
 const byId = (id) => document.getElementById(id);
-const csrf = document.querySelector("meta[name=csrf]").content;
 
 const sounds = new Sounds((blocked) => { byId("muted").hidden = !blocked; });
 byId("sound-on").addEventListener("click", () => { sounds.unblock(); sounds.play("low"); });
@@ -25,17 +25,16 @@ function toast(text) {
   toast.timer = setTimeout(() => { box.hidden = true; }, 6000);
 }
 
+// It may lie over the very button that is needed next: one touch takes it away.
+byId("toast").addEventListener("click", () => { byId("toast").hidden = true; });
+
 function notDone({ message, remedy }) {
   return `Not done: ${message}${remedy ? ` ${remedy[0].toUpperCase()}${remedy.slice(1)}.` : ""}`;
 }
 
 async function post(path, fields) {
   try {
-    const answer = await fetch(path, {
-      method: "POST",
-      headers: { "X-CSRF-Token": csrf, Accept: "application/json" },
-      body: new URLSearchParams(fields),
-    });
+    const answer = await send(path, fields);
     if (answer.status === 401) signedOff();
     else if (answer.ok) return answer;
     else toast(notDone(await answer.json()));
@@ -64,7 +63,7 @@ const words = JSON.parse(document.querySelector("meta[name=words]").content);
 const gateway = document.querySelector("meta[name=gateway]").content === "yes";
 const steps = new Steps(words, gateway, act, toast);
 const cards = new Cards(byId("cards"), byId("empty"), byId("card"), act, steps);
-watchSignOff(csrf, words, toast);
+watchSignOff(words, toast);
 const duty = new Duty(post);
 
 function showSilenced(categories) {
@@ -170,8 +169,25 @@ function showAlert(card) {
     else if (card.corrected_from || card.reason) sounds.start(card.id, "changed", card.priority);
     else sounds.start(card.id, card.priority);
   } else if (before?.state === "silenced" && card.state === "new") sounds.start(card.id, card.priority);
+  if (["new", "withdrawn"].includes(card.state) && alarmed.get(card.id) !== card.alarm) tellBehind();
   alarmed.set(card.id, card.alarm);
   cards.show(card);
+}
+
+// An open dialog lies over the alerts: it says so, at a place of its own, and gives way to them at
+// one touch. It does not vanish by itself, under a finger; what was typed into it stays.
+function tellBehind() {
+  const dialog = document.querySelector("dialog[open]");
+  if (dialog) dialog.append(byId("behind"));
+  byId("behind").hidden = !dialog;
+}
+byId("behind").addEventListener("click", () => {
+  byId("behind").closest("dialog").close();
+  scrollTo(0, 0);
+  cards.settle();
+});
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.addEventListener("close", () => { byId("behind").hidden = true; });
 }
 
 function remove(id) {
