@@ -238,6 +238,7 @@ def test_a_canvass_needs_no_pointer_and_says_what_is_wrong_in_front(
     context = dataclasses.replace(served.context, duty=duty)
     served.server = serve_in_thread(create_app(context), "127.0.0.1", port)
     sign_on(page)
+    expect(page.locator('[data-chip="Lists"]')).to_be_visible()  # the page's script is at work
     page.get_by_role("button", name="Canvass").press("Enter")
     page.keyboard.type("x")
     page.keyboard.press("Enter")
