@@ -33,8 +33,7 @@ from mdt.chromium import CHROMIUM, SCREEN, browser, shot
 __all__ = ["browser"]
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
-    pytest.mark.timeout(900),
-    pytest.mark.slow,
+    pytest.mark.timeout(1800),
 ]
 OFFLINE = "NO CONNECTION to the plate reader."
 FIRST = "112429"
@@ -90,7 +89,6 @@ class Patrol:
         self.world.home.carrier.write_text("0\n")
         zero_ns, _ = self.world.feed.start(LEAD_S)
         self.world.home.gate.write_text(str(zero_ns))
-        self.over_at = zero_ns / 1e9 + self.world.truth.duration_s + 3
 
     def restart(self) -> None:
         """The daemon anew, as systemd starts it."""
@@ -101,6 +99,16 @@ class Patrol:
         """The cards of a listed plate."""
         listed = self.page.locator('[data-slot="listed"]', has_text=re.compile(f"^{plate}$"))
         return self.page.locator(".card").filter(has=listed)
+
+    def cards(self) -> list[str]:
+        """Ids of the cards, once none has come for a while: the next plate of the drive is far."""
+        seen: list[str] = []
+        while True:
+            self.page.wait_for_timeout(3000)
+            before = seen
+            seen = self.page.locator(".card").evaluate_all("all => all.map(one => one.dataset.id)")
+            if seen == before:
+                return seen
 
     def raised(self) -> list[str]:
         """Ids of the alerts that the daemon keeps; read when it has ended."""
@@ -160,32 +168,31 @@ def only(events: list[AuditEvent], *names: str) -> list[tuple[str, Any]]:
 def test_a_killed_daemon_loses_no_alert_and_shows_none_twice(patrol: Patrol) -> None:
     """Loud while it is away, back by itself; every alert of the drive once, who is on truthful."""
     page, offline = patrol.page, patrol.page.get_by_text(OFFLINE)
-    patrol.sign_on(60)
+    patrol.sign_on(240)
     expect(page.get_by_text("No alerts")).to_be_visible()
     expect(offline).to_be_hidden()
     patrol.leave()
     first = patrol.card(FIRST)
-    expect(first).to_be_visible(timeout=60_000)
+    expect(first).to_be_visible(timeout=120_000)
     alert = first.get_attribute("data-id")
     patrol.car.end(signal.SIGKILL)
-    expect(offline).to_be_visible(timeout=7_000)
+    expect(offline).to_be_visible(timeout=30_000)
     expect(first).to_be_visible()  # what is there stays, said to be perhaps old
     shot(page, "night-daemon-killed")
     patrol.restart()
     # Nobody touches the page: it finds the daemon again, and says that nobody is signed on.
-    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=30_000)
+    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=120_000)
     expect(page.get_by_text(RESTARTED)).to_be_visible()
     expect(page.get_by_text(NOT_KEPT)).to_be_hidden()
     assert FIRST not in page.content()
     shot(page, "night-daemon-again")
-    patrol.sign_on(0)
+    patrol.sign_on(30)
     expect(first).to_have_count(1, timeout=30_000)
     expect(first).to_have_attribute("data-id", alert or "")
     expect(first.locator('[data-slot="state"]')).to_have_text("NEW")
-    expect(page.locator(".card").nth(1)).to_be_visible(timeout=90_000)  # the drive goes on
-    page.wait_for_timeout(max(0, patrol.over_at - time.monotonic()) * 1000)
+    expect(page.locator(".card").nth(1)).to_be_visible(timeout=120_000)  # the drive goes on
     expect(offline).to_be_hidden()
-    cards = page.locator(".card").evaluate_all("all => all.map(one => one.dataset.id)")
+    cards = patrol.cards()
     patrol.car.end(signal.SIGKILL)
     # What the daemon has raised, before and after the kill, is what its sealed rows hold.
     assert sorted(cards) == sorted(patrol.raised())
@@ -205,14 +212,14 @@ def test_a_killed_daemon_loses_no_alert_and_shows_none_twice(patrol: Patrol) -> 
 def test_after_a_restart_on_the_road_the_sign_on_says_what_works(patrol: Patrol) -> None:
     """ADR 0032: the lists are locked; a plain reason, a way that works there, one at the dock."""
     page, home = patrol.page, patrol.world.home
-    patrol.sign_on(60)
+    patrol.sign_on(240)
     expect(page.get_by_text("No alerts")).to_be_visible()
     patrol.leave()
-    expect(patrol.card(FIRST)).to_be_visible(timeout=60_000)
+    expect(patrol.card(FIRST)).to_be_visible(timeout=120_000)
     patrol.car.end(signal.SIGKILL)
-    expect(page.get_by_text(OFFLINE)).to_be_visible(timeout=7_000)
+    expect(page.get_by_text(OFFLINE)).to_be_visible(timeout=30_000)
     patrol.restart()
-    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=30_000)
+    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=120_000)
     expect(page.get_by_text(RESTARTED)).to_be_visible()
     expect(page.get_by_text(NOT_KEPT)).to_be_visible()  # no key outlives the process: said, not hid
     locked = page.locator("[data-reason=car_locked]")
@@ -223,12 +230,12 @@ def test_after_a_restart_on_the_road_the_sign_on_says_what_works(patrol: Patrol)
     expect(locked).to_contain_text(f"{ADVICE[0].upper()}{ADVICE[1:]}.")
     expect(page.get_by_label("Name")).to_have_value(INVESTIGATOR)
     shot(page, "night-locked-refused")
-    patrol.sign_on(0)  # who used it last opens it, without contact
+    patrol.sign_on(30)  # who used it last opens it, without contact
     expect(page.locator('[data-chip="Lists"]')).to_have_attribute("data-light", "ok")
-    expect(page.locator(".card").first).to_be_visible(timeout=90_000)  # it matches again
+    expect(page.locator(".card").first).to_be_visible(timeout=120_000)  # it matches again
     patrol.car.end(signal.SIGKILL)
     patrol.restart()
-    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=30_000)
+    expect(page).to_have_url(re.compile(r"/sign-on\?ended=1"), timeout=120_000)
     expect(locked).to_be_visible()
     home.carrier.write_text("1\n")  # the other way: the dock
     for _ in range(60):
