@@ -13,11 +13,24 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from hold_world import LIFE, START, WORDS, World, template
 from sqlalchemy import insert
 
 from alprd import crypto
-from alprd.central.oversight import auditcheck, auditpackage, audits, compliance, samples
+from alprd.central.oversight import (
+    auditcheck,
+    auditpackage,
+    audits,
+    compliance,
+    samples,
+    standalone,
+)
 from alprd.central.records import cases, protected
 from alprd.central.storage import audit
 from alprd.central.storage.audit import CENTRAL
@@ -113,6 +126,49 @@ def test_the_package_verifies_elsewhere_and_its_public_part_tells_no_plate(
     told = json.loads(done.stdout)
     assert told["whole"] and told["anchors"] == 2 and told["days"] == 1
     assert told["events"] > 5
+    # And a Python without anything installed: the package brings its own check.
+    bare = [sys.executable, "-I", "-S", "audit.zip"]
+
+    def alone(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*bare, *words], cwd=package.parent, env={}, capture_output=True, text=True, check=False
+        )
+
+    done_alone = alone(key)
+    assert done_alone.returncode == 0, done_alone.stderr
+    for word in (
+        f"{told['files']} files",
+        f"1 chains with {told['events']} events",
+        "2 anchors agree",
+        "of 1 days",
+    ):
+        assert word in done_alone.stdout
+    other = crypto.public_bytes(crypto.generate_key()).hex()
+    for wrong, why in (
+        (other, "signature of the audit-package"),
+        (key[:-2] + "00", "not a public key"),
+        (key[:-1], "no whole audit package, or no key"),
+    ):
+        refused = alone(wrong)
+        assert refused.returncode == 1 and why in refused.stderr, (wrong, refused.stderr)
+    assert alone().returncode == 2
+
+
+@pytest.mark.policy("R-13.824-6-2")
+def test_the_packages_own_check_verifies_signatures_as_openssl_does() -> None:
+    key = crypto.generate_key()
+    point = standalone.public_point(crypto.public_bytes(key))
+    for number in range(20):
+        message = b"m%d" % number
+        signature = key.sign(message, ec.ECDSA(hashes.SHA256()))
+        assert standalone.verifies(point, signature, message)
+        assert not standalone.verifies(point, signature, message + b"x")
+        r, s = decode_dss_signature(signature)
+        for wrong in ((0, s), (r, 0), (standalone.N, s), (r, s + standalone.N), (s, r)):
+            assert not standalone.verifies(point, encode_dss_signature(*wrong), message)
+        for cut in range(len(signature)):
+            assert not standalone.verifies(point, signature[:cut], message)
+    assert frozenset(standalone.PRIVATE) == audit.PRIVATE
 
 
 @pytest.mark.policy("R-13.824-6-2", "R-460.5-b4")
@@ -160,6 +216,12 @@ def test_an_altered_package_is_refused(
     assert change(files[name]) != files[name]
     with pytest.raises(error):
         auditcheck.check(_altered(files, name, change), public(world))
+    with pytest.raises((standalone.PackageError, KeyError)):
+        standalone.check(_altered(files, name, change), _hex(world))
+
+
+def _hex(world: World) -> str:
+    return crypto.public_bytes(world.central.receipt_key()).hex()
 
 
 def _signed(world: World, files: dict[str, bytes]) -> bytes:
@@ -189,19 +251,25 @@ def test_what_the_agency_itself_alters_breaks_chain_anchor_or_ledger(
     trail = files["annex/trail/central.jsonl"]
     lines = trail.splitlines(keepends=True)
     for forged in (b"".join(lines[:3] + lines[4:]), trail.replace(b"ida", b"idb")):
+        package = _signed(world, files | {"annex/trail/central.jsonl": forged})
         with pytest.raises(AuditError, match="event"):
-            auditcheck.check(
-                _signed(world, files | {"annex/trail/central.jsonl": forged}), public(world)
-            )
+            auditcheck.check(package, public(world))
+        with pytest.raises(standalone.PackageError, match="event"):
+            standalone.check(package, _hex(world))
+    cut = _signed(world, files | {"annex/trail/central.jsonl": b"".join(lines[:2])})
     with pytest.raises(AuditError, match="anchor"):
-        cut = {"annex/trail/central.jsonl": b"".join(lines[:2])}
-        auditcheck.check(_signed(world, files | cut), public(world))
+        auditcheck.check(cut, public(world))
+    with pytest.raises(standalone.PackageError, match="anchor"):
+        standalone.check(cut, _hex(world))
     ledger = files["public/ledger.csv"].decode().splitlines()
     day = ledger[1].split(",")
     day[1] = str(int(day[1]) + 1)
     forged = ("\r\n".join([ledger[0], ",".join(day)]) + "\r\n").encode()
+    package = _signed(world, files | {"public/ledger.csv": forged})
     with pytest.raises(AuditError, match="reconcile"):
-        auditcheck.check(_signed(world, files | {"public/ledger.csv": forged}), public(world))
+        auditcheck.check(package, public(world))
+    with pytest.raises(standalone.PackageError, match="reconcile"):
+        standalone.check(package, _hex(world))
 
 
 @pytest.mark.policy("R-13.824-6-3")

@@ -31,7 +31,7 @@ from sqlalchemy import select
 
 from alprd import crypto
 from alprd.audit import DAEMON
-from alprd.central.oversight import auditpackage
+from alprd.central.oversight import auditpackage, standalone
 from alprd.central.public import publiclog, publicsite, publictrail
 from alprd.central.receiving import intake
 from alprd.central.storage import db
@@ -308,6 +308,12 @@ def test_the_months_audit_package_verifies_elsewhere_and_no_public_output_tells_
     assert told["whole"] and told["chains"] == 4 and told["days"] >= 25, told
     (elsewhere / "bad.zip").write_bytes(content[:-400] + b"x" + content[-399:])
     assert check("bad.zip").returncode != 0
+    for name, code in (("audit.zip", 0), ("bad.zip", 1)):  # nothing installed at all
+        bare = [sys.executable, "-I", "-S", str(Path(standalone.__file__)), name, key]
+        assert subprocess.run(bare, cwd=elsewhere, env={}, check=False).returncode == code
+    assert subprocess.run(
+        [sys.executable, "-I", "-S", "audit.zip", key], cwd=elsewhere, env={}, check=False
+    ).returncode == 0  # fmt: skip
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     public = {name: data for name, data in files.items() if name.startswith("public/")}

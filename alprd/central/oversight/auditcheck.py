@@ -2,8 +2,8 @@
 
 Pure: no home folder, no database. What is checked: the manifest's signature; the digest of every
 file, and that none is missing or foreign; each chain of the trail, event by event; that every
-signed anchor agrees with its chain; that the ledger reconciles; and that the public part holds
-nothing that only the annex may.
+signed anchor agrees with its chain; and that the ledger reconciles. ``standalone.py`` checks the
+same without alprd.
 """
 
 from __future__ import annotations

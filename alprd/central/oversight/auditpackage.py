@@ -13,12 +13,15 @@
     │   ├── links-and-holds.jsonl, releases.jsonl, requests.jsonl, incidents.jsonl
     │   ├── lists.csv, notices.csv, compliance.jsonl, exceptions.jsonl
     │   └── restricted/address-confidentiality.json   (only for who may see requests)
+    ├── __main__.py          the check, for a Python without alprd (standalone.py)
     ├── SHA256SUMS
     └── manifest.json        digests of all files, signed by the agency
 
 Reads are not in it: no plate that a reader collected, no picture, no place. Plates that people
-typed stay encrypted in the trail's events. :func:`alprd.central.oversight.auditcheck.check`
-verifies it on another machine with nothing but the file and the public key.
+typed stay encrypted in the trail's events. ``python3 -I audit.zip KEY`` verifies it on another
+machine with nothing but the file and the public key
+(:mod:`alprd.central.oversight.standalone`), and so does
+:func:`alprd.central.oversight.auditcheck.check` where alprd is installed.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -36,7 +40,7 @@ from sqlalchemy import Connection, select
 from alprd import crypto
 from alprd.central.exchange import outside, release
 from alprd.central.grounds import legalbasis
-from alprd.central.oversight import breach, compliance, weekly
+from alprd.central.oversight import breach, compliance, standalone, weekly
 from alprd.central.oversight.auditcheck import KIND, LEDGER, Manifest, sums
 from alprd.central.public import bcanotices, publiclog, publicsite, publictrail, readers, redactions
 from alprd.central.records import confidentiality, exemptions, ledger, schedule
@@ -113,6 +117,7 @@ def build(
             "checked_at": now.isoformat(),
         }
     )
+    files["__main__.py"] = Path(standalone.__file__).read_bytes()
     manifest = Manifest(
         agency=central.config.agency_name,
         since=since,
