@@ -147,6 +147,11 @@ with Central(Path(sys.argv[1])) as central:
     world.central = Central(world.home, lambda: world.now)
 
 
+def told(world: World, event: Event) -> int:
+    with world.central.database.read() as tx:
+        return sum(one.event == event.value for one in audit.events(tx))
+
+
 def test_a_lost_keystore_is_made_anew_from_the_replica(world: World) -> None:
     first, second = files(world)
     read = world.store("RPL3001")
@@ -160,6 +165,7 @@ def test_a_lost_keystore_is_made_anew_from_the_replica(world: World) -> None:
     world.central = Central(world.home, lambda: world.now)
     assert world.found(world.now) == {read}
     assert in_step(world)
+    assert told(world, Event.REPLICA_PROMOTED) == 1
     again = run(world.home, "keys", "promote-replica", check=False)
     assert isinstance(again, Failed) and "not older" in again.stderr
     assert stat_mode(first) == stat_mode(second) == 0o600
@@ -202,6 +208,7 @@ def test_a_new_disk_gets_a_new_replica_and_a_damaged_one_is_told(world: World) -
         replica.make(first, second)
     second.unlink()
     assert run(world.home, "keys", "make-replica")["same_disk"]
+    assert told(world, Event.REPLICA_MADE) == 1
     assert world.send(read, envelope) == "stored"
     assert in_step(world)
     with closing(sqlite3.connect(second)) as raw:  # somebody changed a row by hand

@@ -27,6 +27,7 @@ NOT_DRIVEN = frozenset(
         "audit enter", "audit package", "audit protect-case", "audit public", "audit redact",
         "assessments enter", "subject ask", "subject decide",
         "subject look", "incidents delay", "keys rotate",
+        "keys make-replica", "keys promote-replica",
         "audit reported", "audit sample", "audit sign-off", "agencies set", "backup",
         "bases review",
         "bca check", "bca sent", "compliance run", "compliance sign", "db upgrade",
