@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,8 @@ class Terminal:
     def __init__(self, *command: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            # A shell's background job ignores Ctrl-C, and would hand that down.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execv(command[0], list(command))  # noqa: S606 - the program under test
         self.seen = ""
 
