@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 import alprd
-from alprd.central import server
 from alprd.central.commands import (
     cli_admin,
     cli_assessments,
@@ -69,6 +68,8 @@ def main() -> None:
 @errors
 def serve(home: Path, car_port: int | None, page_port: int | None, as_json: bool) -> None:
     """Serve the car API and the pages until SIGTERM."""
+    from alprd.central import server  # the pages take a second that no other command need wait
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(QuietFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

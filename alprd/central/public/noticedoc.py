@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 
-from fpdf import FPDF
-from fpdf.enums import XPos, YPos
-
 from alprd.central.public.bcanotices import CITATION, Duty
 
 Lines = list[tuple[str, str]]
@@ -53,6 +50,9 @@ def as_text(agency: str, duty: Duty, made: date) -> str:
 
 def as_pdf(agency: str, duty: Duty, made: date) -> bytes:
     """The notice on a page of US Letter; the same input gives the same text, not the same bytes."""
+    from fpdf import FPDF  # its type faces' tables take longer to load than the notice to make
+    from fpdf.enums import XPos, YPos
+
     page = FPDF(format="Letter")
     page.set_lang("en-US")
     page.set_title(f"Notice under {CITATION}: {_latin(duty.device)}")
