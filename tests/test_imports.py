@@ -30,7 +30,6 @@ LAYERS: tuple[frozenset[str], ...] = (
             "distinct",
             "config",
             "workers",
-            "ledger",
             "process",
             "shred",
             "post",
@@ -96,7 +95,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         {"capture", "reader", "permits", "orders", "renewal", "custody", "lastwords", "trail"}
     ),
     frozenset({"sync", "still", "collect", "selfcheck", "wipe"}),
-    frozenset({"mdt", "lanes", "photo", "retire", "pagecert"}),
+    frozenset({"mdt", "lanes", "photo", "retire", "pagecert", "ledger"}),
     frozenset({"devices"}),
     frozenset({"doctor"}),
     frozenset({"collecting"}),

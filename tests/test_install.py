@@ -214,7 +214,7 @@ def central(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_central_server_gets_the_drivers_that_it_needs_and_no_others(central: Path) -> None:
     """The one of the flag and the one of the settings work there; the token's is not there."""
     code = """
-import boto3, psycopg, psycopg_binary, alprd.central.cli, alprd.central.s3
+import boto3, psycopg, psycopg_binary, alprd.central.cli, alprd.central.storage.s3
 from importlib import metadata
 print(psycopg.pq.__impl__, psycopg.__file__, boto3.__file__)
 print(sorted(line.split(">")[0] for line in metadata.metadata("alprd").get_all("Requires-Dist")))

@@ -92,6 +92,10 @@ class Server:
         log.close()
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
+        if not line:
+            self.process.wait(20)
+            self.process.stdout.close()
+            self.process = None
         assert line, (self.home / "serve.log").read_text()
         ports = json.loads(line)
         self.car_port, self.page_port = ports["car_port"], ports["page_port"]

@@ -149,10 +149,14 @@ def test_roster_and_policy_and_keys(stocked: Car) -> None:
     assert days[-1] == (today + timedelta(days=120)).isoformat()
 
 
-def test_nothing_changed_nothing_published(server: Server, stocked: Car) -> None:
+def test_without_a_change_a_publication_has_the_suppression_list_alone(
+    server: Server, stocked: Car
+) -> None:
+    """ADR 0053: it is in every one, so none tells that a request came in."""
     first = run(server.home, "publish")
-    assert first["changed"] == []
-    assert run(server.home, "publish") == first
+    assert first["changed"] == [wire.SUPPRESSION, wire.wraps_target(stocked.name)]
+    again = run(server.home, "publish")
+    assert again == {**first, "version": first["version"] + 1}
 
 
 def test_car_gets_no_other_cars_wraps_and_no_other_file(
