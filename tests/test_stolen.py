@@ -25,7 +25,7 @@ from car_world import DRIVE, Car, World
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from factories import NOW
-from test_collect import LISTED, PROTECTED
+from test_collect import LISTED, PROTECTED, events, reading
 from test_custody import make, person
 
 from alprd import crypto
@@ -95,12 +95,21 @@ def _stack(factory: pytest.TempPathFactory) -> Theft:
         car.collector._positions.add(at, 46.8171 + second * 1e-4, -95.8453, 4.0)
     played = [f"ZQX{number}" for number in range(401, 409)]
     car.collecting.signed_on(person("pat"), "stolen_vehicles", "12")
+
+    def play(text: str) -> None:
+        """A frame, and a while before and after it nothing: events tell their own time."""
+        time.sleep(0.005)
+        told = events(("early", reading(text)), ("final", reading(text)))
+        time.sleep(0.005)
+        for event in told:
+            car.collector.handle(event)
+
     for text in [*played, *LISTED, *PROTECTED]:
-        car.play(text)
+        play(text)
     car.collecting.signed_off("by hand")
     car.policy(unattended=True, custodian="dana", unattended_purpose="stolen_vehicles")
     car.collecting.tend()
-    car.play("STL417")  # held until the next sign-on
+    play("STL417")  # held until the next sign-on
     loot = factory.mktemp("loot") / "state"
     shutil.copytree(folder, loot, symlinks=True)
     car.store.close()
