@@ -160,6 +160,21 @@ def test_a_late_misread_is_a_dated_correction(office: Office, trail_first: bool)
         assert logbook.verify(tx) == 2
 
 
+@pytest.mark.policy("R-460.5-b4", "R-460.5.1-c5")
+def test_no_more_misreads_than_matches_are_published(office: Office) -> None:
+    """ADR 0055: a misread without its match would tell of the match of a protected plate."""
+    row = office.drive("car-1", matches={"stolen": 2}, marked_misread=1)
+    said = [
+        office.event(
+            "car-1", CarEvent.SESSION_CORRECTED, session=row.id, detail={"marked_misread": 1}
+        )
+        for _ in range(3)
+    ]
+    for one in said:
+        office.tell("car-1", one)
+    assert [line["marked_misread"] for line in published(office.central)] == ["1", "1"]
+
+
 @pytest.mark.policy("R-460.5.1-b2", "T-15")
 def test_a_source_is_withheld_only_by_the_supervisor_with_a_citation(office: Office) -> None:
     """R-460.5.1-b2, T-15: all are named but those flagged; the log says that one is withheld."""

@@ -165,6 +165,9 @@ class PatrolCar:
 
     def find_wrong(self, drive: Drive) -> None:
         """A match of a period that has ended is marked as misread: a correction, never an edit."""
+        row = drive.expected()
+        if sum(int(row[name]) for name in set(LISTED.values())) <= len(drive.misread):
+            return  # it had no match that could be one
         self.keeper.count_misread(drive.session)
         drive.misread.append(self.office.now.astimezone(ZONE).date())
 

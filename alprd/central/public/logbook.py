@@ -160,6 +160,13 @@ def find(tx: Connection, session: str) -> LogEntry | None:
     return None if text is None else LogEntry.model_validate_json(text)
 
 
+def misread(tx: Connection, session: str) -> int:
+    """Matches of a session that were marked as misread: its row's and its corrections'."""
+    table = public_log
+    kept = tx.scalars(select(table.c.document).where(table.c.session == session))
+    return sum(LogEntry.model_validate_json(text).marked_misread or 0 for text in kept)
+
+
 def entries(tx: Connection) -> Iterator[LogEntry]:
     """The whole book, in the order of entry."""
     for text in tx.scalars(select(public_log.c.document).order_by(public_log.c.number)):

@@ -172,8 +172,13 @@ def _correct(central: Central, tx: Connection, event: AuditEvent, now: datetime)
     number = event.detail.get("marked_misread")
     if not isinstance(number, int) or number < 1 or event.session is None:
         return
-    if logbook.find(tx, event.session) is None:
+    row = logbook.find(tx, event.session)
+    if row is None:
         return  # its row is still on the way, and brings its corrections
+    # More misreads than matches would tell everybody of a match that is not told (ADR 0055).
+    number = min(number, sum(row.figures.values()) - logbook.misread(tx, event.session))
+    if number < 1:
+        return
     day = event.at.astimezone(central.config.zone()).date()
     logbook.add_correction(
         central,
