@@ -17,6 +17,7 @@ from alprd.audit import Event as CarEvent
 from alprd.central.public import publictrail, redactions
 from alprd.central.staff.people import actor
 from alprd.central.storage.audit import Event
+from alprd.central.storage.audit import events as trail_events
 from alprd.errors import AuditError, InputError, RefusedError
 
 NOW = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
@@ -111,6 +112,31 @@ def test_a_ruling_changes_data_and_no_code(office: Office, tmp_path: Path) -> No
         ("plate", "withheld", "public"), ("user", "public", "withheld"),
         ("plate", "public", "withheld"),
     ]  # fmt: skip
+
+
+@pytest.mark.policy("R-AT-5", "R-460.5-b4")
+def test_an_opened_plate_field_opens_plates_of_searches_alone(
+    office: Office, tmp_path: Path
+) -> None:
+    """No plate of an entry, no place, and no word for a term that a private request erased."""
+    searched(office, "26000001")
+    searched(office, "26000002", "@ 46.81720,-95.84540 10000")
+    searched(office, "26000003", "QWX740")
+    ida = actor(office.person("investigator", "ida"))
+    with office.central.database.write() as tx:
+        office.central.trail.record(
+            tx, Event.ENTRY_REQUESTED, ida, at=office.now, subjects=["c" * 32],
+            detail={"case": "26000004"}, terms="QWX741",
+        )  # fmt: skip
+        gone = next(e for e in trail_events(tx) if e.detail.get("case") == "26000003")
+    office.central.keystore.forget_secret(str(gone.detail["terms_key"]))
+    redactions.put(office.central, office.person("admin_supervisor"), "plate", "public",
+                   "Advisory opinion of 18 May 2026", "searched plates are public")  # fmt: skip
+    withheld = "withheld: Minn. Stat. § 13.824, subd. 2(b)"
+    told = {r["case_number"]: r["plate"] for r in exported(office, tmp_path) if r["case_number"]}
+    assert told == {
+        "26000001": "QWX739", "26000002": "", "26000003": withheld, "26000004": withheld,
+    }  # fmt: skip
 
 
 @pytest.mark.policy("R-AT-5")

@@ -35,8 +35,12 @@ SIGNED: Final = click.option(
 )
 ID: Final = click.option("--id", "row", required=True, help="Id in the register.")
 REASON: Final = click.option("--reason", required=True, help="In your own words.")
-FROM: Final = click.option("--from", "since", required=True, help="ISO time, or a date.")
-TO: Final = click.option("--to", "until", required=True, help="ISO time, or a date.")
+FROM: Final = click.option(
+    "--from", "since", required=True, help="ISO time with zone; a plain date begins in UTC."
+)
+TO: Final = click.option(
+    "--to", "until", required=True, help="ISO time with zone; a plain date begins in UTC."
+)
 AS: Final = click.option("--as", "person_id", required=True, help="Who does it.")
 STDIN: Final = click.option("--password-stdin", is_flag=True, required=True)
 DEVICE: Final = click.option("--device", required=True, help="Name in the register of readers.")

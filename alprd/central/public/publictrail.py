@@ -43,6 +43,8 @@ SHOWN: Final = frozenset(
     }
 )  # fmt: skip
 """Families of events that are rows: what stands before the dot of an event's name."""
+_SEARCHES: Final = frozenset({Event.SEARCHED.value, Event.SEARCH_STOPPED.value})
+_NOT_TOLD: Final = "withheld: Minn. Stat. § 13.824, subd. 2(b)"
 LEFT_OUT: Final[dict[str, str]] = {
     "alert": "R-460.5-b4: a difference to the public log would tell of protected plates",
     "shift": "R-460.5-b4: counts of alerts by list",
@@ -201,12 +203,18 @@ def _row(central: Central, event: AuditEvent, rules: _Rules) -> dict[str, str]:
 
 
 def _plate(central: Central, event: AuditEvent, field: Field) -> str:
-    """What was typed; opened only where the plate is public."""
+    """The plate that was searched for, opened only where that is public.
+
+    Terms of other acts (an entry that waits for its approval, a legal basis) stay withheld, and
+    the place of a search belongs to its filters. A term that was erased reads like one that is
+    withheld: that it is gone could tell of a private request (R-460.5-b4).
+    """
     if "terms" not in event.detail:
         return ""
     if field.treatment == "withheld":
         return "typed"
-    return central.trail.terms(event) or "erased"
+    typed = central.trail.terms(event) if event.event in _SEARCHES else None
+    return _NOT_TOLD if typed is None else typed.partition("@")[0].strip()
 
 
 def _cell(central: Central, name: str, value: str, rules: _Rules) -> str:
