@@ -18,7 +18,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035 - for Python 3.9
+from typing import Any, Optional
 
 P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
@@ -33,7 +33,7 @@ LATER = ("local_offset", "address")
 LEDGER = ("destroyed", "linked", "held", "live")
 MOST_BYTES = 2_000_000_000
 
-Point = Optional[Tuple[int, int]]  # noqa: UP006, UP045
+Point = Optional[tuple[int, int]]  # noqa: UP045 - for Python 3.9
 
 
 class PackageError(Exception):
@@ -62,7 +62,7 @@ def _times(number: int, point: Point) -> Point:
     return found
 
 
-def public_point(raw: bytes) -> Tuple[int, int]:  # noqa: UP006
+def public_point(raw: bytes) -> tuple[int, int]:
     """The point of an uncompressed public key; :class:`PackageError` when it is none."""
     x, y = int.from_bytes(raw[1:33], "big"), int.from_bytes(raw[33:], "big")
     if len(raw) != 65 or raw[0] != 4 or max(x, y) >= P or (y * y - x**3 + 3 * x - B) % P:
@@ -70,7 +70,7 @@ def public_point(raw: bytes) -> Tuple[int, int]:  # noqa: UP006
     return x, y
 
 
-def verifies(key: Tuple[int, int], signature: bytes, message: bytes) -> bool:  # noqa: UP006
+def verifies(key: tuple[int, int], signature: bytes, message: bytes) -> bool:
     """ECDSA with SHA-256; the signature is DER."""
     numbers, rest = [], signature[2:]
     if signature[:1] != b"\x30" or signature[1:2] != bytes([len(rest) & 0xFF]):
@@ -90,7 +90,7 @@ def verifies(key: Tuple[int, int], signature: bytes, message: bytes) -> bool:  #
     return point is not None and point[0] % N == r
 
 
-def opened(data: bytes, kind: str, key: Tuple[int, int]) -> Dict[str, Any]:  # noqa: UP006
+def opened(data: bytes, kind: str, key: tuple[int, int]) -> dict[str, Any]:
     """The body of a signed document."""
     document = json.loads(data)
     body = document["body"].encode()
@@ -98,11 +98,11 @@ def opened(data: bytes, kind: str, key: Tuple[int, int]) -> Dict[str, Any]:  # n
     signature = base64.urlsafe_b64decode(document["signature"])
     if document["kind"] != kind or not verifies(key, signature, signed):
         raise PackageError("the signature of the " + kind + " does not verify")
-    found: Dict[str, Any] = json.loads(body)  # noqa: UP006
+    found: dict[str, Any] = json.loads(body)
     return found
 
 
-def chain(name: str, data: bytes) -> List[str]:  # noqa: UP006
+def chain(name: str, data: bytes) -> list[str]:
     """Digests of a chain, with that of its beginning at 0."""
     digests = ["0" * 64]
     for number, line in enumerate(data.splitlines(), 1):
@@ -153,7 +153,7 @@ def check(package: bytes, key: str) -> str:
     )
 
 
-def main(words: List[str]) -> int:  # noqa: UP006
+def main(words: list[str]) -> int:
     """``python3 -I audit.zip KEY``, or ``python3 -I standalone.py audit.zip KEY``."""
     if len(words) not in (2, 3):
         print("usage: python3 -I audit.zip KEY", file=sys.stderr)
