@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import storekind
@@ -34,6 +35,7 @@ from alprd.central.cli import main
 from alprd.records import Plate, Position, Read, destroy_by, new_id
 
 AGENCY = "becker"
+ZONE = ZoneInfo("America/Chicago")
 PASSWORD = "correct horse battery"
 GOOD_SEARCH = (
     "--case", "26001234", "--offence", "burglary",
@@ -41,6 +43,11 @@ GOOD_SEARCH = (
     "--suspicion", "The van passed the reader on its way from the store.",
     "--near", "46.8172,-95.8454", "--radius", "10000",
 )  # fmt: skip
+
+
+def today() -> date:
+    """The agency's day: people type local dates, and at night that of UTC lies in the future."""
+    return datetime.now(ZONE).date()
 
 
 def jpeg(width: int = 96, height: int = 48, colour: str = "#335577") -> bytes:

@@ -6,9 +6,8 @@ import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from central_world import session_row
+from central_world import ZONE, session_row
 from sqlalchemy import insert
 
 from alprd import crypto
@@ -24,7 +23,6 @@ from alprd.records import new_id
 from alprd.wire import AuditEvent, AuditReport, Person, SessionReport, SessionRow
 
 AGENCY = "becker"
-ZONE = ZoneInfo("America/Chicago")
 
 
 class Office:

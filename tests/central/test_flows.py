@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
-from central_world import AGENCY, Car, Server, enrol, make_read, run, session_row
+from central_world import AGENCY, ZONE, Car, Server, enrol, make_read, run, session_row
 from pages_world import CHROMIUM, chromium, enter, shot, staff
 from playwright.sync_api import Browser, Page, expect
 from test_foreign import line, package
@@ -27,7 +26,6 @@ from alprd.central.storage.store import Central
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: install it with apt-get install chromium"
 )
-ZONE = ZoneInfo("America/Chicago")
 FACTS = "A grey van was seen at the burgled store at noon on Friday"
 SUSPICION = "The van left towards the county road where the reader stood"
 

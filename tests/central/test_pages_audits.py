@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from central_world import PASSWORD, Car, Server, enrol, make_home, make_read, run
+from central_world import PASSWORD, Car, Server, enrol, make_home, make_read, run, today
 from pages_world import CHROMIUM, chromium, enter, shot, sign_on, staff
 
 from alprd.central.oversight import auditfiles
@@ -22,7 +22,7 @@ from alprd.central.storage import audit
 from alprd.central.storage.store import Central
 
 WORDS = "The driving licence and the registration were seen at the counter of the office."
-TODAY = datetime.now(UTC).date()
+TODAY = today()
 
 
 @pytest.fixture(scope="module")

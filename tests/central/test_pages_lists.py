@@ -7,16 +7,14 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from central_world import PASSWORD, Server, add_person, run
+from central_world import PASSWORD, ZONE, Server, add_person, run
 
 HEAD = "plate,state,type,category,source,entered,text\n"
 ODD = HEAD + "NRT042,MN,,stolen,LPDF,,\nKZM905,MN,,Fire Watch,LPDF,,\nBAD001,QQ,,stolen,LPDF,,\n"
 SAYS = "The state told us of this change by letter"
-ZONE = ZoneInfo("America/Chicago")
 
 
 @pytest.fixture(scope="module")

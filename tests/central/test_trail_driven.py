@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from central_world import GOOD_SEARCH, PASSWORD, Car, Server, make_read, run
+from central_world import GOOD_SEARCH, PASSWORD, Car, Server, make_read, run, today
 from pages_world import STAFF, sign_on, staff
 from sqlalchemy import func, select
 from test_foreign import line, package
@@ -221,7 +221,7 @@ def test_every_act_finds_its_event(server: Server, car: Car, tmp_path: Path) -> 
     act("holds collected", "--id", hold, "--by", "dana")
     act("holds release", "--id", hold, "--reason", WORDS, "--by", "dana")
     act("readers add", "--device", "post-9", "--kind", "fixed", "--what", "A camera on a post",
-        "--installed", now.date().isoformat(), who="dana")  # fmt: skip
+        "--installed", today().isoformat(), who="dana")  # fmt: skip
 
     # --- cars, last ---
     act("enrol-code", "--vehicle", "car-9", "--reader", "9", "--by", "dana")

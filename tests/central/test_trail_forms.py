@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from central_world import Car, Server, make_read
+from central_world import ZONE, Car, Server, make_read
 from pages_world import sign_on, staff
 from sqlalchemy import func, select
 
@@ -23,7 +22,6 @@ from alprd.central.storage.store import Central
 
 WORDS = "The van passed the reader on its way from the burgled store."
 OTHER = "A witness wrote the number of the van down near the school."
-ZONE = ZoneInfo("America/Chicago")
 pytestmark = [pytest.mark.policy("R-AT-1", "R-AT-2"), pytest.mark.timeout(600)]
 
 
