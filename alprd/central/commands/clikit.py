@@ -17,6 +17,7 @@ from typing import Any, Final, ParamSpec
 
 import click
 
+from alprd.central.storage import config
 from alprd.central.storage.audit import ADDRESS
 from alprd.errors import AlprdError, InputError
 
@@ -36,10 +37,10 @@ SIGNED: Final = click.option(
 ID: Final = click.option("--id", "row", required=True, help="Id in the register.")
 REASON: Final = click.option("--reason", required=True, help="In your own words.")
 FROM: Final = click.option(
-    "--from", "since", required=True, help="ISO time with zone; a plain date begins in UTC."
+    "--from", "since", required=True, help="ISO time with zone, or a date: where that begins here."
 )
 TO: Final = click.option(
-    "--to", "until", required=True, help="ISO time with zone; a plain date begins in UTC."
+    "--to", "until", required=True, help="ISO time with zone, or a date: where that begins here."
 )
 AS: Final = click.option("--as", "person_id", required=True, help="Who does it.")
 STDIN: Final = click.option("--password-stdin", is_flag=True, required=True)
@@ -86,10 +87,13 @@ def show(as_json: bool, values: dict[str, Any], text: str) -> None:
 
 
 def instant(text: str, option: str) -> datetime:
-    """An ISO time with zone (``Z`` or offset); a plain date is its start in UTC.
+    """An ISO time with zone (``Z`` or offset); a plain date is its start in the agency's zone.
+
+    A time of day needs its zone: an hour is told twice when the clock is set back.
 
     Raises:
         InputError: not ISO 8601, or a time without a zone.
+        ConfigError: the agency's settings cannot be read.
     """
     try:
         value = datetime.fromisoformat(text)
@@ -100,7 +104,8 @@ def instant(text: str, option: str) -> datetime:
     if value.tzinfo is None:
         if len(text) > 10:
             raise InputError(f"{option} has no zone", remedy="end it with Z for UTC")
-        value = value.replace(tzinfo=UTC)
+        home: Path = click.get_current_context().params["home"]
+        value = value.replace(tzinfo=config.load(home).zone())
     return value.astimezone(UTC)
 
 
