@@ -117,6 +117,11 @@ def database_files(home: Path) -> list[Path]:
     return _running[0].postgres.files(settings.database)
 
 
+def database_bytes(home: Path) -> bytes:
+    """All of :func:`database_files`."""
+    return b"".join(path.read_bytes() for path in database_files(home) if path.exists())
+
+
 def _settings(home: Path) -> StorageSettings | None:
     if not _running:
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import storekind
 from hold_world import LIFE, START, WORDS, World, template
 from office_world import Office
 from sqlalchemy import select
@@ -87,7 +88,7 @@ def test_affected_plates_come_from_the_trail_and_die_with_the_incident(world: Wo
     assert world.central.keystore.find_secret(f"incident:{row.id}") is None
     with world.central.database.read() as tx:
         assert tx.scalar(select(incidents.c.affected)) is None
-    assert b"BRE1001" not in (world.home / "central.db").read_bytes()
+    assert b"BRE1001" not in storekind.database_bytes(world.home)
 
 
 @pytest.mark.policy("R-13.055-1")

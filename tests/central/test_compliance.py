@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hold_world import LIFE, START, WORDS, World, template
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 
 from alprd.central.oversight import compliance
 from alprd.central.records import cases, ledger, protected
@@ -102,10 +101,9 @@ def test_a_read_past_its_life_and_a_day_without_a_run_are_findings(world: World)
 
 @pytest.mark.policy("R-460.5-1", "R-AT-3")
 def test_a_broken_trail_is_a_finding(world: World) -> None:
-    world.central.database.checkpoint()
-    with sqlite3.connect(world.home / "central.db") as raw:
-        raw.execute("UPDATE audit SET actor = 'nobody' WHERE seq = 2")
-        raw.execute("DELETE FROM audit WHERE seq = 3")
+    with world.central.database.write() as tx:
+        tx.execute(text("UPDATE audit SET actor = 'nobody' WHERE seq = 2"))
+        tx.execute(text("DELETE FROM audit WHERE seq = 3"))
     report = compliance.run(world.central, world.now)
     assert any(finding.area == "Audit trail" and finding.urgent for finding in report.findings)
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import storekind
 from hold_world import LIFE, START, WORDS, World, template
 from release_world import PAPER, agency, asked, certificate, decrypt, registered
 from sqlalchemy import update
@@ -308,7 +309,7 @@ def test_nothing_of_a_request_stands_in_clear_in_the_store(world: World, tmp_pat
     registered(world, tmp_path / "polk")
     row = approved(world, world.store("REL1001"))
     world.central.database.checkpoint()
-    data = (world.home / "central.db").read_bytes()
+    data = storekind.database_bytes(world.home)
     for word in (b"Det. N. Olsen", b"stolen van went", PAPER, FINDING.encode(), b"26-004711"):
         # The number stands in the trail, which the public may see in part; nothing else does.
         assert (word in data) == (word == b"26-004711")

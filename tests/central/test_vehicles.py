@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import storekind
 from central_world import (
     AGENCY,
     Car,
@@ -191,7 +192,7 @@ def test_enrolment_code_is_single_use_and_bound(server: Server, car: Car) -> Non
         assert client.post("/v1/enrol", content=b"{}").status_code == 400
         assert post(good).status_code == 200
         assert post(good).json()["error"] == "code_used"
-    assert code.encode() not in (server.home / "central.db").read_bytes()
+    assert code.encode() not in storekind.database_bytes(server.home)
     taken = run(
         server.home, "enrol-code", "--vehicle", f"car-{new_id()[:4]}", "--reader", "5", check=False
     )
