@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from typing import Any
 import pytest
 from central_world import Car, Server, fetch_target, make_home, run
 from click.testing import CliRunner
+from sqlalchemy import select
 from tuf.api.metadata import Metadata, Root
 
 from alprd import wire
 from alprd.central.cli import main
 from alprd.central.publication import ceremony, publish
-from alprd.central.storage import repository
+from alprd.central.storage import db, repository
 from alprd.central.storage.store import Central
 from alprd.errors import InputError, RefusedError
 
@@ -91,9 +91,8 @@ def test_no_private_root_key_stays_at_central(tmp_path: Path) -> None:
         kept = central.keystore.find_secret(f"tuf:{signer.public_key.keyid}")
     assert kept == signer.private_bytes
     tuf(home, "ceremony", "--out", str(tmp_path / "stick"), lines=WORDS[:1])
-    names = [
-        row[0] for row in sqlite3.connect(home / "keystore.db").execute("SELECT name FROM secrets")
-    ]
+    with Central(home) as central, central.keystore.database.read() as tx:
+        names = list(tx.scalars(select(db.secrets.c.name)))
     online = {key for role in repository.ONLINE for key in root_of(home).roles[role].keyids}
     assert {name for name in names if name.startswith("tuf")} == {f"tuf:{key}" for key in online}
 
