@@ -1,4 +1,4 @@
-"""What the address of a camera may look like, and how it is told (R-CJIS-1).
+"""What the address of a camera may look like, and how it is told (R-CJIS-1); the least region.
 
 An address never holds a password: configurations are copied, backed up and shown. A camera that
 wants its login in the query or the path gets it through the words ``{user}`` and ``{password}``,
@@ -12,6 +12,8 @@ from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 Kind = Literal["device", "file", "url"]
+LEAST_REGION: Final = 0.05
+"""Least width and height of a camera's region, as a share of the picture."""
 SCHEMES: Final = ("rtsp://", "rtsps://", "http://", "https://")
 _PASSWORD: Final = re.compile(
     r"(?<![a-z])(?:password|passwd|passphrase|passwort|pass|pwd|psw|pw|secret|loginpas|token)"

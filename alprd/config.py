@@ -21,7 +21,9 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
+from serial import Serial
 
+from alprd.addresses import LEAST_REGION, kind_of
 from alprd.addresses import check as check_address
 from alprd.dropins import Layers, read_layers
 from alprd.errors import ConfigError
@@ -77,6 +79,8 @@ class CameraSection(Closed):
             x0, y0, x1, y1 = region
             if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
                 raise ValueError("give [left, top, right, bottom], each 0 to 1, left < right")
+            if min(x1 - x0, y1 - y0) < LEAST_REGION:
+                raise ValueError(f"the region is narrower than {LEAST_REGION} of the picture")
         return region
 
     @model_validator(mode="after")
@@ -86,6 +90,10 @@ class CameraSection(Closed):
             raise ValueError("give credential or password_file, not both")
         if bool(self.user) != bool(secrets):
             raise ValueError("user and credential (or password_file) belong together")
+        if secrets and kind_of(self.source) != "url":
+            raise ValueError("only a URL takes user and password: leave them out")
+        if "{password}" in self.source and not secrets:
+            raise ValueError("source wants {password}: give user and credential (or password_file)")
         return self
 
 
@@ -104,6 +112,13 @@ class GpsSection(Closed):
         if not source.startswith(("/", "socket://", "file:")):
             raise ValueError("unknown kind of source: use a device path, socket://... or file:PATH")
         return source
+
+    @field_validator("baud")
+    @classmethod
+    def _rate(cls, baud: int) -> int:
+        if baud != 0 and baud not in Serial.BAUDRATES:
+            raise ValueError(f"{baud} is not a serial rate: give the receiver's, or 0 to try them")
+        return baud
 
 
 class DockSection(Closed):
@@ -296,6 +311,7 @@ class Config(Closed):
     """A whole, valid configuration."""
 
     state_dir: Path
+    """Absolute: systemd and a person's shell would make different folders of a relative one."""
     camera: Annotated[tuple[CameraSection, ...], Field(min_length=1)]
     gps: GpsSection
     dock: DockSection = DockSection()
@@ -310,6 +326,13 @@ class Config(Closed):
     storage: StorageSection = StorageSection()
     replay: ReplaySection = ReplaySection()
 
+    @field_validator("state_dir")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        if not folder.is_absolute():
+            raise ValueError("give the whole path, from /")
+        return folder
+
     @field_validator("camera")
     @classmethod
     def _distinct(cls, cameras: tuple[CameraSection, ...]) -> tuple[CameraSection, ...]:
@@ -317,6 +340,14 @@ class Config(Closed):
         if len(set(names)) != len(names):
             raise ValueError("two cameras have one name")
         return cameras
+
+    @field_validator("health")
+    @classmethod
+    def _own_port(cls, health: HealthSection, info: ValidationInfo) -> HealthSection:
+        page = info.data.get("mdt")
+        if page is not None and health.port and health.port == page.port:
+            raise ValueError(f"port {health.port} is that of the in-car page, [mdt] port")
+        return health
 
     @field_validator("reader")
     @classmethod

@@ -37,7 +37,7 @@ from alprd.crypto import key_id, write_secret
 from alprd.custody import HeldAlerts, local_alert_key
 from alprd.devices import Devices
 from alprd.disk import guard
-from alprd.errors import AlprdError
+from alprd.errors import AlprdError, ConfigError
 from alprd.health import Health, Parts
 from alprd.healthserver import HealthServer
 from alprd.ignition import Ignition
@@ -64,7 +64,7 @@ from alprd.sync import DockSync
 from alprd.targets import TargetSet
 from alprd.totp import StepBook
 from alprd.trust import Trust
-from alprd.verification import from_config
+from alprd.verification import HttpGateway, from_config
 from alprd.wipe import kill, refuse_wiped
 from alprd.workers import Supervisor, Worker, told_only
 
@@ -392,6 +392,17 @@ class Daemon:
         certificate = self._config.mdt.tls_cert
         return pagecert.names_of(certificate) if certificate is not None else ()
 
+    def _gateway(self) -> HttpGateway | None:
+        """The query gateway; a car whose gateway cannot be used collects without it."""
+        try:
+            return from_config(self._config.verification)
+        except ConfigError as error:
+            log.error("%s", error.diagnostics())
+            self.alarms.raise_alarm(
+                "gateway", "the query gateway is off: its ca_file cannot be used"
+            )
+            return None
+
     def _mdt_context(self) -> MdtContext:
         return MdtContext(
             board=self.board,
@@ -404,7 +415,7 @@ class Daemon:
             moving=motion.Motion(self.positions.at),
             locks=locks.LockBook(self.store, self.clock.now),
             locker=self.trust.locker,
-            gateway=from_config(self._config.verification),
+            gateway=self._gateway(),
             hosts=(*self._config.mdt.hosts, *self._page_names()),
             ignition_over=self.ignition.over,
             duty=self.collecting,

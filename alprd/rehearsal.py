@@ -9,10 +9,12 @@ from alprd.choice import choose
 from alprd.config import Config
 from alprd.devices import camera_config, gps_config
 from alprd.errors import ConfigError, ModelError
+from alprd.mdt.server import check_page
 from alprd.models import check_providers
 from alprd.profiles import PROFILES
 from alprd.reader import load
 from alprd.trust import Trust
+from alprd.verification import from_config
 
 _MODELS = ("reader", "detector", "ocr")
 
@@ -35,6 +37,11 @@ def check(config: Config) -> list[str]:
         _load_models(config)
     except ModelError as error:
         doubts.append(f"{error.message} ({error.remedy})")
+    for attempt in (_page, _gateway):
+        try:
+            attempt(config)
+        except ConfigError as error:
+            doubts.append(f"{error.message} ({error.remedy})")
     return doubts
 
 
@@ -48,10 +55,14 @@ def rehearse(config: Config, running: Config) -> None:
         Trust.load(config.state_dir)
     if any(getattr(config, name) != getattr(running, name) for name in _MODELS):
         _load_models(config)
+    _page(config)
+    _gateway(config)
+    ours = {running.mdt.port, running.health.port}
     for name in ("mdt", "health"):
         new, old = getattr(config, name), getattr(running, name)
-        if new.port and (new.host, new.port) != (old.host, old.port):
-            _bind(name, new.host, new.port)
+        if (new.host, new.port) != (old.host, old.port):
+            # A port that this daemon itself holds is free by then: only the address is tried.
+            _bind(name, new.host, 0 if new.port in ours else new.port)
 
 
 def _load_models(config: Config) -> None:
@@ -63,6 +74,21 @@ def _load_models(config: Config) -> None:
         threads=wanted.threads,
         providers=wanted.providers,
     )
+
+
+def _page(config: Config) -> None:
+    page = config.mdt
+    check_page(page.host, page.tls_cert, page.tls_key)
+    if page.run_file is not None and not page.run_file.parent.is_dir():
+        raise ConfigError(
+            f"[mdt] run_file: {page.run_file.parent} is not there",
+            remedy="make the folder, or leave run_file out",
+        )
+
+
+def _gateway(config: Config) -> None:
+    if (gateway := from_config(config.verification)) is not None:
+        gateway.close()
 
 
 def _bind(name: str, host: str, port: int) -> None:

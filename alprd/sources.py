@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from alprd.addresses import Kind, check, kind_of, redact
+from alprd.addresses import LEAST_REGION, Kind, check, kind_of, redact
 from alprd.errors import ConfigError
 
 __all__ = ["CameraConfig", "credential_path", "read_password", "redact"]
 
 ROTATIONS: Final = (0, 90, 180, 270)
-LEAST_REGION: Final = 0.05
-"""Least width and height of a region, as a share of the picture."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 

@@ -21,7 +21,7 @@ import httpx
 from pydantic import Field, ValidationError
 
 from alprd.config import VerificationSection
-from alprd.errors import AlprdError
+from alprd.errors import AlprdError, ConfigError
 from alprd.records import Closed
 
 MOST_BYTES: Final = 65_536
@@ -56,14 +56,28 @@ class HttpGateway:
         url: ``https://…``, or ``http://`` on this computer alone.
         ca_file: PEM of the authority that signed its certificate; the system's by default.
         timeout_s: a deputy does not wait longer.
+
+    Raises:
+        ConfigError: ``ca_file`` cannot be used.
     """
 
     def __init__(self, url: str, *, ca_file: Path | None = None, timeout_s: float = 8.0) -> None:
         self._url = url
-        verify = ssl.create_default_context(cafile=ca_file) if url.startswith("https") else False
+        try:
+            safe = ssl.create_default_context(cafile=ca_file) if url.startswith("https") else False
+        except (OSError, ssl.SSLError) as error:
+            why = "is no PEM" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigError(
+                f"[verification] ca_file {ca_file}: {why}",
+                remedy="give the PEM of the authority that signed the gateway's certificate",
+            ) from None
         self._client = httpx.Client(
-            verify=verify, timeout=timeout_s, trust_env=False, follow_redirects=False
+            verify=safe, timeout=timeout_s, trust_env=False, follow_redirects=False
         )
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        self._client.close()
 
     def ask(self, plate: str, state: str | None, *, person: str, unit: str) -> Answer:
         """One query, for one plate.
@@ -86,7 +100,11 @@ class HttpGateway:
 
 
 def from_config(section: VerificationSection) -> HttpGateway | None:
-    """The gateway that the car's configuration names, if any."""
+    """The gateway that the car's configuration names, if any.
+
+    Raises:
+        ConfigError: as of :class:`HttpGateway`.
+    """
     if not section.url:
         return None
     return HttpGateway(section.url, ca_file=section.ca_file, timeout_s=section.timeout_s)

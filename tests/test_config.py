@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from alprd.config import Config, load
 from alprd.daemon import check
 from alprd.errors import ConfigError
+from alprd.rehearsal import rehearse
 
 SHIPPED = Path(__file__).resolve().parent.parent / "config" / "alprd.toml"
 
@@ -49,6 +51,9 @@ def test_the_shipped_file_is_valid_and_documents_every_key() -> None:
         ('name = "left"', 'name = "left camera"', "name"),
         ("interval_s = 10.0", 'interval_s = "soon"', "interval_s"),
         ('source = "/dev/alprd-gps"', 'source = "com3"', "gps.source: unknown kind of source"),
+        ("baud = 9600", "baud = 12345", "not a serial rate"),
+        ('state_dir = "/var/lib/alprd"', 'state_dir = "alprd"', "whole path"),
+        ("# region = [0.0, 0.25, 1.0, 0.9]", "region = [0.1, 0.1, 0.12, 0.9]", "narrower"),
     ],
 )
 def test_a_wrong_value_names_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -147,3 +152,80 @@ def test_an_unknown_key_anywhere_names_its_line(at: int, key: str) -> None:
             load(path)
     assert f"{path}:{at + 1}: " in caught.value.message
     assert "unknown key" in caught.value.message and f"zq_{key}" in caught.value.message
+
+
+@pytest.mark.policy("R-CJIS-1")
+@pytest.mark.parametrize(
+    ("camera", "words"),
+    [
+        ('source = "/dev/video0"\nuser = "u"\ncredential = "c"', "only a URL"),
+        ('source = "http://192.0.2.1/v?pwd={password}"', "wants {password}"),
+    ],
+)
+def test_a_login_that_cannot_be_names_the_camera(tmp_path: Path, camera: str, words: str) -> None:
+    path = tmp_path / "alprd.toml"
+    path.write_text(
+        f'state_dir = "/s"\n[gps]\nsource = "/dev/gps"\n[[camera]]\nname = "a"\n{camera}\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert f"{path}:4: camera.0: " in caught.value.message and words in caught.value.message
+
+
+def test_page_and_health_do_not_share_a_port(tmp_path: Path) -> None:
+    path, _ = variant(tmp_path, "port = 9464", "port = 8443")
+    with pytest.raises(ConfigError, match="that of the in-car page") as caught:
+        load(path)
+    assert f"{path}:" in caught.value.message
+
+
+MAIN = """state_dir = "/var/lib/alprd"
+[[camera]]
+name = "front"
+source = "http://127.0.0.1/a"
+[gps]
+source = "/dev/gps"
+"""
+
+
+def _config(tmp_path: Path, more: str = "") -> Config:
+    path = tmp_path / "alprd.toml"
+    path.write_text(MAIN + more)
+    return load(path)
+
+
+@pytest.mark.policy("R-CJIS-1")
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[mdt]\nhost = "0.0.0.0"\n', "without TLS"),
+        ('[mdt]\ntls_cert = "/none.pem"\ntls_key = "/none.key"\n', "/none.pem"),
+        ('[mdt]\ntls_cert = "HERE"\ntls_key = "HERE"\n', "no PEM"),
+        ('[mdt]\nrun_file = "/none/mdt.json"\n', "/none is not there"),
+        ('[verification]\nurl = "https://g.example"\nca_file = "/none.pem"\n', "/none.pem: No"),
+    ],
+)
+def test_what_would_keep_the_page_from_being_served_is_found_before_a_fresh_start(
+    tmp_path: Path, more: str, words: str
+) -> None:
+    """A running daemon would otherwise end for it and never come back."""
+    wanted = _config(tmp_path, more.replace("HERE", str(tmp_path / "alprd.toml")))
+    with pytest.raises(ConfigError) as caught:
+        rehearse(wanted, _config(tmp_path))
+    assert words in caught.value.message and caught.value.remedy
+    assert any(words in doubt for doubt in check(wanted))
+
+
+def test_a_port_that_the_daemon_itself_holds_is_no_obstacle_and_a_foreign_one_is(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        running = _config(tmp_path, f"[mdt]\nport = {port}\n")
+        rehearse(_config(tmp_path, f'[mdt]\nport = {port}\nhost = "127.0.0.2"\n'), running)
+        with pytest.raises(ConfigError, match="in use"):
+            rehearse(
+                _config(tmp_path, f"[health]\nport = {port}\n[mdt]\nport = 0\n"), _config(tmp_path)
+            )

@@ -58,14 +58,9 @@ def serve_in_thread(
     id.
 
     Raises:
-        ConfigError: the address cannot be used, or lies beyond this computer and there is no
-            certificate.
+        ConfigError: the address cannot be used; or see :func:`check_page`.
     """
-    if certificate is None and not _is_loopback(host):
-        raise ConfigError(
-            f"the in-car page would be served on {host} without TLS",
-            remedy="serve it on 127.0.0.1, or give a certificate and its key",
-        )
+    check_page(host, certificate, key)
     config = uvicorn.Config(
         app,
         host=host,
@@ -102,6 +97,30 @@ def serve_in_thread(
             remedy="choose another address or port in [mdt], or stop what uses it",
         )
     return ServerHandle(server, thread, app)
+
+
+def check_page(host: str, certificate: Path | None, key: Path | None) -> None:
+    """Whether a page could be served with these, found without serving it (R-CJIS-1).
+
+    Raises:
+        ConfigError: ``host`` lies beyond this computer and there is no certificate, or the
+            certificate and its key cannot be used.
+    """
+    if certificate is None and not _is_loopback(host):
+        raise ConfigError(
+            f"the in-car page would be served on {host} without TLS",
+            remedy="serve it on 127.0.0.1, or give a certificate and its key",
+        )
+    if certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError) as error:
+        why = "do not fit, or are no PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(
+            f"[mdt] tls_cert {certificate} and tls_key {key} cannot be used: {why}",
+            remedy="give the certificate's PEM and its unencrypted key, readable by the daemon",
+        ) from None
 
 
 def _is_loopback(host: str) -> bool:
