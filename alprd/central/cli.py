@@ -166,7 +166,7 @@ def publish_command(home: Path, folder: Path | None, by: str, as_json: bool) -> 
 def purge_command(home: Path, as_json: bool) -> None:
     """Destroy what is past its life now (serve does it by itself)."""
     with Central(home) as central:
-        done = retention.purge(central)
+        done = retention.purge(central, ordered=audit.CENTRAL)
     values = {
         "reads": done.reads,
         "quarantined": done.quarantined,

@@ -11,6 +11,7 @@ import storekind
 from central_world import Car, Server, enrol, make_home
 from postgres import BIN, MISSING, Postgres, postgres
 from s3server import S3Server, s3_server
+from trail_world import Drive, Forms, driving, sending
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +76,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def car(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Car:
     """An enrolled car of that central."""
     return enrol(server, tmp_path_factory.mktemp("car-1"), "car-1", "1")
+
+
+@pytest.fixture(scope="module")
+def forms(server: Server, car: Car) -> Iterator[Forms]:
+    """One browser for the people of that central."""
+    with sending(server, car) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def drive(server: Server, car: Car) -> Drive:
+    """Commands on that central."""
+    return driving(server, car)

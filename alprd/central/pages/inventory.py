@@ -317,7 +317,7 @@ ENTRIES: Final = (
     Entry(
         "POST", "/confidentiality/{asked}", "add, remove, end, review, confirm a store",
         (Act.CONFIDENTIALITY,), (Event.REQUESTS_WORKED,),
-        "act=remove|review|released|confirm plates said until store confirm=yes",
+        "act=add|remove|review|released|confirm plates said until store confirm=yes",
     ),
     # --- people ---
     Entry(

@@ -47,7 +47,7 @@ class JobPages:
             return jobs.start_publication(central, actor)
 
         def work(report: Report) -> Outcome:
-            done = purge(central)
+            done = purge(central, ordered=actor)
             return Outcome(f"{done.reads} reads are destroyed", "/")
 
         return jobs.start(central, "destruction of what is past its life", actor, work)

@@ -15,6 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
 
+from alprd.audit import Actor
 from alprd.central.grounds import accumulation
 from alprd.central.hotlists import rejections
 from alprd.central.records import exemptions, holds, schedule
@@ -42,18 +43,20 @@ class Purge:
     orphans: int
 
 
-def purge(central: Central, *, whole: bool = True) -> Purge:
+def purge(central: Central, *, whole: bool = True, ordered: Actor | None = None) -> Purge:
     """Destroy what is past its life, and what an interrupted intake left behind.
 
     Args:
         whole: compare every key and file with the rows, also those that no interruption of this
             program explains. It lists everything; without it the work is that of what is due.
+        ordered: who asked for it instead of waiting for its hour. The order stands in the trail
+            also where nothing was due (R-AT-1).
 
     Raises:
         StoreError: the store cannot be written; recorded as an alarm where possible.
     """
     try:
-        done = _purge(central, whole=whole)
+        done = _purge(central, whole, ordered)
         # A bucket or a server may have been set otherwise since the start.
         central.objects.check()
         central.keystore.database.check()
@@ -62,7 +65,7 @@ def purge(central: Central, *, whole: bool = True) -> Purge:
             central.trail.record(
                 tx,
                 Event.PURGE_FAILED,
-                CENTRAL,
+                ordered or CENTRAL,
                 at=central.clock(),
                 detail={"error": type(error).__name__, "alarm": True},
             )
@@ -87,7 +90,7 @@ def _hours(central: Central) -> int:
     return int(central.clock().timestamp()) // 3600
 
 
-def _purge(central: Central, *, whole: bool) -> Purge:
+def _purge(central: Central, whole: bool, ordered: Actor | None) -> Purge:
     # Committed before any key goes: what ends here must not be undone when its key is destroyed.
     with central.database.write() as tx:
         exemptions.end_due(central, tx, central.clock())
@@ -126,10 +129,11 @@ def _purge(central: Central, *, whole: bool) -> Purge:
         tx.execute(delete(failures).where(failures.c.at <= now - _FAILURES_KEPT))
         if due or foul:
             _ledger(tx, [(row.hour, row.classification) for row in due], now)
+        if due or foul or ordered:
             central.trail.record(
                 tx,
                 Event.DESTROYED,
-                CENTRAL,
+                ordered or CENTRAL,
                 at=now,
                 detail={"reads": len(due), "quarantined": len(foul)},
             )
