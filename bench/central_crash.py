@@ -182,7 +182,7 @@ class Car(threading.Thread):
             self._witness.receipted |= {item.id for item in receipt.items}
 
     def _until_receipted(self, body: bytes) -> wire.Receipt:
-        end = time.monotonic() + _PATIENCE_S
+        end, last = time.monotonic() + _PATIENCE_S, "no answer"
         while time.monotonic() < end:
             with self._witness.lock:
                 self._witness.under_way += 1
@@ -194,15 +194,19 @@ class Car(threading.Thread):
                     return crypto.verify_document(
                         document, "receipt", self._trust.receipt_key, wire.Receipt
                     )
-            except httpx.TransportError:
-                pass  # it was killed under us: the batch goes again
+                last = f"{answer.status_code} {answer.text[:200]}"
+            except httpx.TransportError as error:
+                last = repr(error)  # it was killed under us: the batch goes again
             finally:
                 with self._witness.lock:
                     self._witness.under_way -= 1
             with self._witness.lock:
                 self._witness.sent_again += 1
             time.sleep(0.25)
-        raise BenchError(f"{self.name}: no receipt", remedy="see central.log")
+        raise BenchError(
+            f"{self.name}: no receipt in {_PATIENCE_S:.0f} s, at last {last}",
+            remedy="see central.log",
+        )
 
     def _read(self) -> Read:
         self._number += 1
