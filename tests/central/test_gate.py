@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import storekind
 from central_world import PASSWORD, Failed, add_person, everything, make_home, run
 from sqlalchemy import select
 
@@ -43,7 +43,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(template: Path, tmp_path: Path) -> Path:
     """A copy of it for one test."""
-    return Path(shutil.copytree(template, tmp_path / "home"))
+    storekind.copy_home(template, tmp_path / "home")
+    return tmp_path / "home"
 
 
 def import_plates(
