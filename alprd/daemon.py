@@ -50,7 +50,16 @@ from alprd.mdt.app import MdtContext, ServerHandle, create_app, serve_in_thread
 from alprd.mdt.certificate import followers
 from alprd.orderbook import OrderBook
 from alprd.permits import PermitBook
-from alprd.process import harden, lock_state, notify, ready, reloading, start_again
+from alprd.process import (
+    close_to_others,
+    harden,
+    lock_state,
+    notify,
+    ready,
+    reloading,
+    start_again,
+    still_starting,
+)
 from alprd.rehearsal import check as check
 from alprd.rehearsal import rehearse
 from alprd.reload import Reloader
@@ -96,6 +105,13 @@ class Daemon:
         self.clock = DisciplinedClock()
         self.positions = PositionTrack()
         self.alarms = AlarmBook()
+        if opened := close_to_others(config.state_dir):
+            log.error("open to others until now: %s", ", ".join(opened))
+            self.alarms.raise_alarm(
+                "state_open",
+                f"{len(opened)} file(s) of this car were open to others until now: if strangers "
+                "may have had this disk, enrol the car again",
+            )
         self.store = Store(
             config.state_dir / "queue.db",
             now=self.clock.now,
@@ -252,7 +268,8 @@ class Daemon:
         self.store.record(Event.STARTED)
         leftopen.close_left_open(self.store)
         self.reloader.begin()
-        self.keeper.purge()  # before anything collects: a car off for 60 days destroys at boot
+        # Before anything collects: a car off for 60 days destroys at boot, which may take minutes.
+        self.keeper.purge(still_starting)
         self.sessions.recover()
         self.trust.locker.on_open = self._load_last_lists
         with told_only("the unlock credential"):

@@ -33,6 +33,8 @@ from alprd.workers import Beat
 log = logging.getLogger(__name__)
 
 PURGE_EVERY_S: Final = 3600.0
+PURGE_TURN_S: Final = 3.0
+"""Of a long purge so much is done between two looks: the rest of the table must not wait for it."""
 PURGE_AGAIN_S: Final = 60.0
 """A purge that failed is tried again after this (R-460.5-4)."""
 RESCUE_S: Final = 0.5
@@ -125,7 +127,8 @@ class Keeper:
         # Also as soon as the time is known: until then a boot's purge knows of too little.
         was, self._trusted = self._trusted, self._clock.now()[1]
         if time.monotonic() - self._purged_at >= PURGE_EVERY_S or (self._trusted and not was):
-            self.purge()
+            end = time.monotonic() + PURGE_TURN_S
+            self.purge(lambda: time.monotonic() > end)
         elif time.monotonic() - self._saved_at >= MARK_EVERY_S:
             self.save_mark()
 
@@ -194,14 +197,18 @@ class Keeper:
             log.error("collecting ends: %s", reason)
             self._collecting.stop(reason, DAEMON)
 
-    def purge(self) -> None:
-        """Destroy what is past its life, by time that only trusted sources raise (R-460.5-2b)."""
+    def purge(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Destroy what is past its life, by time that only trusted sources raise (R-460.5-2b).
+
+        Args:
+            enough: asked now and then; True leaves the rest for the next look.
+        """
         self._purged_at = time.monotonic()
         when = self._mark.purge_time()
         # In this order: time that becomes known after the first line destroys nothing yet.
         try:
             self._lives.settle()
-            destroyed = self._store.purge(when)
+            destroyed = self._store.purge(when, enough)
             if when is not None and self._held is not None:
                 self._held.expire(when)
         except StoreError as error:
@@ -210,6 +217,8 @@ class Keeper:
             return
         if destroyed:
             log.info("%d read(s) past their life were destroyed", destroyed)
+            if enough():  # perhaps not all of them
+                self._purged_at -= PURGE_EVERY_S
         self.save_mark()
 
     def save_mark(self) -> None:

@@ -17,6 +17,8 @@ from alprd.crypto import sha256_hex
 from alprd.recorded import RecordedRows
 
 ALARM: Final = "reads_rotten"
+_PART: Final = 20
+"""So many are destroyed at once, some megabytes."""
 _COLUMNS: Final = "id, session, sha256, destroy_by, hit, envelope"
 
 
@@ -49,8 +51,12 @@ def set_aside(target: RecordedRows, seq: int) -> None:
 
 
 def expire(tx: Connection, stamp: str) -> int:
-    """Destroy what is past its destroy-by; how many. They were counted as lost before."""
-    return tx.execute("DELETE FROM rotten WHERE destroy_by <= ?", (stamp,)).rowcount
+    """Destroy some that are past their destroy-by; how many. They were counted as lost before."""
+    return tx.execute(
+        "DELETE FROM rotten WHERE seq IN "
+        "(SELECT seq FROM rotten WHERE destroy_by <= ? ORDER BY destroy_by LIMIT ?)",
+        (stamp, _PART),
+    ).rowcount
 
 
 def tell(target: RecordedRows, alarms: AlarmBook) -> None:

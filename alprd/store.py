@@ -21,8 +21,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +41,11 @@ from alprd.wire import Receipt, ReceiptItem, SessionRow
 log = logging.getLogger(__name__)
 
 PURGE_ALARM: Final = "purge_failed"
+EXPIRE_BYTES: Final = 4_000_000
+"""What is destroyed at once: half of the room that the log needs anyway
+(:data:`alprd.disk.LOG_ROOM`), a quarter of a second on a slow card."""
+EXPIRE_LEAST: Final = 64_000
+EXPIRE_ROWS: Final = 500
 
 __all__ = ["LedgerTotals", "Now", "Pending", "QueuedRead", "Store"]
 
@@ -259,42 +264,79 @@ class Store(CarDatabase):
                 )
         return destroyed
 
+    def expire(self, purge_time: datetime, enough: Callable[[], bool] = lambda: False) -> int:
+        """Destroy every read whose destroy-by has passed at ``purge_time`` (R-460.5-2b); how many.
+
+        In parts of :data:`EXPIRE_BYTES`, each a transaction with its event: what is destroyed is
+        overwritten through the log, which would else need as much free disk as all of it together,
+        and a power cut or the watchdog would undo the work of minutes.
+
+        Args:
+            enough: asked after each part; True leaves the rest for the next call.
+
+        Raises:
+            StoreError: a part could not be destroyed; those before it were.
+        """
+        stamp, most, total = _stamp(purge_time), EXPIRE_BYTES, 0
+        while True:
+            try:
+                gone = self._expire_part(stamp, most)
+            except DiskFullError:
+                if most == 1:  # not even one read: the reserve is for this too
+                    if self.on_no_room is None or not self.on_no_room():
+                        raise
+                    continue
+                most = most // 8 if most >= 8 * EXPIRE_LEAST else 1
+                self._wipe_log()
+                continue
+            total += gone
+            if gone:
+                self._wipe_log()
+            if not gone or enough():
+                return total
+
     @again
-    def expire(self, purge_time: datetime) -> int:
-        """Destroy every read whose destroy-by has passed at ``purge_time`` (R-460.5-2b)."""
+    def _expire_part(self, stamp: str, most: int) -> int:
+        """Destroy the next reads past their life, ``most`` bytes of them and at least one."""
         with self._transaction() as tx:
-            rows = tx.execute(
-                "SELECT session, count(*) FROM reads WHERE destroy_by <= ? GROUP BY session",
-                (_stamp(purge_time),),
-            ).fetchall()
-            total: int = sum(count for _, count in rows)
-            gone = rotten.expire(tx, _stamp(purge_time))
-            if total or gone:
-                tx.execute("DELETE FROM reads WHERE destroy_by <= ?", (_stamp(purge_time),))
-                for session, count in rows:
+            chosen: list[int] = []
+            sessions: Counter[str] = Counter()
+            for seq, session, size in tx.execute(
+                "SELECT seq, session, length(envelope) FROM reads WHERE destroy_by <= ? "
+                "ORDER BY destroy_by LIMIT ?",
+                (stamp, EXPIRE_ROWS),
+            ).fetchall():
+                if chosen and size > most:
+                    break
+                most -= size
+                chosen.append(seq)
+                sessions[session] += 1
+            gone = 0 if chosen else rotten.expire(tx, stamp)
+            if chosen or gone:
+                tx.executemany("DELETE FROM reads WHERE seq = ?", [(seq,) for seq in chosen])
+                for session, count in sessions.items():
                     self._count(session, "expired", count)
                 self.record(
                     Event.READS_EXPIRED,
-                    detail={"count": total} | ({"rotten": gone} if gone else {}),
+                    detail={"count": len(chosen)} | ({"rotten": gone} if gone else {}),
                 )
         if gone:
             rotten.tell(self, self.alarms)
-        if total or gone:
-            self._wipe_log()
-        return total + gone
+        return len(chosen) + gone
 
-    def purge(self, when: datetime | None) -> int:
+    def purge(self, when: datetime | None, enough: Callable[[], bool] = lambda: False) -> int:
         """Destroy what is past its life, in the queue, its log and beside it; how many reads.
 
         Args:
             when: destruction time; None while no time is certain: nothing of the queue goes then.
+            enough: as of :meth:`expire`.
 
         Raises:
             StoreError: something could not be destroyed; an alarm says so until a later call
                 succeeds (R-460.5-4).
         """
         try:
-            destroyed = self.expire(when) if when is not None else 0
+            destroyed = self.expire(when, enough) if when is not None else 0
             self.purge_quarantine(when)
             if not self._wipe_log():
                 raise StoreError(

@@ -19,7 +19,7 @@ import click
 from pydantic import ValidationError
 
 from alprd import config as configuration
-from alprd.audit import verify_chain
+from alprd.audit import Event, verify_chain
 from alprd.errors import AuditError, StoreError
 from alprd.salvage import read_head
 from alprd.wire import AuditEvent
@@ -46,14 +46,31 @@ def verify(state_dir: Path) -> Verified:
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
             db.execute("BEGIN")  # one view, while the daemon writes on
-            last = verify_chain(_events(db))
-            _check_end(db, last, state_dir)
+            try:
+                last = verify_chain(_events(db))
+                _check_end(db, last, state_dir)
+            except AuditError as error:
+                raise AuditError(error.message, remedy=_remedy(db, state_dir)) from None
             (acknowledged,) = db.execute(
                 "SELECT coalesce(max(seq), 0) FROM audit WHERE sent = 1"
             ).fetchone()
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}", remedy="run alprd doctor") from error
     return Verified(last, int(acknowledged))
+
+
+def _remedy(db: sqlite3.Connection, state_dir: Path) -> str:
+    """What to do about a trail that is not whole: damage of the file, or somebody's hand."""
+    held = read_head(state_dir)[0]
+    (salvaged,) = db.execute(
+        "SELECT count(*) FROM audit WHERE event LIKE ?", (f"%{Event.QUEUE_SALVAGED.value}%",)
+    ).fetchone()
+    what = (
+        "the queue was damaged and saved from, which may have taken events: have the disk checked"
+        if salvaged
+        else "no damage of the queue is recorded: tell the agency that the trail may be altered"
+    )
+    return f"central holds the events up to {held} as they were; {what}"
 
 
 def _check_end(db: sqlite3.Connection, last: int, state_dir: Path) -> None:

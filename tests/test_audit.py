@@ -393,8 +393,10 @@ def test_a_cut_off_end_is_missed_by_what_central_acknowledged(tmp_path: Path) ->
     with closing(sqlite3.connect(tmp_path / "queue.db")) as db:
         db.execute("DELETE FROM audit WHERE seq > 3")
         db.commit()
-    with pytest.raises(AuditError, match="audit event 4 is missing: central holds 5"):
+    with pytest.raises(AuditError, match="audit event 4 is missing: central holds 5") as caught:
         verify(tmp_path)
+    assert "central holds the events up to 5" in caught.value.remedy
+    assert "may be altered" in caught.value.remedy  # no damage of the file explains it
     with closing(sqlite3.connect(tmp_path / "queue.db")) as db:
         db.execute("DELETE FROM audit")
         db.commit()

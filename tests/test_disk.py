@@ -23,7 +23,7 @@ from alprd.crypto import generate_key, seal_read
 from alprd.disk import DiskGuard, Level, Limits, free_bytes, guard
 from alprd.errors import ConfigError, DiskFullError, StoreError
 from alprd.records import new_id
-from alprd.store import Store
+from alprd.store import EXPIRE_BYTES, Store
 from alprd.wire import Receipt, ReceiptItem
 
 MB = 1_000_000
@@ -375,6 +375,51 @@ def test_a_full_disk_can_still_be_emptied_by_the_dock(car: Car) -> None:
     assert car.store.reusable_bytes() > 5 * MB
     car.committed.clear()
     whole(car.store, [])
+
+
+@pytest.mark.policy("R-460.5-2b", "R-460.5-4")
+@pytest.mark.parametrize("leave", [1_000_000, 0])
+def test_reads_past_their_life_go_although_the_free_disk_is_smaller_than_they_are(
+    car: Car, leave: int
+) -> None:
+    """Where no byte is free, the reserve is given up for it."""
+    while len(car.committed) < 120:
+        assert car.commit()
+    car.store.drop_caches()
+    if leave:
+        (car.folder / module.RESERVE_FILE).unlink()
+    car.fill(leave=leave)
+    end = read().destroy_by
+    assert free_bytes(car.folder) < car.store.pending().reads * 60_000 / 2
+    assert car.store.purge(end) == 120
+    assert car.store.pending().reads == 0 and car.store.ledger().expired == 120
+    told = [e for e in car.store.audit_events() if e.event == Event.READS_EXPIRED]
+    assert sum(int(event.detail["count"]) for event in told) == 120
+    assert "purge_failed" not in dict(car.alarms.now())
+    car.committed.clear()
+    whole(car.store, [])
+
+
+@pytest.mark.policy("R-460.5-2b")
+def test_a_long_purge_is_done_in_parts_that_a_power_cut_does_not_undo(tmp_path: Path) -> None:
+    store = Store(tmp_path / "queue.db", now=lambda: (NOW, True), device="car-1")
+    row = session_row()
+    store.open_session(row, DAEMON)
+    for _ in range(60):
+        value = read(session=row.id, wide_picture=jpeg(400, 400))
+        envelope = seal_read(value, agency="becker", vehicle="car-1", intake_key=KEY)
+        store.commit_read(envelope, hit=False, session_row=row)
+    assert 60 * len(envelope) > 2 * EXPIRE_BYTES
+    first = store.purge(value.destroy_by, lambda: True)
+    assert 0 < first < 60
+    store.close()
+    store = Store(tmp_path / "queue.db", now=lambda: (NOW, True), device="car-1")
+    assert store.ledger().expired == first and store.pending().reads == 60 - first
+    assert store.purge(value.destroy_by) == 60 - first
+    assert store.ledger().expired == 60 and store.pending().reads == 0
+    assert (tmp_path / "queue.db-wal").stat().st_size == 0
+    assert verify_chain(store.audit_events()) >= 3
+    store.close()
 
 
 @pytest.mark.policy("R-460.5-4")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from alprd.errors import StoreError
 from alprd.mark import TimeMark
-from alprd.process import footprint, lock_state, notify, reloading
+from alprd.process import close_to_others, footprint, lock_state, notify, reloading
 
 
 def test_two_daemons_cannot_hold_one_state_folder(tmp_path: Path) -> None:
@@ -141,3 +141,22 @@ def test_the_time_mark_survives_being_kept(
 @pytest.mark.parametrize("text", [None, "", "{}", '{"utc": 5}', "nonsense"])
 def test_a_damaged_mark_destroys_nothing(text: str | None) -> None:
     assert TimeMark.load(text).purge_time() is None
+
+
+@pytest.mark.policy("R-CJIS-1")
+def test_what_was_open_to_others_is_closed_and_named(tmp_path: Path) -> None:
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    (state / "keys").mkdir(parents=True, mode=0o700)
+    state.chmod(0o755)
+    outside.write_text("not of this car")
+    outside.chmod(0o644)
+    for name, mode in (("queue.db", 0o600), ("keys/tls.key", 0o640), ("keys/run", 0o755)):
+        (state / name).write_text("x")
+        (state / name).chmod(mode)
+    (state / "link").symlink_to(outside)
+    assert close_to_others(state) == [".", "keys/run", "keys/tls.key"]
+    assert [f"{(state / n).stat().st_mode & 0o777:o}" for n in (".", "keys", "keys/tls.key")] == [
+        "700", "700", "600",
+    ]  # fmt: skip
+    assert outside.stat().st_mode & 0o777 == 0o644
+    assert close_to_others(state) == []

@@ -63,7 +63,8 @@ NEXT: Final = {
         "edit /etc/alprd/alprd.toml",
         "runuser -u alprd -- {prefix}/bin/alprd enrol --central URL --vehicle NAME "
         "--state /var/lib/alprd",
-        "{prefix}/bin/alprd doctor --config /etc/alprd/alprd.toml --pictures PICTURES",
+        "runuser -u alprd -- {prefix}/bin/alprd doctor --config /etc/alprd/alprd.toml "
+        "--pictures PICTURES",
         "systemctl daemon-reload && systemctl enable --now alprd.service alprd-doctor.timer",
     ),
     "central": (
