@@ -253,6 +253,7 @@ class Daemon:
                 supervisor=self.supervisor,
                 reloader=self.reloader,
                 state_dir=config.state_dir,
+                disk=self.disk,
                 self_check=self.self_check.health,
             )
         )

@@ -34,6 +34,7 @@ from alprd import __version__
 from alprd.carstatus import StatusBook
 from alprd.clock import DisciplinedClock
 from alprd.devices import Devices
+from alprd.disk import DiskGuard, Level
 from alprd.errors import StoreError
 from alprd.mdt.status import CarStatus
 from alprd.process import footprint
@@ -43,7 +44,6 @@ from alprd.workers import Supervisor
 
 QUEUE_STEP: Final = 50
 DISK_STEP: Final = 64 * 1024 * 1024
-LOW_DISK: Final = 256 * 1024 * 1024
 
 
 def rounded_queue(reads: int) -> int:
@@ -66,6 +66,7 @@ class Parts:
     supervisor: Supervisor
     reloader: Reloader
     state_dir: Path
+    disk: DiskGuard
     self_check: Callable[[], dict[str, object]] = dict
 
 
@@ -105,7 +106,7 @@ class Health:
         elif up < len(cameras):
             warnings.append(f"{up} of {len(cameras)} cameras give pictures")
         free = shutil.disk_usage(parts.state_dir).free
-        if free < LOW_DISK:
+        if parts.disk.level >= Level.NO_WIDE:  # by the car's own [storage], as the page tells it
             problems.append("the disk is nearly full")
         if parts.reloader.problem:
             warnings.append("the configuration was changed and is not valid")

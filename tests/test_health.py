@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from test_collect import PROTECTED, _targets, events, reading
 
 from alprd import daemon as daemon_module
+from alprd import disk as disk_module
 from alprd import health as health_module
 from alprd.audit import DAEMON
 from alprd.config import load
@@ -193,6 +194,19 @@ _VARYING = re.compile(
 def visible(car: Daemon) -> str:
     """What a watcher sees, without what the time alone changes."""
     return _VARYING.sub("", car.health.metrics().decode())
+
+
+def test_a_low_disk_is_told_by_the_cars_own_limits(
+    car: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by limits of health's own: the page and /healthz must say the same."""
+    limits = car.disk._limits
+    for free, told in ((limits.no_wide * 2, False), (limits.no_wide - 1, True)):
+        monkeypatch.setattr(disk_module, "free_bytes", lambda folder, free=free: free)
+        car.disk.look()
+        assert ("the disk is nearly full" in car.health.report()[1]["problems"]) is told
+    monkeypatch.undo()
+    car.disk.look()
 
 
 def test_steps_hide_single_reads_and_their_bytes() -> None:
