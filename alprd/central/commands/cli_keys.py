@@ -10,7 +10,7 @@ import click
 
 from alprd.central.commands.clikit import HOME, JSON, errors, show
 from alprd.central.staff import people
-from alprd.central.storage import agencykey, config, replica
+from alprd.central.storage import agencykey, config, replica, sharing
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.store import KEYSTORE, Central
 from alprd.errors import InputError
@@ -100,6 +100,7 @@ def keys_make_replica(home: Path, by: str, as_json: bool) -> None:
 def keys_promote_replica(home: Path, replace: bool, by: str, as_json: bool) -> None:
     """Make the keystore anew from its replica. Stop every worker before."""
     keystore, path = _places(home)
+    sharing.nobody_serves(home)
     replica.promote(keystore, path, replace=replace)
     with Central(home) as central:  # opens only under the agency key that is in place
         actor = people.named_actor(central, by) if by else CENTRAL

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from alprd.central.grounds import accumulation
 from alprd.central.grounds.searchform import plate_of
@@ -348,7 +348,9 @@ def _erase_terms(central: Central, tx: Connection, forms: frozenset[str]) -> int
     """Erase the keys of typed search terms that name these plates; the events stay (T-5)."""
     table = db.audit
     gone = 0
-    searches = table.c.event.startswith("search.") | table.c.event.startswith("basis.")
+    # A data subject's look-up is a search too, and its plate was typed like any other.
+    names = [table.c.event.startswith(first) for first in ("search.", "basis.", "subject.")]
+    searches = or_(*names)
     for document in tx.scalars(select(table.c.document).where(searches)).all():
         event = AuditEvent.model_validate_json(document)
         typed = central.trail.terms(event)

@@ -9,9 +9,12 @@ starts looks for the files of all others that the database knows.
 
 from __future__ import annotations
 
+import json
 import platform
+import socket
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -22,6 +25,24 @@ from alprd.central.storage.store_tables import workers
 from alprd.errors import ConfigError
 
 FOLDER: Final = "workers"
+
+
+def nobody_serves(home: Path) -> None:
+    """Look whether a worker of this home answers; one would write into rows that are taken away.
+
+    Raises:
+        ConfigError: the worker that ``run.json`` names answers.
+    """
+    try:
+        run = json.loads((home / "run.json").read_text(encoding="utf-8"))
+        host = str(run["page_url"]).rpartition(":")[0].partition("//")[2]
+        port = int(run["page_port"])
+        socket.create_connection((host.strip("[]"), port), timeout=2).close()
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # none, or one that was killed and left its note
+    raise ConfigError(
+        f"a worker serves {home} on port {port}", remedy="stop every worker, then repeat it"
+    )
 
 
 class Presence:

@@ -28,7 +28,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from alprd import crypto
-from alprd.central.storage import agencykey, ca, config, db, keys, replica
+from alprd.central.storage import agencykey, ca, config, cutoff, db, keys, replica
 from alprd.central.storage import audit_tables as audit_tables
 from alprd.central.storage import credential_tables as credential_tables
 from alprd.central.storage import incident_tables as incident_tables
@@ -61,13 +61,18 @@ class Central:
     Args:
         home: the folder that :func:`initialise` made.
         clock: the current time as aware UTC.
+        mending: opened by a restore, which may find it half restored.
 
     Raises:
         ConfigError: the settings are wrong.
-        StoreError: a database or key is missing or damaged.
+        StoreError: a database or key is missing or damaged, or a restore was cut off.
     """
 
-    def __init__(self, home: Path, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, home: Path, clock: Callable[[], datetime] = utc_now, *, mending: bool = False
+    ) -> None:
+        if not mending:
+            cutoff.refuse(home)
         self.home = home
         self.clock = clock
         self.config: CentralConfig = config.load(home)

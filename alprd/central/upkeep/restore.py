@@ -3,14 +3,21 @@
 A restore needs the keystore and the agency key of today, which no backup holds. What was destroyed
 since the backup has no key there: its rows and pictures are not brought back. What the backup does
 not know is lost, as with every backup: reads, people, revocations and holds of after it.
+
+A restore may be cut off anywhere. From its first change until its rows, links and publication fit
+the keystore a note in the home (:mod:`alprd.central.storage.cutoff`) keeps everything else from
+opening it: a purge of half of it would destroy the keys of holds that it has not taken up yet
+(R-460.5-a). The same command again goes on.
 """
 
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +28,17 @@ from sqlalchemy import Connection, Row, delete, select
 from alprd.audit import Actor
 from alprd.central.publication import publish
 from alprd.central.records import exemptions
-from alprd.central.storage import config, db, keeping, public_tables, repository, vault
+from alprd.central.storage import (
+    config,
+    cutoff,
+    db,
+    keeping,
+    public_tables,
+    replica,
+    repository,
+    sharing,
+    vault,
+)
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.engine import Database
 from alprd.central.storage.objects import FolderObjects
@@ -30,6 +47,7 @@ from alprd.central.upkeep import backup, retention
 from alprd.errors import ConfigError, EnvelopeError, InputError
 from alprd.records import utc_now
 
+_SCRATCH: Final = ".scratch-"
 _AHEAD: Final = 1000
 """Versions that a restored repository skips: a car refuses one that it has seen a later one of."""
 
@@ -59,7 +77,8 @@ def restore(
 
     Raises:
         InputError: not a whole backup, or of another agency.
-        ConfigError: keystore or agency key is missing, or the home still has its rows.
+        ConfigError: keystore or agency key is missing, the home still has its rows, or a worker
+            runs.
         StoreError: a database or folder cannot be written.
     """
     manifest = backup.read_manifest(folder)
@@ -73,21 +92,63 @@ def restore(
         )
     _need_keys(home, settings)
     place: Path | str = settings.storage.database or home / DATABASE
-    # A SQLite file that is damaged is set aside, not written into.
-    if isinstance(place, Path) and place.exists():
+    begun = cutoff.begun(home)
+    if begun is None:
         if not replace:
+            _need_room(place)
+        sharing.nobody_serves(home)
+        bare = not (home / "tuf" / "metadata" / "timestamp.json").exists()
+        begun = cutoff.begin(home, folder, clock(), bare=bare)
+    elif isinstance(place, Path) and (home / begun.aside).exists():
+        replica.wipe(place)  # what the interrupted restore wrote; what was there lies aside
+    if isinstance(place, Path):
+        _set_aside(place, home / begun.aside)
+    _rows(home, folder, place)
+    _bring_files(home, files, repository_too=begun.bare)
+    with Central(home, clock, mending=True) as central:
+        done = _reconcile(central, folder, manifest, actor, ahead=begun.bare)
+        cutoff.end(home)
+        retention.purge(central)
+    return done
+
+
+def _need_room(place: Path | str) -> None:
+    """Refuse a place that has rows, before anything is changed."""
+    if isinstance(place, Path):
+        if place.exists():
             raise ConfigError(f"{place} exists", remedy="--replace sets it aside")
-        for old in home.glob(f"{DATABASE}*"):
-            if ".old" not in old.suffixes:
-                old.replace(old.with_name(f"{old.name}.old"))
+        return
     target = Database(place, db.main, create=True)
     try:
-        with tempfile.TemporaryDirectory(dir=home) as scratch:
-            copy = backup.opened(folder, Path(scratch))
+        with target.read() as tx:
+            for table in db.main.sorted_tables:
+                if tx.execute(select(table).limit(1)).first() is not None:
+                    raise ConfigError(
+                        "the database holds an agency", remedy="--replace takes its place"
+                    )
+    finally:
+        target.close()
+
+
+def _set_aside(place: Path, aside: Path) -> None:
+    """Move a SQLite file, which may be damaged, away; its log first, so that none is left alone."""
+    for end in ("-wal", "-shm", ""):
+        part = place.with_name(place.name + end)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + end))
+    replica.sync_folder(place.parent)
+
+
+def _rows(home: Path, folder: Path, place: Path | str) -> None:
+    """Every row of the backup, in one transaction."""
+    target = Database(place, db.main, create=True)
+    try:
+        with _scratch(home) as scratch:
+            copy = backup.opened(folder, scratch)
             try:
                 with copy.read() as view, target.write() as tx:
                     hours = tx.scalars(select(db.reads.c.hour).distinct()).all()
-                    _empty(tx, replace=replace)
+                    _empty(tx)
                     target.mark(tx, "reads", hours)  # after it: the marks were emptied as well
                     backup.copy_rows(view, tx)
                     tx.execute(delete(db.published))  # everything is published anew
@@ -95,10 +156,21 @@ def restore(
                 copy.close()
     finally:
         target.close()
-    ahead = not (home / "tuf" / "metadata" / "timestamp.json").exists()
-    _bring_files(home, files)
-    with Central(home, clock) as central:
-        return _reconcile(central, folder, manifest, actor, ahead=ahead)
+
+
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """A folder for the copy of a backup's rows; what a killed run left of one goes first."""
+    for left in home.glob(f"{_SCRATCH}*"):
+        # Of another drill that still runs: its owner's process id is in the name.
+        if not _alive(left.name.removeprefix(_SCRATCH).partition("-")[0]):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix=f"{_SCRATCH}{os.getpid()}-") as made:
+        yield Path(made)
+
+
+def _alive(pid: str) -> bool:
+    return pid.isdigit() and Path(f"/proc/{pid}").exists()
 
 
 def _need_keys(home: Path, settings: config.CentralConfig) -> None:
@@ -110,32 +182,36 @@ def _need_keys(home: Path, settings: config.CentralConfig) -> None:
         )
 
 
-def _empty(tx: Connection, *, replace: bool) -> None:
-    if replace:
-        with public_tables.rewriting(tx):
-            for table in reversed(db.main.sorted_tables):
-                tx.execute(delete(table))
-        return
-    for table in reversed(db.main.sorted_tables):
-        if tx.execute(select(table).limit(1)).first() is not None:
-            raise ConfigError("the database holds an agency", remedy="--replace takes its place")
+def _empty(tx: Connection) -> None:
+    """Remove every row, also those that a person could not."""
+    with public_tables.rewriting(tx):
+        for table in reversed(db.main.sorted_tables):
+            tx.execute(delete(table))
 
 
-def _bring_files(home: Path, files: Path) -> None:
-    """What is missing in the home; what is there is newer."""
+def _bring_files(home: Path, files: Path, *, repository_too: bool) -> None:
+    """What is missing in the home; what is there is newer. Each file is there whole or not at all.
+
+    Args:
+        repository_too: the home had none when the restore began; parts of two do not fit.
+    """
     for name in ("", "keys", "pictures", "quarantine", "tuf", "tuf/metadata", "tuf/targets"):
         (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole = not (home / "tuf" / "metadata" / "timestamp.json").exists()
     for path in sorted(files.rglob("*")):
         relative = path.relative_to(files)
         wanted = home / relative
         if not path.is_file() or wanted.exists():
             continue
-        if relative.parts[0] == "tuf" and not whole:
+        if relative.parts[0] == "tuf" and not repository_too:
             continue
         wanted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copyfile(path, wanted)
-        wanted.chmod(0o600)
+        part = wanted.with_name(f".{wanted.name}.restoring")
+        shutil.copyfile(path, part)
+        part.chmod(0o600)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(wanted)
+        replica.sync_folder(wanted.parent)
 
 
 def _reconcile(
@@ -164,7 +240,6 @@ def _reconcile(
     if ahead:
         with central.database.write() as tx:
             repository.sign(central, publish.files_of(tx), ahead=_AHEAD)
-    retention.purge(central)
     return done
 
 
@@ -290,8 +365,8 @@ def drill(central: Central, folder: Path, *, actor: Actor = CENTRAL) -> Drill:
     """
     backup.read_manifest(folder)
     now = central.clock()
-    with tempfile.TemporaryDirectory(dir=central.home) as scratch:
-        copy = backup.opened(folder, Path(scratch))
+    with _scratch(central.home) as scratch:
+        copy = backup.opened(folder, scratch)
         try:
             with copy.read() as view:
                 rows = view.execute(select(db.reads)).all()
