@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import storekind
-from central_world import everything, run
+from central_world import PASSWORD, everything, run
 from hold_world import LIFE, START, WORDS, World, template
 from sqlalchemy import select
 
 from alprd.central.records import cases, exemptions, holds, protected, schedule
+from alprd.central.staff import members
 from alprd.central.storage import audit, db
 from alprd.central.upkeep import retention
 from alprd.errors import InputError, RefusedError
@@ -335,21 +337,53 @@ def test_commands(world: World, tmp_path: Path) -> None:
     request.write_text("Please keep the reads of my van.")
     home = world.home
     sue, ida = ("--by", "sue"), ("--by", "ida")
+    for name, by in (("ida", "sue"), ("sue", "sam")):
+        members.screen(world.central, world.people[by], name, screened_by="BCA", on=START,
+                       reference="S-26-1")  # fmt: skip
+
+    def act(*args: str, check: bool = True) -> Any:
+        return run(home, *args, stdin=f"{PASSWORD}\n", check=check)
+
     # The commands run at the real time, when this read's life has passed.
-    done = run(
-        home, "cases", "request", "--case", "26001234", "--relation", WORDS, "--read", read, *ida,
+    done = act(
+        "cases", "request", "--case", "26001234", "--relation", WORDS, "--read", read, *ida,
         check=False,
     )  # fmt: skip
     assert "not stored" in done.stderr
     row = world.hold("CMD1001")
-    assert [r["id"] for r in run(home, "holds", "list", *sue)["holds"]] == [row.id]
-    assert run(home, "holds", "reads", "--id", row.id, *sue)["reads"][0]["plate"] == "CMD1001"
+    assert [r["id"] for r in act("holds", "list", *sue)["holds"]] == [row.id]
+    assert act("holds", "reads", "--id", row.id, *sue)["reads"][0]["plate"] == "CMD1001"
     out = tmp_path / "out.txt"
-    run(home, "holds", "request", "--id", row.id, "--out", str(out), *sue)
+    act("holds", "request", "--id", row.id, "--out", str(out), *sue)
     assert out.read_bytes().startswith(b"Please keep")
-    assert run(home, "cases", "list", *sue)["cases"] == []
-    run(home, "schedule", "set", "--type", "destructions", "--citation", "GRS 1", "--days", "9",
+    assert act("cases", "list", *sue)["cases"] == []
+    act("schedule", "set", "--type", "destructions", "--citation", "GRS 1", "--days", "9",
         *sue)  # fmt: skip
     rows = {r["record_type"]: r["days"] for r in run(home, "schedule", "list")["schedule"]}
     assert rows["destructions"] == 9
     assert rows[schedule.INACTIVE] is None
+
+
+@pytest.mark.policy("R-460.5-5", "R-13.824-7-3")
+def test_a_name_on_the_command_line_is_no_person(world: World) -> None:
+    """A request is not approved, and no read is shown, by whoever types another's name."""
+    for name, by in (("ida", "sue"), ("sue", "sam")):
+        members.screen(world.central, world.people[by], name, screened_by="BCA", on=START,
+                       reference="S-26-1")  # fmt: skip
+    row = world.hold("CMD1001")
+    read = world.store("CMD1001")
+    link = cases.ask(world.central, world.people["ida"], case="26001234", relation=WORDS,
+                     reads=[read])  # fmt: skip
+    for stdin in ("", "not her password\n"):
+        for args in (
+            ("cases", "approve", "--id", link.id, "--reason", WORDS),
+            ("holds", "reads", "--id", row.id),
+            ("holds", "release", "--id", row.id, "--reason", WORDS),
+            ("cases", "list"),
+        ):
+            refused = run(world.home, *args, "--by", "sue", stdin=stdin, check=False)
+            assert refused.returncode, args
+            assert "password" in refused.stderr
+    with world.central.database.read() as tx:
+        assert exemptions.find(world.central, tx, link.id, "case").state == "requested"
+        assert exemptions.find(world.central, tx, row.id, "hold").state == "active"

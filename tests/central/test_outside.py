@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from alprd.audit import Actor
 from alprd.central.exchange import outside, subject
 from alprd.central.oversight import todos
+from alprd.central.records import confidentiality
 from alprd.central.staff import people
 from alprd.central.storage import audit
+from alprd.central.trail import trailview
 from alprd.errors import InputError, RefusedError
 from alprd.wire import Person
 
@@ -172,3 +174,12 @@ def test_with_an_opinion_a_subject_sees_own_reads_and_nobody_elses(
     assert "SUB1001" not in event.model_dump_json()
     done = outside.answer(world.central, rosa, row.id, "produced_own", WORDS)
     assert done.answer == WORDS
+    # T-5: on a confidentiality request the plate that was typed for it opens no more.
+    sue = world.people["sue"]
+    assert trailview.terms(world.central, sue, event.seq) == "SUB1001"
+    confidentiality.enter(
+        world.central, sue, plates=["SUB1001/MN"], received=world.now,
+        verified_by="Records clerk", reference="AC-26-1",
+    )  # fmt: skip
+    with pytest.raises(RefusedError, match="erased"):
+        trailview.terms(world.central, sue, event.seq)

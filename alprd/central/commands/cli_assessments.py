@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from alprd.central.commands.cli_cases import person_of
-from alprd.central.commands.clikit import BY, FILE, HOME, JSON, errors, instant, show
+from alprd.central.commands.clikit import FILE, HOME, JSON, by_signed, errors, instant, show
 from alprd.central.oversight import assessments
 from alprd.central.storage.store import Central
 
@@ -21,7 +21,7 @@ def assessments_group() -> None:
 @HOME
 @click.option("--done", required=True, help="When the assessment was done.")
 @click.option("--paper", type=FILE, required=True)
-@BY
+@by_signed
 @JSON
 @errors
 def assessments_enter(home: Path, done: str, paper: Path, by: str, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from alprd.central.commands.clikit import (
     JSON,
     SIGNED,
     TO,
+    by_signed,
     date_of,
     errors,
     instant,
@@ -124,7 +125,7 @@ def sample(
 @click.option("--completed", required=True, help="Day of completion.")
 @click.option("--reference", default="", help="The auditor's letter.")
 @click.option("--results", type=FILE, required=True, help="The auditor's results.")
-@BY
+@by_signed
 @JSON
 @errors
 def enter(
@@ -159,7 +160,7 @@ def enter(
 @ID
 @click.option("--day", required=True)
 @click.option("--to", "recipients", required=True, help="To whom.")
-@BY
+@by_signed
 @JSON
 @errors
 def reported(home: Path, row: str, day: str, recipients: str, by: str, as_json: bool) -> None:

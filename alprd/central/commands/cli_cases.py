@@ -8,12 +8,11 @@ from typing import Any, Final
 
 import click
 
-from alprd.central.commands.clikit import BY, HOME, JSON, errors, instant, show
+from alprd.central.commands.cli_people import sign
+from alprd.central.commands.clikit import HOME, JSON, by_signed, errors, instant, show
 from alprd.central.records import cases, exemptions
 from alprd.central.records.exemptions import Exemption, Kept, Kind
-from alprd.central.staff import people
 from alprd.central.storage.store import Central
-from alprd.errors import RefusedError
 from alprd.wire import Person
 
 ID: Final = click.option("--id", "row", required=True, help="Id in the register.")
@@ -22,20 +21,14 @@ _OVERDUE: Final = click.option("--overdue", is_flag=True, help="Only what waits 
 
 
 def person_of(central: Central, name: str) -> Person:
-    """The person of ``--by``.
+    """The person of ``--by``, who proves it with the password.
+
+    A typed name alone is no second person (R-460.5-5), and shows nobody a read (R-13.824-7-3).
 
     Raises:
-        RefusedError: nobody has this id.
+        RefusedError: wrong or locked, without telling which.
     """
-    with central.database.read() as tx:
-        found = people.acting(tx, name, central.clock())
-    if found is None:
-        raise RefusedError(
-            "this is done by a known person",
-            reason="unknown_person",
-            remedy="give a person's id with --by",
-        )
-    return found
+    return sign(central, name)
 
 
 def told(as_json: bool, row: Exemption, text: str, **more: Any) -> None:
@@ -94,7 +87,7 @@ def cases_group() -> None:
 @click.option("--read", "reads", multiple=True, help="Id of a read; can be repeated.")
 @click.option("--session", default="", help="Every read of a session; needs --bulk-reason.")
 @click.option("--bulk-reason", default="", help="Why so many reads are needed.")
-@BY
+@by_signed
 @JSON
 @errors
 def request(
@@ -126,7 +119,7 @@ def request(
 @HOME
 @ID
 @REASON
-@BY
+@by_signed
 @JSON
 @errors
 def approve(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
@@ -140,7 +133,7 @@ def approve(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
 @HOME
 @ID
 @REASON
-@BY
+@by_signed
 @JSON
 @errors
 def refuse(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
@@ -155,7 +148,7 @@ def refuse(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
 @ID
 @REASON
 @click.option("--until", default="", help="Next review, ISO time; 90 days by default.")
-@BY
+@by_signed
 @JSON
 @errors
 def review(home: Path, row: str, reason: str, until: str, by: str, as_json: bool) -> None:
@@ -169,7 +162,7 @@ def review(home: Path, row: str, reason: str, until: str, by: str, as_json: bool
 @HOME
 @ID
 @click.option("--outcome", required=True, type=click.Choice(cases.OUTCOMES))
-@BY
+@by_signed
 @JSON
 @errors
 def inactive(home: Path, row: str, outcome: str, by: str, as_json: bool) -> None:
@@ -189,7 +182,7 @@ def inactive(home: Path, row: str, outcome: str, by: str, as_json: bool) -> None
 @ID
 @click.option("--citation", required=True, help="Item of the retention schedule.")
 @click.option("--until", required=True, help="ISO time.")
-@BY
+@by_signed
 @JSON
 @errors
 def keep(home: Path, row: str, citation: str, until: str, by: str, as_json: bool) -> None:
@@ -204,7 +197,7 @@ def keep(home: Path, row: str, citation: str, until: str, by: str, as_json: bool
 @HOME
 @ID
 @REASON
-@BY
+@by_signed
 @JSON
 @errors
 def release_link(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
@@ -217,7 +210,7 @@ def release_link(home: Path, row: str, reason: str, by: str, as_json: bool) -> N
 @cases_group.command("list")
 @HOME
 @_OVERDUE
-@BY
+@by_signed
 @JSON
 @errors
 def list_links(home: Path, overdue: bool, by: str, as_json: bool) -> None:
@@ -228,7 +221,7 @@ def list_links(home: Path, overdue: bool, by: str, as_json: bool) -> None:
 @cases_group.command("reads")
 @HOME
 @ID
-@BY
+@by_signed
 @JSON
 @errors
 def link_reads(home: Path, row: str, by: str, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from alprd.central.commands.cli_cases import ID, REASON, listing, person_of, reads_of, told
-from alprd.central.commands.clikit import BY, HOME, JSON, errors, instant, show
+from alprd.central.commands.clikit import HOME, JSON, by_signed, errors, instant, show
 from alprd.central.records import holds, schedule
 from alprd.central.storage.store import Central
 from alprd.errors import InputError
@@ -34,7 +34,7 @@ def holds_group() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The written request (a scan); kept encrypted.",
 )
-@BY
+@by_signed
 @JSON
 @errors
 def place(
@@ -78,7 +78,7 @@ def place(
 @holds_group.command("collected")
 @HOME
 @ID
-@BY
+@by_signed
 @JSON
 @errors
 def collected(home: Path, row: str, by: str, as_json: bool) -> None:
@@ -92,7 +92,7 @@ def collected(home: Path, row: str, by: str, as_json: bool) -> None:
 @HOME
 @ID
 @REASON
-@BY
+@by_signed
 @JSON
 @errors
 def release_hold(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
@@ -104,7 +104,7 @@ def release_hold(home: Path, row: str, reason: str, by: str, as_json: bool) -> N
 
 @holds_group.command("list")
 @HOME
-@BY
+@by_signed
 @JSON
 @errors
 def list_holds(home: Path, by: str, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def list_holds(home: Path, by: str, as_json: bool) -> None:
 @holds_group.command("reads")
 @HOME
 @ID
-@BY
+@by_signed
 @JSON
 @errors
 def hold_reads(home: Path, row: str, by: str, as_json: bool) -> None:
@@ -127,7 +127,7 @@ def hold_reads(home: Path, row: str, by: str, as_json: bool) -> None:
 @HOME
 @ID
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path))
-@BY
+@by_signed
 @JSON
 @errors
 def written(home: Path, row: str, out: Path, by: str, as_json: bool) -> None:
@@ -152,7 +152,7 @@ def schedule_group() -> None:
 @click.option("--type", "record_type", required=True, type=click.Choice(sorted(schedule.TYPES)))
 @click.option("--citation", required=True, help="Item of the agency's retention schedule.")
 @click.option("--days", required=True, type=int, help="Period in days.")
-@BY
+@by_signed
 @JSON
 @errors
 def set_row(home: Path, record_type: str, citation: str, days: int, by: str, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from alprd.central.commands.clikit import (
     REASON,
     SIGNED,
     TO,
+    by_signed,
     errors,
     instant,
     show,
@@ -37,7 +38,7 @@ def incidents_group() -> None:
 @click.option("--kind", type=click.Choice(sorted(incident.KINDS)), required=True)
 @click.option("--what", required=True)
 @click.option("--discovered", required=True)
-@BY
+@by_signed
 @JSON
 @errors
 def incident_open(
@@ -58,7 +59,7 @@ def incident_open(
 @TO
 @click.option("--person", default="", help="Whose accesses.")
 @click.option("--device", default="", help="From which machine.")
-@BY
+@by_signed
 @JSON
 @errors
 def incident_count(
@@ -119,7 +120,7 @@ def incident_plates(home: Path, row: str, by: str, password_stdin: bool, as_json
 @ID
 @click.option("--people", "number", type=click.IntRange(1), required=True)
 @click.option("--how", required=True)
-@BY
+@by_signed
 @JSON
 @errors
 def incident_notified(home: Path, row: str, number: int, how: str, by: str, as_json: bool) -> None:
@@ -134,7 +135,7 @@ def incident_notified(home: Path, row: str, number: int, how: str, by: str, as_j
 @ID
 @click.option("--step", required=True)
 @click.option("--reference", default="")
-@BY
+@by_signed
 @JSON
 @errors
 def incident_mark(home: Path, row: str, step: str, reference: str, by: str, as_json: bool) -> None:
@@ -150,7 +151,7 @@ def incident_mark(home: Path, row: str, step: str, reference: str, by: str, as_j
 @click.option("--results", required=True)
 @click.option("--disposition", default="")
 @click.option("--responsible", multiple=True)
-@BY
+@by_signed
 @JSON
 @errors
 def incident_dispose(
@@ -173,7 +174,7 @@ def incident_dispose(
 @incidents_group.command("report")
 @HOME
 @ID
-@BY
+@by_signed
 @JSON
 @errors
 def incident_report(home: Path, row: str, by: str, as_json: bool) -> None:
@@ -205,7 +206,7 @@ def incident_close(
 @ID
 @REASON
 @click.option("--review", required=True, help="When it is looked at again.")
-@BY
+@by_signed
 @JSON
 @errors
 def incident_delay(home: Path, row: str, reason: str, review: str, by: str, as_json: bool) -> None:
@@ -219,7 +220,7 @@ def incident_delay(home: Path, row: str, reason: str, review: str, by: str, as_j
 
 @incidents_group.command("list")
 @HOME
-@BY
+@by_signed
 @JSON
 @errors
 def incident_list(home: Path, by: str, as_json: bool) -> None:

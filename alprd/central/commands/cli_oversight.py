@@ -8,7 +8,7 @@ import click
 
 from alprd.central.commands.cli_cases import person_of
 from alprd.central.commands.cli_people import sign
-from alprd.central.commands.clikit import BY, HOME, JSON, SIGNED, errors, show
+from alprd.central.commands.clikit import BY, HOME, JSON, SIGNED, by_signed, errors, show
 from alprd.central.oversight import compliance
 from alprd.central.storage.store import Central
 
@@ -33,7 +33,7 @@ def compliance_run(home: Path, as_json: bool) -> None:
 
 @compliance_group.command("list")
 @HOME
-@BY
+@by_signed
 @JSON
 @errors
 def compliance_list(home: Path, by: str, as_json: bool) -> None:

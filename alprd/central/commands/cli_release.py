@@ -20,6 +20,7 @@ from alprd.central.commands.clikit import (
     JSON,
     REASON,
     SIGNED,
+    by_signed,
     errors,
     instant,
     show,
@@ -45,7 +46,7 @@ def agencies_group() -> None:
 @click.option("--certificate", type=FILE, required=True, help="PEM, RSA.")
 @click.option("--verified", required=True, help="How you made sure that it is theirs.")
 @click.option("--retired", is_flag=True, help="Nothing goes there any more.")
-@BY
+@by_signed
 @JSON
 @errors
 def agencies_set(home: Path, row: str, by: str, as_json: bool, **given: Any) -> None:
@@ -91,7 +92,7 @@ def releases_group() -> None:
 @click.option("--opinion", default="", help="The county attorney's opinion on it.")
 @click.option("--request", "paper", type=FILE, required=True, help="The written request.")
 @click.option("--read", "reads", multiple=True, required=True, help="Record id (repeatable).")
-@BY
+@by_signed
 @JSON
 @errors
 def ask(
@@ -196,7 +197,7 @@ def package(home: Path, row: str, out: Path, by: str, password_stdin: bool, as_j
 @ID
 @click.option("--received-by", required=True)
 @click.option("--paper", type=FILE, required=True, help="The recipient's confirmation.")
-@BY
+@by_signed
 @JSON
 @errors
 def receipt(home: Path, row: str, received_by: str, paper: Path, by: str, as_json: bool) -> None:
@@ -210,7 +211,7 @@ def receipt(home: Path, row: str, received_by: str, paper: Path, by: str, as_jso
 
 @releases_group.command("list")
 @HOME
-@BY
+@by_signed
 @JSON
 @errors
 def listing(home: Path, by: str, as_json: bool) -> None:
@@ -271,7 +272,7 @@ def orders(home: Path, by: str, password_stdin: bool, as_json: bool) -> None:
 @HOME
 @ID
 @click.option("--how", required=True, help="Such as: registered mail.")
-@BY
+@by_signed
 @JSON
 @errors
 def order_sent(home: Path, row: str, how: str, by: str, as_json: bool) -> None:
@@ -285,7 +286,7 @@ def order_sent(home: Path, row: str, how: str, by: str, as_json: bool) -> None:
 @HOME
 @ID
 @click.option("--confirmed-by", required=True, help="Who at the recipient.")
-@BY
+@by_signed
 @JSON
 @errors
 def order_confirmed(home: Path, row: str, confirmed_by: str, by: str, as_json: bool) -> None:
@@ -309,7 +310,7 @@ def requests_group() -> None:
 @click.option("--received", required=True)
 @click.option("--returns", default="", help="The date that an order names.")
 @click.option("--paper", type=FILE, required=True)
-@BY
+@by_signed
 @JSON
 @errors
 def receive(
@@ -346,7 +347,7 @@ def receive(
 @ID
 @click.option("--outcome", type=click.Choice(sorted(outside.OUTCOMES)), required=True)
 @click.option("--text", default="", help="In place of the default answer.")
-@BY
+@by_signed
 @JSON
 @errors
 def answer(
@@ -360,7 +361,7 @@ def answer(
 
 @requests_group.command("list")
 @HOME
-@BY
+@by_signed
 @JSON
 @errors
 def requests_list(home: Path, by: str, as_json: bool) -> None:

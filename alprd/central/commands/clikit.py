@@ -31,6 +31,21 @@ HOME: Final = click.option(
 )
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 BY: Final = click.option("--by", required=True, help="Who orders it: a person's id or name.")
+
+
+def by_signed(command: Callable[P, None]) -> Callable[P, None]:
+    """``--by`` of an act that a role is needed for: the person's password is asked for.
+
+    A name typed here would be no second person (ADR 0024). ``--password-stdin`` may be said.
+    """
+    said = click.option(
+        "--password-stdin", is_flag=True, expose_value=False,
+        help="First line of stdin: the password (it is asked for at a terminal).",
+    )  # fmt: skip
+    who = click.option("--by", required=True, help="Who does it: a person's id.")
+    return said(who(command))
+
+
 SIGNED: Final = click.option(
     "--password-stdin", is_flag=True, required=True, help="First line of stdin: your password."
 )
@@ -123,10 +138,19 @@ def date_of(text: str, option: str) -> date:
 
 def code_line() -> str:
     """The second line of standard input: the code of whoever has a second factor."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Code", err=True)).strip()
     return sys.stdin.readline().strip()
 
 
 def password_line() -> str:
+    """The first line of standard input; at a terminal it is asked for and not shown.
+
+    Raises:
+        InputError: there is none.
+    """
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, err=True))
     text = sys.stdin.readline().rstrip("\n")
     if not text:
         raise InputError("no password on standard input", remedy="pipe it in as one line")

@@ -211,9 +211,11 @@ def matrix() -> str:
         "register is for those who see it whole. Machines (`service`) have no account: a car is",
         "known by its certificate and reaches only its own interface.",
         "",
-        "Changes on the command line of the server itself are those of whoever holds its account",
-        "of the operating system: commands with `--by` write the named person into the trail;",
-        "commands with `--as` ask for that person's password and for this table.",
+        "On the command line, commands that ask this table ask for the person's password too:",
+        "those with `--as`, and those with `--by` for links, holds, the schedule, releases,",
+        "requests, the breach file, compliance and audits. Care of the server itself (people,",
+        "cars, lists, keys) is that of whoever holds its account of the operating system: there",
+        "`--by` writes the named person into the trail.",
         "",
     ]
     return "\n".join(lines)
