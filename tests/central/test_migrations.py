@@ -176,6 +176,7 @@ def test_the_command_upgrades_both_and_says_so(
     assert run(home, "audit", "verify")["whole"]
 
 
+@pytest.mark.one_store  # a server's database is upgraded by the command alone
 def test_a_file_is_upgraded_at_its_opening(tmp_path: Path, newer: Callable[[str], None]) -> None:
     home = make_home(tmp_path / "home")
     newer("")
