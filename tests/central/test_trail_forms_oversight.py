@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from central_world import run
+from central_world import PASSWORD, run
 from trail_world import OTHER, WORDS, Forms, day, local, sends
 
 from alprd.central.storage.audit import Event
@@ -17,7 +17,8 @@ PAPER = ("paper.txt", b"(invented)")
 @sends({"/compliance": (Event.COMPLIANCE_SIGNED,)})
 def test_forms_of_compliance(forms: Forms) -> None:
     run(forms.home, "compliance", "run")
-    found = run(forms.home, "compliance", "list", "--by", "dana")["reports"][0]["report"]["day"]
+    told = run(forms.home, "compliance", "list", "--by", "dana", stdin=f"{PASSWORD}\n")
+    found = told["reports"][0]["report"]["day"]
     forms.send("dana", "/compliance", Event.COMPLIANCE_SIGNED, day=found, note=WORDS)
 
 
