@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 Now = Callable[[], tuple[datetime, bool]]
 """Disciplined UTC and whether it is trusted."""
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 RESCUE_AT_START_S: Final = 5.0
 """What can be saved from a damaged queue in this time is there before anything else happens."""
 _PRAGMAS: Final = (
@@ -167,7 +167,16 @@ class CarDatabase:
                 self._create()
             elif version == 1:
                 self._from_version_1()
-            self._create_reads("rotten")  # since version 3
+            if version < 3:
+                self._create_reads("rotten")
+            # Since version 4: the trail of years is not looked through for what is unsent, which
+            # the page asks for every second.
+            self._connection.execute(
+                "CREATE INDEX IF NOT EXISTS idx_audit_unsent ON audit (seq) WHERE sent = 0"
+            )
+            self._connection.execute(
+                "CREATE INDEX IF NOT EXISTS idx_sessions_unsent ON sessions (open) WHERE sent = 0"
+            )
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _from_version_1(self) -> None:
@@ -373,7 +382,8 @@ class CarDatabase:
     def mark_audit_sent(self, seq: int) -> None:
         """Central holds all events up to ``seq``."""
         with self._transaction() as tx:
-            tx.execute("UPDATE audit SET sent = 1 WHERE seq <= ?", (seq,))
+            # Without the second condition the whole trail would be written anew at every dock.
+            tx.execute("UPDATE audit SET sent = 1 WHERE +seq <= ? AND sent = 0", (seq,))
             last = tx.execute("SELECT event FROM audit WHERE seq = ?", (seq,)).fetchone()
         if last is not None:
             salvage.write_head(self.path.parent, seq, json.loads(last[0])["digest"])

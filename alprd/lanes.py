@@ -13,7 +13,7 @@ from typing import Final
 
 from alprd.capture import Camera, CameraStatus
 from alprd.collect import Collector
-from alprd.errors import InputError
+from alprd.errors import InputError, StoreError
 from alprd.frames import PassEvent
 from alprd.reader import RoadReader
 from alprd.timing import Timing
@@ -97,8 +97,18 @@ class Lane:
             self._drained.set()
 
     def _handle(self, events: list[PassEvent]) -> None:
+        """Hand every event on, whatever becomes of the one before.
+
+        Raises:
+            StoreError: what could not be written first; the events after it were handled.
+        """
+        refused: StoreError | None = None
         for event in events:
             try:
                 self._collector.handle(event)
             except InputError as error:
                 log.error("a pass of camera %s was not kept: %s", self.name, error.diagnostics())
+            except StoreError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused

@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,19 @@ from factories import NOW
 
 from alprd.alerts import AlertBoard
 from alprd.audit import DAEMON
+from alprd.capture import Camera, CameraConfig
 from alprd.clock import DisciplinedClock, PositionTrack
 from alprd.collect import Collector, encode_jpeg
 from alprd.crypto import generate_key, open_read, public_bytes
+from alprd.errors import AuditError
 from alprd.frames import Character, PassEvent, PlateReading
 from alprd.hotlist import Matcher, load_hotlist
+from alprd.lanes import Lane
 from alprd.lives import Lives
 from alprd.mark import PurgeClock
+from alprd.models import shipped
+from alprd.profiles import ROAD
+from alprd.reader import RoadReader, load
 from alprd.session import SessionKeeper
 from alprd.store import Store
 from alprd.suppress import SuppressionSet, plate_digest
@@ -248,6 +255,30 @@ def test_a_listed_plate_alarms_early_and_is_committed_at_the_end(rig: Rig) -> No
     assert rig.reads() == ["STL417"]
     row = rig.sessions.row()
     assert row is not None and row.matches == {"stolen": 1}
+
+
+@pytest.mark.policy("R-AT-3", "R-460.5-2")
+def test_a_correction_that_cannot_be_recorded_takes_no_other_pass_with_it(
+    rig: Rig, tmp_path: Path
+) -> None:
+    """Several passes often end in one frame, at a session's end all of them."""
+    early, final = events(("early", reading("STL417")), ("final", reading("ZQX400")))
+    rig.collector.handle(early)
+    with rig.store.transaction() as tx:
+        tx.execute(
+            "CREATE TRIGGER none BEFORE INSERT ON audit WHEN NEW.event LIKE '%alert.withdrawn%' "
+            "BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    camera = Camera(CameraConfig("front", f"file:{tmp_path}/none.mp4"))
+    pair = load(shipped(), ROAD)
+    lane = Lane(camera, RoadReader("front", *pair), rig.collector, threading.Event())
+    others = [*events(("final", reading("ZQX401"))), *events(("final", reading("ZQX402")))]
+    with pytest.raises(AuditError):
+        lane._handle([final, *others])
+    assert rig.shown() == []
+    assert rig.reads() == ["ZQX400", "ZQX401", "ZQX402"]
+    row = rig.sessions.row()
+    assert row is not None and row.plates_read == 3
 
 
 def test_an_unsure_reading_never_alarms_but_is_kept(rig: Rig) -> None:

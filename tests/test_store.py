@@ -237,6 +237,41 @@ def test_a_queue_of_version_2_is_taken_over_whole(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_queue_of_version_3_is_taken_over_whole(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.commit_read(sealed(), hit=False, session_row=session_row())
+    store.close()
+    connection = sqlite3.connect(tmp_path / "queue.db", isolation_level=None)
+    for name in ("audit", "sessions"):
+        connection.execute(f"DROP INDEX idx_{name}_unsent")
+    connection.execute("PRAGMA user_version=3")
+    connection.close()
+    again = open_store(tmp_path)
+    assert len(again.claim(9, 10**9, 0.0)) == 1
+    kept = again.rows("SELECT name FROM sqlite_master WHERE name LIKE 'idx_%_unsent'")
+    assert len(kept) == 2
+    again.close()
+
+
+def test_a_trail_of_years_is_neither_read_nor_written_anew_for_its_last_events(
+    tmp_path: Path,
+) -> None:
+    """The page asks every second what waits; every dock says what has arrived."""
+    store = open_store(tmp_path)
+    with store.transaction():
+        for _ in range(2000):
+            store.record(Event.STARTED)
+    store.mark_audit_sent(2000)
+    store.record(Event.STOPPED)
+    store.drop_caches()
+    store.mark_audit_sent(2001)
+    assert (tmp_path / "queue.db-wal").stat().st_size < 50_000  # 2,000 events are some 600 kB
+    assert store.pending().audit == 0
+    plan = store.rows("EXPLAIN QUERY PLAN SELECT count(*) FROM audit WHERE sent = 0")
+    assert "idx_audit_unsent" in plan[0][3]
+    store.close()
+
+
 def rot(folder: Path, *reads: str) -> None:
     """One bit of each envelope turns on the disk."""
     connection = sqlite3.connect(folder / "queue.db")
