@@ -86,7 +86,7 @@ class OutboundStore(Trail, Protocol):
         """The oldest events that central has not acknowledged."""
 
     def mark_audit_sent(self, seq: int) -> None:
-        """Central holds all events up to ``seq``."""
+        """Central holds all events up to ``seq``, and none after it."""
 
     def pending(self) -> Pending:
         """How much still waits."""
@@ -151,7 +151,12 @@ class Outbox:
         """Bandwidth limit; batches are made smaller for it."""
 
     def push_audit(self, client: httpx.Client, beat: Beat) -> None:
-        """Send the trail as far as central does not hold it (R-AT-3)."""
+        """Send the trail as far as central does not hold it (R-AT-3).
+
+        Central may hold less than it once acknowledged, when a backup of it was restored: then
+        its signed answer says from where on, and that is sent again.
+        """
+        back = False
         while not beat.stopping:
             beat()
             events = self._store.unsent_audit(AUDIT_BATCH)
@@ -164,6 +169,10 @@ class Outbox:
                     agency=self._trust.agency, vehicle=self._trust.vehicle, events=tuple(events)
                 ),
             )
+            if ack.seq < events[0].seq - 1 and not back:
+                back = True
+                self._store.mark_audit_sent(ack.seq)
+                continue
             if ack.seq < events[0].seq:
                 raise SyncError("central acknowledged none of the audit events it was sent")
             self._store.mark_audit_sent(min(ack.seq, events[-1].seq))

@@ -17,7 +17,7 @@ import pytest
 from dock_world import AGENCY, CAR, LISTED, SUPPRESSED, Car
 
 from alprd import outbound, wire
-from alprd.audit import DAEMON
+from alprd.audit import DAEMON, Event
 from alprd.crypto import SignedDocument, verify_document
 from alprd.frames import Character, PlateReading
 from alprd.records import Plate
@@ -184,3 +184,29 @@ def test_a_suspended_and_a_revoked_car_learn_it_and_lose_nothing(
     assert car.store.pending().reads == 2
     assert "central has revoked this car" in dock.status().text
     car.store.close()
+
+
+@pytest.mark.policy("R-AT-3")
+def test_a_restored_central_gets_the_cars_trail_again(central: Central, tmp_path: Path) -> None:
+    url = central.serve()
+    code = central.run("enrol-code", "--vehicle", CAR, "--reader", "7")["code"]
+    car = Car(enrol(url, code, CAR, tmp_path / "state"))
+    dock = car.dock()
+    dock.step()
+    central.run("backup", "--to", str(tmp_path / "backup"))
+    for number in range(5):
+        car.store.record(Event.STARTED, detail={"number": number})
+    dock.step()
+    held = central.run("status")["car_events"]
+    assert held == len(car.store.audit_events()) >= 5
+    central.end(signal.SIGTERM)
+    central.run("restore", "--from", str(tmp_path / "backup"), "--replace")
+    assert central.run("status")["car_events"] < held
+    assert central.serve() == url
+    car.store.record(Event.STARTED, detail={"number": 6})
+    dock.step()
+    assert dock.status().text == "docked, all sent", dock.status()
+    assert central.run("status")["car_events"] == len(car.store.audit_events()) > held
+    assert central.run("audit", "verify")["whole"]
+    car.store.close()
+    central.end(signal.SIGTERM)

@@ -32,9 +32,11 @@ def verify(home: Path, key: str, as_json: bool) -> None:
         text = f"{result.events} events, chain is whole, {result.anchors} anchors agree"
         if not result.apart:
             text += "\nthe anchors lie in the home folder: name another place in [audit] anchors"
+        text += "".join(f"\nLOST: {lost}" for lost in result.lost)
         show(as_json, result.as_json(), text)
         return
     lines = [f"BROKEN: {problem}" for problem in result.problems]
+    lines += [f"LOST: {lost}" for lost in result.lost]
     lines += [
         f"  {one.chain}: whole up to event {one.anchored} by the anchor of {one.anchor_day}"
         for one in result.chains

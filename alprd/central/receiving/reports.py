@@ -101,6 +101,17 @@ def accept_audit(
     mine = db.car_events.c.enrolment == vehicle.enrolment
     with central.database.write() as tx:
         seq = tx.scalar(select(func.max(db.car_events.c.seq)).where(mine)) or 0
+        if report.events and report.events[0].seq > seq + 1 and _restored(tx):
+            # A backup was restored that is older than what the car has sent: it sends it again.
+            reason = f"events {seq + 1} to {report.events[0].seq - 1} are asked for again"
+            central.trail.record(
+                tx,
+                Event.TRAIL_BROKEN,
+                vehicle.actor,
+                at=now,
+                detail={"reason": f"{reason}: lost with a restore", "alarm": True},
+            )
+            report = report.model_copy(update={"events": ()})
         try:
             last = _append_events(central, tx, vehicle, report, seq)
             for event in report.events:
@@ -122,6 +133,12 @@ def accept_audit(
         raise broken
     ack = Ack(agency=central.config.agency, vehicle=vehicle.name, kind="audit", seq=seq)
     return crypto.sign_document("ack", ack, central.receipt_key())
+
+
+def _restored(tx: Connection) -> bool:
+    """Whether a backup was ever restored here."""
+    found = select(db.audit.c.seq).where(db.audit.c.event == Event.RESTORED.value).limit(1)
+    return tx.scalar(found) is not None
 
 
 def _append_events(

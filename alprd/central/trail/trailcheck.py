@@ -1,12 +1,17 @@
 """Check the whole trail: every chain by itself, against its head, and against the anchors (R-AT-3).
 
 Names the first place where a chain is broken, and up to which event an anchor still vouches for it.
+
+A restore of a backup loses events that an anchor may tell of. Its own event says how far the trail
+of the backup went, so they are told as lost, each time, and not as a break. A car sends its lost
+ones again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -18,7 +23,7 @@ from alprd.central.storage import db, trailheads
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.store import Central
 from alprd.central.trail import anchors
-from alprd.central.trail.anchors import Anchor
+from alprd.central.trail.anchors import Anchor, Chain
 from alprd.crypto import sha256_hex
 from alprd.errors import AuditError
 from alprd.wire import AuditEvent, Person
@@ -37,6 +42,17 @@ class ChainResult:
     anchored: int = 0
     """Events that an anchor vouches for, up to the first broken place."""
     anchor_day: str = ""
+    lost: str = ""
+    """Events that an anchor tells of and a restore lost, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A restore that the trail tells of."""
+
+    at: datetime
+    events: int
+    """Events of central's own chain that the backup had."""
 
 
 @dataclass(slots=True)
@@ -65,6 +81,11 @@ class Result:
         found = [f"{one.chain}: {one.problem}" for one in self.chains if one.problem]
         return [self.anchor_problem, *found] if self.anchor_problem else found
 
+    @property
+    def lost(self) -> list[str]:
+        """What restores lost of chains, in words."""
+        return [f"{one.chain}: {one.lost}" for one in self.chains if one.lost]
+
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return {
@@ -73,6 +94,7 @@ class Result:
             "anchors": self.anchors,
             "anchors_apart": self.apart,
             "problems": self.problems,
+            "lost": self.lost,
             "chains": [
                 {name: getattr(one, name) for name in one.__dataclass_fields__}
                 for one in self.chains
@@ -90,11 +112,12 @@ def verify(central: Central, key: str = "") -> Result:
     seen = _anchors(central, key, result)
     with central.database.read() as tx:
         names = trailheads.names(tx) | {one.chain for anchor in seen for one in anchor.chains}
+        restores = _restores(tx)
         for name, rows in _rows(tx):
-            result.chains.append(_check(central, tx, name, rows, seen))
+            result.chains.append(_check(central, tx, name, rows, seen, restores))
             names.discard(name)
         for name in sorted(names):  # of which not one event is left
-            result.chains.append(_check(central, tx, name, [], seen))
+            result.chains.append(_check(central, tx, name, [], seen, restores))
     return result
 
 
@@ -160,7 +183,12 @@ def _rows(tx: Connection) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _check(
-    central: Central, tx: Connection, name: str, rows: list[Any], seen: list[Anchor]
+    central: Central,
+    tx: Connection,
+    name: str,
+    rows: list[Any],
+    seen: list[Anchor],
+    restores: list[Restore],
 ) -> ChainResult:
     result = ChainResult(name)
     previous, digests = FIRST, [FIRST]
@@ -176,6 +204,8 @@ def _check(
     for anchor in seen:
         told = next((one for one in anchor.chains if one.chain == name), None)
         if told is None:
+            continue
+        if _lost(result, told, len(digests), anchor, restores):
             continue
         if told.events < len(digests) and digests[told.events] == told.digest:
             result.anchored, result.anchor_day = told.events, anchor.day
@@ -196,6 +226,43 @@ def _check(
         result.problem = trailheads.problem(central.keystore, tx, name, result.events, digests[-1])
         result.at = result.events + 1 if result.problem else 0
     return result
+
+
+def _restores(tx: Connection) -> list[Restore]:
+    table = db.audit
+    query = select(table.c.document).where(table.c.event == Event.RESTORED.value)
+    found = []
+    for document in tx.scalars(query.order_by(table.c.seq)):
+        try:
+            event = AuditEvent.model_validate_json(document)
+        except ValueError:
+            continue  # told by the check of its chain
+        had = event.detail.get("trail")
+        if isinstance(had, int):
+            found.append(Restore(event.at, had))
+    return found
+
+
+def _lost(
+    result: ChainResult, told: Chain, length: int, anchor: Anchor, restores: list[Restore]
+) -> bool:
+    """Whether an anchor tells of events that a later restore lost; noted then.
+
+    Args:
+        length: digests known of the chain, its beginning included.
+    """
+    after = [one for one in restores if one.at >= anchor.at]
+    if result.chain == trailheads.CENTRAL_CHAIN:
+        kept = min((one.events for one in after), default=told.events)
+        if told.events <= kept:
+            return False
+        what = f"events {kept + 1} to {told.events}"
+    else:
+        if not after or told.events < length:
+            return False
+        what = f"events {length} to {told.events}, until the car sends them again,"
+    result.lost = f"{what} of the anchor of {anchor.day} were lost with a restore"
+    return True
 
 
 def _wrong(row: Any, number: int, previous: str) -> str:

@@ -35,7 +35,7 @@ from alprd.crypto import write_secret
 from alprd.errors import EnvelopeError, InputError, StoreError
 
 FORM: Final = "alprd-central-backup-1"
-FILES: Final = ("central.toml", "keys/ca.crt", "tuf", "lists", "held", "bca")
+FILES: Final = ("central.toml", "keys/ca.crt", "tuf", "lists", "held", "bca", "anchors")
 """What of a home folder goes into a backup. A list of what may, so that no key slips in."""
 LEFT_OUT: Final = frozenset({"web_sessions", "leases", "workers", "row_rewrites"})
 """Tables of what ends with the running program."""

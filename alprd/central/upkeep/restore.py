@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, delete, func, select
 
 from alprd.audit import Actor
 from alprd.central.publication import publish
@@ -219,6 +219,7 @@ def _reconcile(
 ) -> Restored:
     now = central.clock()
     with central.database.write() as tx:
+        trail = tx.scalar(select(func.max(db.audit.c.seq))) or 0
         rows = tx.execute(select(db.reads)).all()
         found = readable(central, rows, exempt_keys(central))
         gone = [row.id for row in rows if row.id not in found]
@@ -233,7 +234,7 @@ def _reconcile(
     _bring_objects(central, folder, set(found))
     bare = sum(not vault.has_pictures(central.objects, read) for read in found)
     done = Restored(manifest["made_at"], len(found), len(gone), bare, adopted)
-    detail: dict[str, str | int | bool] = {**asdict(done), "alarm": True}
+    detail: dict[str, str | int | bool] = {**asdict(done), "trail": trail, "alarm": True}
     with central.database.write() as tx:
         central.trail.record(tx, Event.RESTORED, actor, at=now, detail=detail)
     publish.publish(central)

@@ -8,12 +8,13 @@ of its hour like any other and lives on by the key of that exemption alone (:mod
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from alprd.audit import Actor
 from alprd.central.grounds import accumulation
@@ -26,6 +27,7 @@ from alprd.central.storage.store import Central, count, counter
 from alprd.errors import AlprdError
 from alprd.records import MAX_LIFE
 
+log: Final = logging.getLogger("alprd.central.upkeep.retention")
 _IDLE_LOCK: Final = timedelta(minutes=30)
 _WHOLE: Final = "whole_sweep"
 """Counter that holds the hour, since 1970, of the last comparison of everything."""
@@ -100,6 +102,7 @@ def _purge(central: Central, whole: bool, ordered: Actor | None) -> Purge:
         kept = exemptions.live(tx)
         exempt = set().union(*kept.values())
         table = db.reads
+        _shorten(central, tx, now)
         past = tx.execute(
             select(table.c.id, table.c.hour, table.c.classification).where(
                 table.c.destroy_by <= now
@@ -150,6 +153,30 @@ def _purge(central: Central, whole: bool, ordered: Actor | None) -> Purge:
             orphans += _sweep_all(central, tx)
             count(tx, _WHOLE, _hours(central) - counter(tx, _WHOLE))
     return Purge(len(due), len(foul), keys, orphans)
+
+
+def _shorten(central: Central, tx: Connection, now: datetime) -> None:
+    """A read whose destroy-by was altered in the database ends 60 days after its hour all the same.
+
+    Central writes none that is later than its hour and 60 x 24 h (R-460.5-4).
+    """
+    table = db.reads
+    altered = tx.scalars(
+        select(table.c.id).where(table.c.hour <= now - MAX_LIFE, table.c.destroy_by > now)
+    ).all()
+    for start in range(0, len(altered), 500):
+        mine = table.c.id.in_(altered[start : start + 500])
+        tx.execute(update(table).where(mine).values(destroy_by=now))
+    if altered:
+        log.error("ALARM: %d reads had a destroy-by beyond 60 days", len(altered))
+        central.trail.record(
+            tx,
+            Event.ALARM_RAISED,
+            CENTRAL,
+            at=now,
+            subjects=list(altered[:100]),
+            detail={"kind": "destroy_by_altered", "reads": len(altered), "alarm": True},
+        )
 
 
 def _ledger(tx: Connection, gone: list[tuple[datetime, str]], now: datetime) -> None:
