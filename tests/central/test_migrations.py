@@ -19,8 +19,9 @@ from central_world import make_home, run
 from postgres import Postgres
 from sqlalchemy import MetaData, Table, create_engine, inspect, text
 
-from alprd.central.storage import db, migrate
+from alprd.central.storage import audit, db, migrate
 from alprd.central.storage.engine import Database, server_url
+from alprd.central.storage.store import Central
 from alprd.errors import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +175,8 @@ def test_the_command_upgrades_both_and_says_so(
     assert run(home, "db", "upgrade") == {"before": head, "after": after}
     run(home, "status")
     assert run(home, "audit", "verify")["whole"]
+    with Central(home) as central, central.database.read() as tx:
+        assert [event.event for event in audit.events(tx)].count("central.upgraded") == 1
 
 
 @pytest.mark.one_store  # a server's database is upgraded by the command alone

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from central_world import AGENCY, Server, enrol
 from test_vehicles import certificate
-from trail_world import Forms, day, local, sends
+from trail_world import Forms, day, ids, local, sends
 
 from alprd import crypto
 from alprd.central.storage.audit import Event
@@ -17,19 +17,22 @@ pytestmark = [pytest.mark.policy("R-AT-1", "R-AT-2"), pytest.mark.timeout(600)]
 WHY = {"reason": "Report 26-1", "reference": "Letter 1"}
 
 
-@sends({"/jobs": (Event.DESTROYED, Event.PUBLISHED)})
+@sends({"/jobs": (Event.DESTROYED, Event.PUBLISHED)}, "/")
 def test_forms_of_long_work(forms: Forms) -> None:
     """Whoever orders the destruction stands in the trail, also where nothing was due (R-AT-1)."""
     forms.send("dana", "/jobs", Event.DESTROYED, kind="purge")
     forms.send("dana", "/jobs", Event.PUBLISHED, kind="publish")
+    forms.page("dana", "/")
 
 
 @sends(
     {
         "/readers": (Event.READER_RECORDED, Event.BCA_SENT, Event.BCA_CHECKED),
         "/fixed-locations": (Event.PLACE_RECORDED,),
-    }
-)
+    },
+    "/readers", "/readers/receipts/{notice}", "/fixed-locations",
+    "/fixed-locations/{entry}/court",
+)  # fmt: skip
 def test_forms_of_readers(forms: Forms) -> None:
     forms.send("dana", "/readers", Event.READER_RECORDED, act="add", device="post-9", kind="fixed",
                what="A camera on a post", which="installed", day=day())  # fmt: skip
@@ -41,6 +44,7 @@ def test_forms_of_readers(forms: Forms) -> None:
     forms.send("sher", at, Event.PLACE_RECORDED, act="withhold", entry=entry, review=day(60),
                reason="The operation of the camera would be impaired by showing its place.",
                section="13.82 subd. 25", explanation="Withheld under section 13.82.")  # fmt: skip
+    forms.page("sher", f"{at}/{entry}/court")
     forms.send("sher", at, Event.PLACE_RECORDED, act="show", entry=entry, reason="No more needed.")
     forms.send("dana", at, Event.PLACE_RECORDED, act="leave", entry=entry, day=day())
     duty = re.findall(r'<option value="([^"]*post-9[^"]*)"', forms.page("dana", "/readers"))
@@ -48,6 +52,8 @@ def test_forms_of_readers(forms: Forms) -> None:
     forms.send("dana", "/readers", Event.BCA_SENT, files={"receipt": ("r.txt", b"sent")},
                act="sent", duty=duty[0], at=local(-1), sent_by="Dana", how="letter",
                reference="BCA-1")  # fmt: skip
+    notice = ids(forms.page("dana", "/readers"), "/readers/receipts")[0]
+    forms.page("dana", f"/readers/receipts/{notice}")
     forms.send("dana", "/readers", Event.BCA_CHECKED, act="check", note="Compared today.",
                published="Test\nFixed or stationary locations: N/A\n")  # fmt: skip
 
@@ -76,11 +82,13 @@ def test_forms_of_the_suspension(forms: Forms) -> None:
             Event.ORDER_ISSUED, Event.SUSPENSION_ORDERED, Event.SUSPENSION_LIFTED,
             Event.KILL_ORDERED, Event.REVOKED, Event.RETIRED, Event.PUBLISHED, Event.WIPED,
         ),
-    }
+    },
+    "/cars", "/cars/{car}",
 )  # fmt: skip
 def test_forms_of_cars(forms: Forms, server: Server, tmp_path: Path) -> None:
     forms.send("dana", "/cars", Event.CODE_ISSUED, vehicle="car-9", reader="9")
     route, at = "/cars/{car}", "/cars/car-1"
+    forms.page("dana", "/cars")
     why = {**WHY, "confirm": "car-1"}
     forms.send("sher", route, Event.ORDER_ISSUED, url=at, act="freeze", since=local(-60),
                until=local(0), **why)  # fmt: skip

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert made.stop() == 0
 
 
-@sends({"/imports": (Event.LINK_REQUESTED, Event.TRANSFER_IMPORTED)})
+@sends({"/imports": (Event.LINK_REQUESTED, Event.TRANSFER_IMPORTED)}, "/imports")
 def test_forms_of_imports(forms: Forms, tmp_path: Path) -> None:
     at = datetime.now(UTC) - timedelta(days=2)
     parcel = package(tmp_path / "p.zip", [line(1, "FRM2001", at)])
@@ -38,6 +38,7 @@ def test_forms_of_imports(forms: Forms, tmp_path: Path) -> None:
     forms.send("dana", "/imports", Event.LINK_REQUESTED, files=sent, act="link", case="26001234",
                relation=WORDS)  # fmt: skip
     forms.send("dana", "/imports", Event.TRANSFER_IMPORTED, files=sent, act="take")
+    forms.page("aud", "/imports")
 
 
 def release(forms: Forms, read: str) -> str:
@@ -63,7 +64,10 @@ def release(forms: Forms, read: str) -> str:
         "/confidentiality": (Event.REQUESTS_WORKED,),
         "/confidentiality/{asked}": (Event.REQUESTS_WORKED,),
         "/recipient-orders/{order}": (Event.RECIPIENT_ORDER_SENT, Event.RECIPIENT_ORDER_DONE),
-    }
+    },
+    "/releases", "/releases/{release}", "/releases/{release}/records",
+    "/releases/{release}/request", "/confidentiality", "/confidentiality/history",
+    "/recipient-orders",
 )  # fmt: skip
 def test_forms_of_releases_and_of_a_request_that_reaches_a_recipient(
     forms: Forms, tmp_path: Path
@@ -77,6 +81,8 @@ def test_forms_of_releases_and_of_a_request_that_reaches_a_recipient(
         verified="Fingerprint compared on the telephone with their records desk.",
     )  # fmt: skip
     at = release(forms, forms.reads[4].id)
+    for page in ("/releases", at, f"{at}/request"):
+        forms.page("dag", page)
     scope = forms.page("dag", f"{at}/records").split('name="scope" value="')[1].split('"')[0]
     forms.send("dag", "/releases/{release}", Event.RELEASE_APPROVED, url=at, act="approve",
                reason=WORDS, scope=scope)  # fmt: skip
@@ -93,6 +99,7 @@ def test_forms_of_releases_and_of_a_request_that_reaches_a_recipient(
     forms.send("rec", "/confidentiality/{asked}", Event.REQUESTS_WORKED,
                url=f"/confidentiality/{asked}", act="add", plates="FRM3002",
                said="AC-2")  # fmt: skip
+    forms.page("dana", "/confidentiality/history")
     order = ids(forms.page("dana", "/recipient-orders"), "/recipient-orders")[0]
     for act, event in (
         ("sent", Event.RECIPIENT_ORDER_SENT), ("confirmed", Event.RECIPIENT_ORDER_DONE)
@@ -109,7 +116,8 @@ def test_forms_of_releases_and_of_a_request_that_reaches_a_recipient(
             Event.SUBJECT_ASKED, Event.SUBJECT_APPROVED, Event.SUBJECT_REFUSED,
             Event.SUBJECT_LOOKED_UP,
         ),
-    }
+    },
+    "/requests", "/requests/{asked}", "/requests/{asked}/lookup",
 )  # fmt: skip
 def test_forms_of_requests_of_others(forms: Forms) -> None:
     def received(kind: str) -> str:
@@ -121,6 +129,8 @@ def test_forms_of_requests_of_others(forms: Forms) -> None:
     forms.send("rec", "/requests/{asked}", Event.REQUEST_ANSWERED, url=received("public_data"),
                outcome="produced_public", answer="")  # fmt: skip
     at = f"{received('data_subject')}/lookup"
+    for page in ("/requests", at.removesuffix("/lookup"), at):
+        forms.page("rec", page)
     route = "/requests/{asked}/lookup"
     for act, event in (("refuse", Event.SUBJECT_REFUSED), ("approve", Event.SUBJECT_APPROVED)):
         forms.send("rec", route, Event.SUBJECT_ASKED, url=at, act="ask", plate="FRM1000",

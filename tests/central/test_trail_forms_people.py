@@ -42,7 +42,8 @@ def test_forms_of_the_sign_on(forms: Forms) -> None:
             Event.ASSIGNMENT_ENDED, Event.AUTHORISED, Event.AUTHORISATION_WITHDRAWN,
             Event.PERSON_RETIRED,
         ),
-    }
+    },
+    "/people/{person}",
 )  # fmt: skip
 def test_forms_of_people(forms: Forms) -> None:
     forms.send("dana", "/people", Event.PERSON_ADDED, id="fresh", name="New Person",
@@ -61,6 +62,7 @@ def test_forms_of_people(forms: Forms) -> None:
         ("dana", "retire", Event.PERSON_RETIRED),
     ):  # fmt: skip
         forms.send(who, "/people/{person}", event, url="/people/fresh", act=act, **values)
+    forms.page("dana", "/people/ida")
     add_person(forms.home, "ann", "alpr_admin")
     for until, event in ((day(90), Event.ASSIGNED), (day(), Event.ASSIGNMENT_ENDED)):
         forms.send("dana", "/people/{person}", event, url="/people/ann", act="assign",
@@ -72,8 +74,9 @@ def test_forms_of_people(forms: Forms) -> None:
         "/resets": (Event.RESET_ASKED,),
         "/resets/{reset}": (Event.RESET_DECIDED,),
         "/sign-off/{ref}": (Event.FORCED_OFF,),
-    }
-)
+    },
+    "/resets", "/people",
+)  # fmt: skip
 def test_forms_of_resets_and_of_others_sessions(forms: Forms) -> None:
     for decision in ("refuse", "approve"):
         forms.send("dana", "/resets", Event.RESET_ASKED, person="dag", kind="totp",

@@ -25,13 +25,17 @@ def look() -> dict[str, str]:
         "/trail/{seq}/term": (Event.TERMS_VIEWED,),
         "/trail/verify": (Event.TRAIL_VERIFIED,),
         "/trail/export": (Event.TRAIL_EXPORTED,),
-    }
-)
+    },
+    "/search/{seq}", "/search/{seq}/{read}", "/trail",
+)  # fmt: skip
 def test_forms_of_searches_and_the_trail(forms: Forms) -> None:
     forms.send("ida", "/search", Event.SEARCH_REFUSED, status=400, **look() | {"facts": "Van."})
     for _ in range(2):
         done = forms.send("ida", "/search", Event.SEARCHED, **look())
     seq = done.headers["location"].rpartition("/")[2]
+    forms.page("ida", f"/search/{seq}")
+    forms.page("ida", f"/search/{seq}/{forms.reads[1].id}")
+    forms.page("aud", "/trail?person=ida")
     # The third of one plate in thirty days stops for a legal basis.
     forms.send("ida", "/search", Event.SEARCH_STOPPED, status=403, **look())
     forms.send("aud", "/trail/{seq}/term", Event.TERMS_VIEWED, url=f"/trail/{seq}/term")
@@ -44,10 +48,11 @@ def test_forms_of_searches_and_the_trail(forms: Forms) -> None:
         "/bases": (Event.WARRANT_ENTERED, Event.EXIGENCY_ASKED),
         "/bases/{basis}": (Event.EXIGENCY_DECIDED, Event.BASIS_WITHDRAWN),
         "/notices/{notice}": (Event.NOTICE_ANSWERED,),
-    }
-)
+    },
+    "/bases", "/notices",
+)  # fmt: skip
 def test_forms_of_legal_bases_and_notices(forms: Forms) -> None:
-    """The review is a form of ``test_trail_forms_past.py``."""
+    """The review is a form of ``test_trail_past.py``."""
     basis = {"case": "26001234", "plate": PLATE}
     forms.send("ida", "/bases", Event.WARRANT_ENTERED, kind="warrant", court="Seventh District",
                number="W-26-1", issued=local(-120), expires=local(2000),

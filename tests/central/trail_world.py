@@ -25,11 +25,13 @@ from sqlalchemy import func, select
 from trail_map import COMMANDS
 
 from alprd.audit import Actor
+from alprd.central.pages import inventory
 from alprd.central.publication import publish
 from alprd.central.staff import people
 from alprd.central.storage import audit, config, db
 from alprd.central.storage.audit import Event
 from alprd.central.storage.store import Central, initialise
+from alprd.errors import AlprdError
 from alprd.records import Read
 from alprd.wire import AuditEvent
 
@@ -37,7 +39,7 @@ P = ParamSpec("P")
 WORDS: Final = "The van passed the reader on its way from the burgled store."
 OTHER: Final = "A witness wrote the number of the van down near the school."
 DECLARED: Final[dict[str, frozenset[object]]] = {}
-"""What every imported section drives: forms as (path, event), commands by their words."""
+"""What every imported section drives: forms and looks as (path, event), commands by their words."""
 
 
 def local(minutes: float = 0) -> str:
@@ -82,10 +84,19 @@ class Forms(Driver):
         if self.who != who:
             self.token, self.who = sign_on(self.client, who), who
 
-    def page(self, who: str, path: str) -> str:
-        """A page as this person sees it."""
+    def page(self, who: str, url: str) -> str:
+        """A page as this person sees it; where it records looks, the event of this one is found."""
         self.sign(who)
-        return self.client.get(path).text
+        before, answer = self.last(), self.client.get(url)
+        assert answer.status_code == 200, (url, _said(answer))
+        entry = inventory.find("GET", url.partition("?")[0])
+        assert entry is not None, url
+        for event in entry.events:
+            found = [one for one in self.since(before) if one.event == event.value]
+            assert found, (entry.path, event)
+            assert (found[-1].actor, found[-1].address) == (who, "127.0.0.1"), entry.path
+            self.driven.add((f"GET {entry.path}", event))
+        return answer.text
 
     def send(
         self, who: str, entry: str, wanted: Event, /, files: Any = None, url: str = "",
@@ -117,7 +128,10 @@ def _said(answer: httpx.Response) -> str:
 
 @dataclass
 class Drive(Driver):
-    """Runs commands and compares what the trail got with what the map says."""
+    """Runs commands and compares what the trail got with what the map says.
+
+    The event must name who was named by the command, and the account that gave it (R-AT-2).
+    """
 
     server: Server | None = None
     reads: list[Read] = field(default_factory=list)
@@ -128,17 +142,26 @@ class Drive(Driver):
         return self._done(name, *options, *signed, stdin=f"{PASSWORD}\n{more}")
 
     def by(self, who: str, name: str, *options: str) -> Any:
-        """One command that takes ``--by`` and the password."""
-        return self._done(
-            name, *options, "--by", who, "--password-stdin", stdin=f"{PASSWORD}\n"
-        )  # fmt: skip
+        """One command that takes ``--by`` and a password."""
+        signed = ("--by", who, "--password-stdin")
+        return self._done(name, *options, *signed, stdin=f"{PASSWORD}\n")
+
+    def typed(self, stdin: str, name: str, *options: str) -> Any:
+        """One command that asks for something else than a password."""
+        return self._done(name, *options, stdin=stdin)
 
     def _done(self, name: str, *options: str, stdin: str) -> Any:
-        before = self.last()
+        try:
+            before = self.last()
+        except AlprdError:  # there is no store yet, or no keystore any more
+            before = 0
         done = run(self.home, *name.split(), *options, stdin=stdin)
-        found = {event.event for event in self.since(before)}
         wanted = {event.value for event in COMMANDS[name]}
-        assert wanted & found, (name, wanted, found)
+        found = [event for event in self.since(before) if event.event in wanted]
+        assert found, (name, wanted, [event.event for event in self.since(before)])
+        named = [options[at + 1] for at, one in enumerate(options) if one in ("--as", "--by")]
+        assert [found[-1].actor] == (named or [audit.CENTRAL.id]), name
+        assert found[-1].address.startswith("command line of "), name
         self.driven.add(name)
         return done
 
@@ -165,19 +188,21 @@ def drives(*told: object) -> Callable[[Callable[P, None]], Callable[P, None]]:
 
 
 def sends(
-    forms: Mapping[str, tuple[Event, ...]],
+    forms: Mapping[str, tuple[Event, ...]], *pages: str
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Declare the forms that a test sends, by path, with their events."""
-    return drives(*((path, event) for path, events in forms.items() for event in events))
+    """Declare the forms that a test sends, by path with their events, and the pages it looks at."""
+    looks = {f"GET {e.path}": e.events for e in inventory.ENTRIES if e.method == "GET"}
+    told = {**forms, **{f"GET {path}": looks[f"GET {path}"] for path in pages}}
+    return drives(*((path, event) for path, events in told.items() for event in events))
 
 
-def declared(pattern: str) -> set[object]:
-    """What the sections of all files of this kind declare, whether or not they run."""
-    names = {path.stem for path in Path(__file__).parent.glob(pattern)}
+def declared(kind: type) -> set[object]:
+    """What the sections of all files declare, whether or not they run: tuples, or commands."""
+    names = {path.stem for path in Path(__file__).parent.glob("test_trail_*.py")}
     for name in sorted(names):
         importlib.import_module(name)
     found = [told for place, told in DECLARED.items() if place.partition("::")[0] in names]
-    return set().union(*found)
+    return {one for told in found for one in told if isinstance(one, kind)}
 
 
 def ids(page: str, path: str) -> list[str]:
