@@ -264,7 +264,9 @@ def promote(keystore: Path, path: Path, *, replace: bool) -> None:
     if keystore.exists():
         state = Replica(keystore, path).state()
         if state != AHEAD and _sound(keystore):
-            raise InputError("the keystore is there and is not older", remedy=f"for a new replica: {_MAKE}")
+            raise InputError(
+                "the keystore is there and is not older", remedy=f"for a new replica: {_MAKE}"
+            )
         if not replace:
             raise InputError("a keystore is there", remedy="say --replace: it is destroyed")
     coming = keystore.with_name(f"{keystore.name}.new")
