@@ -184,7 +184,9 @@ class Keeper:
             self._no_frame_since = now
             self._last_frame_at = row.ended if row is not None else None
         elif self._no_frame_since is not None and now - self._no_frame_since > LONGEST_GAP_S:
-            self._collecting.stop("no_camera", DAEMON, ended=self._last_frame_at)
+            # Without a single picture nothing was in use: it ended when it began.
+            ended = self._last_frame_at or row.started
+            self._collecting.stop("no_camera", DAEMON, ended=ended)
 
     def _check_disk(self) -> None:
         """Low disk ends collecting; with room again, :meth:`_tend` begins a session anew."""

@@ -24,6 +24,8 @@ LATE_S: Final = 0.5
 KEPT_NS: Final = 180 * SECOND
 """How long a fix is remembered: a pass asks for the instant of its best frame when it ends, and
 may stay unsure for two minutes (:attr:`alprd.profiles.ReaderSettings.max_unsure_s`)."""
+MOST_RATE: Final = 20
+"""Fixes a second of the fastest receivers that are sold for cars."""
 CONFIRM_JUMP: Final = (3, 2 * SECOND)
 """Fixes that agree, and the span they must cover, before a place out of reach is believed."""
 
@@ -91,7 +93,7 @@ class PositionTrack:
         self._suspended_ns = suspended_ns
         self._max_gap = int(max_gap_s * SECOND)
         self._hold = int(hold_s * SECOND)
-        self._fixes: deque[_Fix] = deque(maxlen=1200)
+        self._fixes: deque[_Fix] = deque(maxlen=KEPT_NS // SECOND * MOST_RATE)
         self._doubted: deque[_Fix] = deque(maxlen=64)
         self._dropped = 0
         self._lock = threading.Lock()

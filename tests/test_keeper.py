@@ -37,13 +37,13 @@ def car(tmp_path: Path) -> Iterator[Car]:
 
 
 @contextmanager
-def kept(car: Car) -> Iterator[PurgeClock]:
+def kept(car: Car, camera_up: Callable[[], bool] = lambda: True) -> Iterator[PurgeClock]:
     """The keeper at work beside the car's parts."""
     mark = PurgeClock(car.clock)
     keeper = Keeper(
         store=car.store, sessions=car.sessions, board=car.board, permits=car.permits,
         roster=car.book, clock=car.clock, mark=mark, lives=Lives(car.store, car.clock, mark),
-        collecting=car.collecting, camera_up=lambda: True, held=car.held,
+        collecting=car.collecting, camera_up=camera_up, held=car.held,
     )  # fmt: skip
     beat = Beat()
     thread = threading.Thread(target=keeper.run, args=(beat,))
@@ -102,6 +102,20 @@ def test_who_loses_leave_in_mid_session_collects_no_more(
     assert said[0].detail == {"reason": refused}
     car.play("ZQX418")
     assert car.store.pending().reads == 1
+
+
+@pytest.mark.policy("R-460.5.1-a")
+def test_a_session_in_which_no_camera_ever_gave_a_picture_claims_no_use(
+    car: Car, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed on with every camera unplugged: five minutes later the row must not say five."""
+    monkeypatch.setattr(module, "LONGEST_GAP_S", 1.5)
+    with kept(car, lambda: False):
+        time.sleep(1.2)
+        car.collecting.signed_on(person("pat"), "stolen_vehicles", "12")
+        wait(lambda: not car.sessions.is_open)
+    (row,) = car.rows()
+    assert row.end_reason == "no_camera" and row.ended == row.started
 
 
 def _end_life(car: Car) -> None:

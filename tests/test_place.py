@@ -141,6 +141,15 @@ def test_a_drive_of_hours_keeps_three_minutes_of_fixes(drive: Drive) -> None:
     assert len(drive.track._fixes) < 200
 
 
+@pytest.mark.policy("R-460.4.1-a2")
+@pytest.mark.parametrize("rate", [5, 10, 20])
+def test_a_fast_receiver_makes_the_car_forget_no_sooner(drive: Drive, rate: int) -> None:
+    """A pass may end two minutes after its best frame, whose place its read needs."""
+    for number in range(11 * rate, 400 * rate):
+        drive.fix(number / rate, 20.0 * number / rate)
+    assert drive.north(399 - 150) == pytest.approx(20.0 * (399 - 150), abs=1)
+
+
 def test_the_last_fix_before_a_long_silence_is_kept_for_the_way_to_the_next(drive: Drive) -> None:
     drive.fix(1000, 200 + 20 * 990)
     drive.fix(1001, 200 + 20 * 991)

@@ -67,6 +67,7 @@ def test_the_daemon_is_tried_again_for_good() -> None:
     assert unit["Restart"] == ["always"]
     assert unit["StartLimitIntervalSec"] == ["0"]
     assert unit["Type"] == ["notify"] and int(unit["WatchdogSec"][0]) <= 60
+    assert unit["TimeoutStartSec"] == ["15min"]  # a queue of gigabytes is looked through first
 
 
 def test_every_timer_has_its_service() -> None:
