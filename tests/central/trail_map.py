@@ -205,7 +205,7 @@ CAR_API: Final[dict[str, tuple[Event, ...] | str]] = {
     "POST /v1/wipe": (Event.WIPED,),
     "POST /v1/batches": (Event.BATCH_RECEIVED, Event.BATCH_REFUSED, Event.QUARANTINED),
     "POST /v1/sessions": (Event.SESSIONS_RECEIVED, Event.SESSION_CONFLICT),
-    "POST /v1/audit": "the events themselves are kept verbatim, in the car's own chain",
+    "POST /v1/audit": (Event.TRAIL_BROKEN,),  # what is whole is kept verbatim, as the car's chain
     "GET /tuf/metadata/{name}": "signed lists; the car's own trail says which it activated",
     "GET /tuf/targets/{name}": "signed lists; the car's own trail says which it activated",
 }

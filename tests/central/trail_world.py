@@ -196,7 +196,7 @@ def sends(
     return drives(*((path, event) for path, events in told.items() for event in events))
 
 
-def declared(kind: type) -> set[object]:
+def declared(kind: type) -> set[Any]:
     """What the sections of all files declare, whether or not they run: tuples, or commands."""
     names = {path.stem for path in Path(__file__).parent.glob("test_trail_*.py")}
     for name in sorted(names):
