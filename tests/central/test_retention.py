@@ -264,6 +264,7 @@ def test_second_home_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert (again.returncode, "already holds an agency" in again.stderr) == (2, True)
 
 
+@pytest.mark.one_store  # what cannot be removed is made in the folder
 @pytest.mark.policy("R-460.5-4")
 def test_failing_purge_alarms_and_is_ended_by_the_next(tmp_path: Path) -> None:
     world = World(tmp_path / "home", COLLECTED)

@@ -29,6 +29,7 @@ def direct(server: Server, car: Car) -> Iterator[tuple[Central, vehicles.Vehicle
         yield central, vehicle
 
 
+@pytest.mark.one_store  # of the folder; test_objects.py takes the bucket away
 @pytest.mark.policy("R-460.5-2")
 def test_without_disk_nothing_is_receipted_and_nothing_lost(server: Server, car: Car) -> None:
     read = make_read()
