@@ -51,5 +51,6 @@ CHECKS: Final = (
     Check("lists", "lists, policy, intake keys", _late("lists", "check_lists"), enrolled=True),
     Check("roster", "who may sign on", _late("lists", "check_roster"), enrolled=True),
     Check("permit", "leave to collect", _late("lists", "check_permit"), enrolled=True),
+    Check("page", "the in-car page and its certificate", _late("page", "check_page")),
     Check("dock", "the way to central", _late("dock", "check_dock"), enrolled=True, slow=10),
 )

@@ -53,7 +53,7 @@ def test_a_whole_car_passes_every_check(whole: tuple[Copy, dict[str, Row]]) -> N
         "cameras/front-plates", "cameras/front-picture", "gps/port", "gps/sentences", "gps/fix",
         "clock/system", "clock/gps", "queue/database", "queue/ledger", "lists/lpdf",
         "lists/policy", "lists/intake-keys", "roster/roster", "permit/permit", "dock/name",
-        "dock/connection", "dock/tls", "dock/central", "dock/clock", "files/state",
+        "page/serving", "dock/connection", "dock/tls", "dock/central", "dock/clock", "files/state",
         "files/config/alprd.toml",
     ):  # fmt: skip
         assert levels.get(key) == "ok", (key, rows.get(key))

@@ -14,7 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from dock_world import AGENCY, CAR, World
 from doctor_world import Copy, scene, video
 from vision_world import write_detector, write_ocr
@@ -391,6 +394,65 @@ def the_permit_is_forged(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
 def central_at(car: Copy, url: str) -> None:
     path = car.state / "trust" / "identity.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"central_url": url}))
+
+
+def page_pair(car: Copy, *, days: float, mode: int = 0o600) -> None:
+    """A page for a laptop, with a certificate that is good for so many days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alprd.car")])
+    until = datetime.now(UTC) + timedelta(days=days)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(until - timedelta(days=100))
+        .not_valid_after(until)
+        .sign(key, hashes.SHA256())
+    )
+    pem, secret = car.folder / "page.pem", car.folder / "page.key"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    secret.chmod(mode)
+    car.values["mdt"] = {"host": "0.0.0.0", "tls_cert": pem, "tls_key": secret}  # noqa: S104
+
+
+@broken("page", "serving")
+def the_page_would_go_out_without_tls(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    car.values["mdt"] = {"host": "0.0.0.0"}  # noqa: S104
+
+
+@broken("page", "serving")
+def the_pages_certificate_is_of_another_key(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    page_pair(car, days=50)
+    former = (car.folder / "page.pem").read_bytes()
+    page_pair(car, days=50)
+    (car.folder / "page.pem").write_bytes(former)
+
+
+@broken("page", "certificate")
+def the_pages_certificate_has_ended(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    page_pair(car, days=-2)
+
+
+@broken("page", "key")
+def others_can_read_the_pages_key(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    page_pair(car, days=50, mode=0o644)
+
+
+@broken("page", "gateway")
+def the_gateways_authority_is_gone(car: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    car.values["verification"] = {
+        "url": "https://gateway.invalid/query",
+        "ca_file": car.folder / "none.pem",
+    }
 
 
 @broken("dock", "carrier")
