@@ -7,37 +7,42 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from central_world import Server, make_home, run
+import storekind
+from central_world import Server, everything, make_home, run
 from hold_world import LIFE, START, World
+from sqlalchemy import select
 
 from alprd.central.records import exemptions
-from alprd.central.storage import cutoff, repository
+from alprd.central.storage import config, cutoff, db, replica, repository
 from alprd.central.storage.store import Central
 from alprd.central.upkeep import backup, retention
 from alprd.errors import StoreError
 
 pytestmark = [pytest.mark.policy("R-460.5-a"), pytest.mark.both_stores]
 LATE = START + LIFE + timedelta(days=1)
-_RESTORE = f"""
+_RESTORE = """
 import sys
 from datetime import datetime
 from pathlib import Path
 from alprd.central.upkeep import restore
 restore.restore(
     Path(sys.argv[1]), Path(sys.argv[2]), replace=sys.argv[3] == "replace",
-    clock=lambda: datetime.fromisoformat("{LATE.isoformat()}"),
+    clock=lambda: datetime.fromisoformat(sys.argv[4]),
 )
 """
 
 
-def restoring(home: Path, folder: Path, *, replace: bool) -> subprocess.Popen[bytes]:
+def restoring(
+    home: Path, folder: Path, *, replace: bool, now: datetime = LATE
+) -> subprocess.Popen[bytes]:
     """A restore in a process of its own, under the clock of this world."""
     how = "replace" if replace else "into nothing"
-    return subprocess.Popen([sys.executable, "-c", _RESTORE, str(home), str(folder), how])
+    what = [str(home), str(folder), how, now.isoformat()]
+    return subprocess.Popen([sys.executable, "-c", _RESTORE, *what])
 
 
 def killed(process: subprocess.Popen[bytes], home: Path, after: float) -> bool:
@@ -150,4 +155,51 @@ def test_two_restores_keep_both_of_what_they_replace(tmp_path: Path) -> None:
         assert restoring(world.home, tmp_path / "backup", replace=True).wait(120) == 0
     assert len(list(world.home.glob("central.db.*.old"))) == 2
     world.central = Central(world.home, lambda: world.now)
+    world.close()
+
+
+@pytest.mark.policy("R-460.5-4b")
+def test_the_rows_that_a_restore_replaced_are_in_no_file(tmp_path: Path) -> None:
+    """PostgreSQL leaves deleted rows in its files until they are rewritten; SQLite sets aside."""
+    world = World(tmp_path / "home")
+    backup.make(world.central, tmp_path / "backup")
+    read = world.store("MRK1001")
+    with world.central.database.read() as tx:
+        row = tx.execute(select(db.reads).where(db.reads.c.id == read)).one()
+    with world.central.keystore.database.read() as tx:
+        key = tx.scalar(select(db.read_keys.c.wrapped).where(db.read_keys.c.id == read))
+    assert key is not None
+    signs = {"cell": row.cell[:64], "digest": row.digest0, "key": key[:64]}
+    stored = b"".join(data for _, data in everything(world.home))
+    for what, sign in signs.items():
+        assert sign in stored, what
+    world.central.close()
+    assert restoring(world.home, tmp_path / "backup", replace=True, now=world.now).wait(120) == 0
+    world.central = Central(world.home, lambda: world.now)
+    for path, data in everything(world.home):
+        if path.name.startswith("central.db.") and ".old" in path.name:
+            continue  # what was there, for whoever looks the restore over; its keys are gone
+        for what, sign in signs.items():
+            assert sign not in data, (what, path)
+    assert world.central.database.checkpoint() == 0
+    world.close()
+
+
+@pytest.mark.policy("R-460.5-4b")
+def test_the_keystores_replica_follows_a_restore(tmp_path: Path) -> None:
+    if storekind.on_servers():
+        pytest.skip("a keystore on a server has a standby instead")
+    (tmp_path / "disk").mkdir()
+    second = tmp_path / "disk" / "second.db"
+    world = World(tmp_path / "home", storage=config.StorageSettings(replica=str(second)))
+    read = world.store("REP1001")
+    backup.make(world.central, tmp_path / "backup")
+    hold = world.hold("REP1001")
+    world.central.close()
+    assert restoring(world.home, tmp_path / "backup", replace=True, now=world.now).wait(120) == 0
+    keystore = world.home / "keystore.db"
+    assert replica.Replica(keystore, second).state() == ""
+    assert replica.differences(keystore, second) == 0
+    world.central = Central(world.home, lambda: world.now)
+    assert world.kept(hold.model_copy(update={"kind": "case"})) == {read: "REP1001"}
     world.close()
