@@ -11,6 +11,7 @@ from alprd.central.commands.clikit import (
     BY,
     HOME,
     JSON,
+    SIGNER,
     code_line,
     errors,
     instant,
@@ -36,7 +37,9 @@ def sign(central: Central, person_id: str) -> Person:
     with central.database.read() as tx:
         known = people.find(tx, person_id)
     code = code_line() if known is not None and known.totp else ""
-    return people.authenticate(central, person_id, password, code)
+    person = people.authenticate(central, person_id, password, code)
+    SIGNER.set(person)
+    return person
 
 
 @click.command("change")

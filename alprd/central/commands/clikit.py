@@ -9,6 +9,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, date, datetime
 from functools import wraps
 from pathlib import Path
@@ -17,9 +19,12 @@ from typing import Any, Final, ParamSpec
 
 import click
 
+from alprd.central.staff import people
 from alprd.central.storage import config
-from alprd.central.storage.audit import ADDRESS
-from alprd.errors import AlprdError, InputError
+from alprd.central.storage.audit import ADDRESS, Event
+from alprd.central.storage.store import Central
+from alprd.errors import AlprdError, InputError, RefusedError
+from alprd.wire import Person
 
 P = ParamSpec("P")
 HOME: Final = click.option(
@@ -31,6 +36,10 @@ HOME: Final = click.option(
 )
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 BY: Final = click.option("--by", required=True, help="Who orders it: a person's id or name.")
+
+
+SIGNER: Final[ContextVar[Person | None]] = ContextVar("SIGNER", default=None)
+"""Who proved to be there in the command at hand."""
 
 
 def by_signed(command: Callable[P, None]) -> Callable[P, None]:
@@ -80,13 +89,36 @@ def errors(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         ADDRESS.set(_account())
+        SIGNER.set(None)
         try:
             command(*args, **kwargs)
         except AlprdError as error:
+            if isinstance(error, RefusedError):
+                _note_refusal(error)
             click.echo(f"error: {error.diagnostics()}", err=True)
             sys.exit(error.exit_code)
 
     return guarded
+
+
+def _note_refusal(error: RefusedError) -> None:
+    """Put into the trail who was refused which command, as the pages do (R-13.824-7-3)."""
+    person = SIGNER.get()
+    if person is None:
+        return  # the sign-on itself was refused, and is recorded there
+    context = click.get_current_context()
+    with (
+        suppress(AlprdError),
+        Central(context.params["home"]) as central,
+        central.database.write() as tx,
+    ):
+        central.trail.record(
+            tx,
+            Event.ACCESS_REFUSED,
+            people.actor(person),
+            at=central.clock(),
+            detail={"route": context.command_path, "reason": error.reason},
+        )
 
 
 def _account() -> str:

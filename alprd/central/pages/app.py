@@ -167,6 +167,22 @@ class Pages:
             )
         return SignedOn(person, row.csrf, row.token_hash)
 
+    def _let_in(self, person: Person) -> None:
+        """Refuse who has the password but not the standing; by name in the trail (R-AT-1)."""
+        now = self.central.clock()
+        try:
+            people.require(person, Act.PAGES, now)
+        except RefusedError as error:
+            with self.central.database.write() as tx:
+                self.central.trail.record(
+                    tx,
+                    Event.SIGN_ON_REFUSED,
+                    people.actor(person),
+                    at=now,
+                    detail={"reason": error.reason},
+                )
+            raise
+
     def _open(self, person: Person) -> str:
         token, now = secrets.token_urlsafe(32), self.central.clock()
         with self.central.database.write() as tx:
@@ -239,7 +255,7 @@ class Pages:
             person = await run_in_threadpool(
                 people.authenticate, self.central, person_id, password[:1000], code
             )
-            people.require(person, Act.PAGES, self.central.clock())
+            await run_in_threadpool(self._let_in, person)
         except RefusedError as error:
             return self._form(f"Not signed on: {error.message}.", 403)
         token = await run_in_threadpool(self._open, person)
