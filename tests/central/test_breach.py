@@ -134,6 +134,9 @@ def test_notice_and_report_say_what_the_law_asks_and_names_wait(world: World) ->
     breach.dispose(world.central, sue, row.id, WORDS, "Ten days of suspension, final.", ("P. Roe",))
     text = breach.report(world.central, sue, row.id)
     assert "P. Roe" in text and WORDS in text and "Individuals" in text
+    with world.central.database.read() as tx:  # of the one that was made, not of the refused one
+        names = [event.event for event in audit.events(tx)]
+    assert names.count(Event.INCIDENT_REPORTED.value) == 1
 
 
 @pytest.mark.policy("R-13.055-5", "R-CJIS-7")

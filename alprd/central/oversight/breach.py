@@ -213,14 +213,14 @@ def report(central: Central, person: Person, incident_id: str) -> str:
     people.require(person, Act.INCIDENT_WORK, now, Act.INCIDENT_SEE)
     with central.database.write() as tx:
         row = find(central, tx, incident_id)
+        if row.disposed_at is None:  # before the event: no report was made
+            raise RefusedError(
+                "the report waits for the final disposition",
+                reason="not_final",
+                remedy="record results and disposition first",
+            )
         central.trail.record(
             tx, Event.INCIDENT_REPORTED, people.actor(person), at=now, subjects=[incident_id]
-        )
-    if row.disposed_at is None:
-        raise RefusedError(
-            "the report waits for the final disposition",
-            reason="not_final",
-            remedy="record results and disposition first",
         )
     return incident.report_text(central.config.agency_name, row)
 
