@@ -11,7 +11,7 @@ import pytest
 import storekind
 from central_world import PASSWORD, everything, run
 from hold_world import LIFE, START, WORDS, World, template
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from alprd.central.records import cases, exemptions, holds, protected, schedule
 from alprd.central.staff import members
@@ -275,6 +275,30 @@ def test_read_frozen_in_a_car_past_its_life_is_taken_in_as_held(world: World) ->
     assert "2026-01-01" not in [key.day for key in world.central.keystore.intake_public()]
     assert world.send(again, twin) == "expired"
     assert world.kept(row) == {frozen.id: "FRZ1001"}
+
+
+@pytest.mark.policy("R-460.5-a")
+def test_a_car_enrolled_after_a_hold_is_frozen_too(world: World) -> None:
+    row = world.hold("NEW1001", span=2 * DAY)
+    world.now = START + DAY
+    with world.central.database.write() as tx:
+        first = tx.execute(select(db.vehicles)).one()._asdict()
+        second = {"vehicle": "car-2", "reader": "2", "enrolment": new_id(), "serial": "2"}
+        tx.execute(insert(db.vehicles).values(first | second | {"enrolled_at": world.now}))
+
+    def frozen() -> list[str]:
+        with world.central.database.read() as tx:
+            orders = exemptions.find(world.central, tx, row.id, "hold").orders
+            table = db.car_orders
+            return sorted(tx.scalars(select(table.c.vehicle).where(table.c.serial.in_(orders))))
+
+    assert frozen() == ["car-1"]
+    for _ in range(2):
+        retention.purge(world.central)
+        assert frozen() == ["car-1", "car-2"]
+    holds.collected(world.central, world.people["sue"], row.id)
+    retention.purge(world.central)
+    assert frozen() == []
 
 
 @pytest.mark.policy("R-460.5-a", "R-460.5-4")

@@ -74,6 +74,8 @@ class Exemption(Closed):
     """Of the written request, which lies sealed in ``<home>/holds/<id>``."""
     orders: tuple[str, ...] = ()
     """Serials of the freeze orders in force for it."""
+    collected: bool = False
+    """Whether every car has uploaded its window, so that none is frozen any more."""
     reviews: tuple[str, ...] = ()
     """Each review: when, by whom, what was found."""
     closed_by: str = ""

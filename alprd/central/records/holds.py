@@ -128,7 +128,7 @@ def collected(central: Central, person: Person, hold: str) -> Exemption:
         row = _active(central, tx, hold)
         for serial in row.orders:
             orders.end_freeze(central, tx, serial, "uploaded", actor)
-        ended, row = len(row.orders), row.model_copy(update={"orders": ()})
+        ended, row = len(row.orders), row.model_copy(update={"orders": (), "collected": True})
         exemptions.replace(central, tx, row)
         central.trail.record(
             tx,
@@ -224,12 +224,13 @@ def take_arrivals(
 
 
 def renew_freezes(central: Central, tx: Connection, now: datetime) -> None:
-    """At each purge: order anew the freezes that end soon, for the cars that still have one."""
+    """At each purge: order anew the freezes that end soon, and freeze the cars that came later."""
     table = db.car_orders
     for hold in pending(central, tx):
-        serials = []
+        serials, told = [], set()
         for serial in hold.orders:
             row = tx.execute(select(table).where(table.c.serial == serial)).one()
+            told.add(row.vehicle)
             if row.hold_until is None or row.hold_until - RENEW_BEFORE > now:
                 serials.append(serial)
                 continue
@@ -237,9 +238,26 @@ def renew_freezes(central: Central, tx: Connection, now: datetime) -> None:
             scope = orders.Scope(since=hold.since, until=hold.until)
             fresh = orders.freeze_for_hold(central, tx, row.vehicle, scope, CENTRAL)
             serials.append(fresh.serial)
+        for name in _came_later(tx, hold, now):
+            if name not in told:
+                scope = orders.Scope(since=hold.since, until=hold.until)
+                serials.append(orders.freeze_for_hold(central, tx, name, scope, CENTRAL).serial)
         if tuple(serials) != hold.orders:
             made = hold.model_copy(update={"orders": tuple(serials)})
             exemptions.replace(central, tx, made)
+
+
+def _came_later(tx: Connection, hold: Exemption, now: datetime) -> Sequence[str]:
+    """Cars enrolled since a hold was placed that may collect in its window, or did."""
+    if hold.collected or hold.until is None or hold.until <= now - MAX_LIFE:
+        return ()
+    table = db.vehicles
+    later = (
+        table.c.revoked_at.is_(None),
+        table.c.enrolled_at > hold.opened_at,
+        table.c.enrolled_at <= hold.until,
+    )
+    return tx.scalars(select(table.c.vehicle).where(*later).order_by(table.c.vehicle)).all()
 
 
 def intake_days(central: Central, tx: Connection) -> frozenset[str]:
