@@ -13,7 +13,7 @@ import click
 
 from alprd import __version__
 from alprd import config as configuration
-from alprd.errors import AlprdError, ModelError
+from alprd.errors import OTHER_USER, AlprdError, ModelError, StoreError
 from alprd.journal import Form, set_up
 from alprd.pagecert import page_request_command
 from alprd.retire import retire_command
@@ -56,6 +56,10 @@ class Commands(click.Group):
         except AlprdError as error:
             click.echo(f"alprd: {error.diagnostics()}", err=True)
             ctx.exit(error.exit_code)
+        except PermissionError as error:  # the most common slip: not as the daemon's user
+            told = StoreError(f"{error.filename}: {error.strerror}", remedy=OTHER_USER)
+            click.echo(f"alprd: {told.diagnostics()}", err=True)
+            ctx.exit(told.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -56,6 +56,7 @@ from alprd.process import (
     lock_state,
     notify,
     ready,
+    refuse_foreign,
     reloading,
     start_again,
     still_starting,
@@ -447,6 +448,7 @@ def run(config: Config, config_file: Path, *, witness_fd: int | None = None) -> 
     Raises:
         AlprdError: the car cannot run, or was wiped by order of central; says why.
     """
+    refuse_foreign(config.state_dir)
     with lock_state(config.state_dir):
         refuse_wiped(config.state_dir)
     with contextlib.ExitStack() as stack:

@@ -24,6 +24,7 @@ ever contain plate text, coordinates or a person's name: both go to logs.
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 
 class AlprdError(Exception):
@@ -44,6 +45,13 @@ class AlprdError(Exception):
     def diagnostics(self) -> str:
         """The message and, on a line of its own, the remedy."""
         return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
+
+
+OTHER_USER: Final = (
+    "run it as the daemon's user: sudo -u alprd alprd ...; where the daemon itself says this, give "
+    "the state folder back to it: chown -R alprd:alprd /var/lib/alprd"
+)
+"""What to do about a file that this user may not read."""
 
 
 class ConfigError(AlprdError):

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import pwd
 import socket
 import stat
 import sys
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from alprd.errors import StoreError
+from alprd.errors import OTHER_USER, StoreError
 from alprd.memory import protect
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,10 @@ def lock_state(folder: Path) -> TextIO:
         path.chmod(0o600)  # one of an earlier version may be wider
         handle = path.open("w")
     except OSError as error:
+        other = isinstance(error, PermissionError)
         raise StoreError(
-            f"state folder {folder}: {error.strerror}", remedy="enrol the car: alprd enrol"
+            f"state folder {folder}: {error.strerror}",
+            remedy=OTHER_USER if other else "enrol the car: alprd enrol",
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,6 +79,27 @@ def close_to_others(folder: Path) -> list[str]:
                 path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
                 opened.append(str(path.relative_to(folder)))
     return opened
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to work in another user's state folder: its owner could not read what is left there.
+
+    Raises:
+        StoreError: it belongs to somebody else, such as the daemon's user when root comes.
+    """
+    try:
+        owner = folder.stat().st_uid
+    except OSError:  # not there yet, or closed to us: whoever opens it next says so
+        return
+    if owner != os.geteuid():
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"  # as sudo takes a number
+        raise StoreError(
+            f"state folder {folder} belongs to user {name}",
+            remedy=f"run it as that user: sudo -u {name} alprd ...",
+        )
 
 
 def notify(*lines: str) -> bool:

@@ -60,6 +60,7 @@ from alprd.errors import (
     SyncError,
 )
 from alprd.pace import PacedTransport, TokenBucket
+from alprd.process import refuse_foreign
 from alprd.records import Closed, Name
 from alprd.shred import destroy
 from alprd.unlock import CLEAR, LOCKED, SECRET_BYTES, Locker
@@ -470,6 +471,7 @@ def _save_wrap(keys: Path, wrap_key: PrivateKey, reply: EnrolReply) -> None:
 def enrol_command(central_url: str, vehicle: str, state_dir: Path, code: str) -> None:
     """Enrol this car at central with a one-time code."""
     try:
+        refuse_foreign(state_dir)  # before the code is spent
         trust = enrol(central_url, code, vehicle, state_dir)
     except AlprdError as error:
         click.echo(f"alprd enrol: {error.diagnostics()}", err=True)

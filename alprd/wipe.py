@@ -38,7 +38,7 @@ from alprd.crypto import (
     sign_document,
     write_secret,
 )
-from alprd.errors import AlprdError, EnvelopeError, RefusedError, StoreError
+from alprd.errors import OTHER_USER, AlprdError, EnvelopeError, RefusedError, StoreError
 from alprd.lastwords import UNKNOWN, bring_home, count_lost, send_certificate
 from alprd.process import notify
 from alprd.records import Closed, Id, Name, Utc, new_id, utc_now
@@ -90,6 +90,8 @@ def read_marker(state_dir: Path) -> Marker | None:
         return Marker.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise StoreError(f"{path}: {error.strerror}", remedy=OTHER_USER) from error
     except (OSError, ValidationError) as error:
         raise StoreError(
             f"{path} cannot be read: {type(error).__name__}",

@@ -7,18 +7,21 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alprd.cli import main
 from alprd.errors import StoreError
 from alprd.mark import TimeMark
-from alprd.process import close_to_others, footprint, lock_state, notify, reloading
+from alprd.process import close_to_others, footprint, lock_state, notify, refuse_foreign, reloading
 
 
 def test_two_daemons_cannot_hold_one_state_folder(tmp_path: Path) -> None:
@@ -160,3 +163,57 @@ def test_what_was_open_to_others_is_closed_and_named(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert outside.stat().st_mode & 0o777 == 0o644
     assert close_to_others(state) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user for a while")
+@pytest.mark.policy("R-CJIS-1")
+def test_another_user_is_told_which_user_to_be_and_never_to_empty_anything() -> None:
+    """The commonest slip of an installer: a command without ``sudo -u alprd``, or as root."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder, state = Path(name), Path(name) / "state"
+        folder.chmod(0o755)
+        state.mkdir(mode=0o700)
+        config = folder / "alprd.toml"
+        config.write_text(
+            f'state_dir = "{state}"\n[[camera]]\nname = "a"\nsource = "file:/none.mp4"\n'
+            '[gps]\nsource = "/dev/none"\n'
+        )
+        given = ["--config", str(config)]
+        commands = (
+            ["status", *given],
+            ["audit", "verify", *given],
+            ["run", "--check", *given],
+            ["retire", *given, "--by", "X", "--yes", "car-1"],
+            [
+                "doctor",
+                *given,
+                "--only",
+                "enrolment",
+                "--only",
+                "certificate",
+                "--only",
+                "queue",
+                "--json",
+            ],
+        )
+        for words in commands:  # as root first: what is loaded late is loaded then
+            CliRunner().invoke(main, words)
+        os.seteuid(65534)
+        try:
+            told = [CliRunner().invoke(main, words) for words in commands]
+        finally:
+            os.seteuid(0)
+        for words, result in zip(commands[:-1], told[:-1], strict=True):
+            assert result.exit_code == 5, (words, result.output)
+            assert "Permission denied" in result.output and "daemon's user" in result.output
+            assert "empty the state folder" not in result.output
+        rows = json.loads(told[-1].output)["rows"]
+        assert told[-1].exit_code == 1 and len(rows) == 3
+        for row in rows:
+            assert row["level"] == "fail" and "sudo -u alprd" in row["remedy"], row
+        os.chown(state, 65534, 65534)
+        with pytest.raises(StoreError, match="belongs to user") as caught:
+            refuse_foreign(state)
+        assert "sudo -u" in caught.value.remedy
+        refuse_foreign(folder)
+        refuse_foreign(folder / "none")

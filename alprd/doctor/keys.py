@@ -177,6 +177,8 @@ def check_certificate(car: Car, sheet: Sheet) -> None:
     try:
         own = x509.load_pem_x509_certificate((folder / "car.pem").read_bytes())
         ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    except PermissionError:  # not as the daemon's user: the runner says so
+        raise
     except OSError as error:
         sheet.fail("files", f"{error.filename}: {error.strerror}", _AGAIN)
         return

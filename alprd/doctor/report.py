@@ -175,6 +175,12 @@ def _run(car: Car, check: Check, timeout_s: float) -> Iterable[Row]:
             check.run(car, sheet)
         except AlprdError as error:
             sheet.error(check.name, error)
+        except PermissionError as error:
+            sheet.fail(
+                check.name,
+                f"this user may not look at {error.filename}",
+                "run the doctor as the daemon's user: sudo -u alprd alprd doctor",
+            )
         except Exception as error:  # noqa: BLE001 - a check that breaks is itself the finding
             sheet.fail(
                 check.name,
