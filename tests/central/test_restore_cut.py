@@ -162,6 +162,7 @@ def test_two_restores_keep_both_of_what_they_replace(tmp_path: Path) -> None:
 def test_the_rows_that_a_restore_replaced_are_in_no_file(tmp_path: Path) -> None:
     """PostgreSQL leaves deleted rows in its files until they are rewritten; SQLite sets aside."""
     world = World(tmp_path / "home")
+    world.store("MRK1000")  # an empty part would be dropped, file and all
     backup.make(world.central, tmp_path / "backup")
     read = world.store("MRK1001")
     with world.central.database.read() as tx:
