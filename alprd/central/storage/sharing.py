@@ -41,7 +41,8 @@ def nobody_serves(home: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return  # none, or one that was killed and left its note
     raise ConfigError(
-        f"a worker serves {home} on port {port}", remedy="stop every worker, then repeat it"
+        f"a worker serves {home} on port {port}",
+        remedy="stop every worker, then repeat it (none runs: remove run.json)",
     )
 
 
