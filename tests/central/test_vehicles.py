@@ -234,6 +234,7 @@ def orders(car: Car, nonce: str = "n") -> wire.Orders:
     return got
 
 
+@pytest.mark.both_stores
 @pytest.mark.policy("R-CJIS-5")
 def test_a_kill_order_reaches_its_car_until_the_certificate_comes(
     server: Server, tmp_path: Path

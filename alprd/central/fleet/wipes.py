@@ -41,7 +41,7 @@ def order_kill(central: Central, vehicle: str, reason: str, actor: Actor) -> str
         if tx.scalar(select(db.wipes.c.kind).where(db.wipes.c.enrolment == enrolment)):
             raise InputError(f"{vehicle} has been wiped already")
         serial = new_id()
-        done = tx.execute(
+        entered = tx.scalar(
             upsert(db.kill_orders)
             .values(
                 enrolment=enrolment,
@@ -52,8 +52,9 @@ def order_kill(central: Central, vehicle: str, reason: str, actor: Actor) -> str
                 reason=reason,
             )
             .on_conflict_do_nothing()
+            .returning(db.kill_orders.c.serial)
         )
-        if done.rowcount == 0:
+        if entered is None:  # PostgreSQL's driver counts no rows of an insertion
             raise InputError(f"{vehicle} is ordered to kill itself already")
         tx.execute(
             update(db.vehicles)
