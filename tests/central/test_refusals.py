@@ -55,3 +55,21 @@ def test_a_command_that_is_refused_is_recorded(tmp_path: Path) -> None:
     # A wrong password is one event, that of the sign-on.
     run(home, "holds", "list", "--by", "ida", stdin="wrong\n", check=False)
     assert [event for event, *_ in events(home)].count("access.refused") == 1
+
+
+@pytest.mark.policy("R-460.5-b4")
+def test_what_a_request_is_tells_no_refusal(tmp_path: Path) -> None:
+    """A refusal about a confidentiality request must not tell that there is one."""
+    home = make_home(tmp_path / "home")
+    add_person(home, "rec", "records")
+    signed = ("--as", "rec", "--password-stdin")
+    made = run(
+        home, "confidential", "enter", "--plate", "SAH4410/MN", "--received",
+        today().isoformat(), "--verified-by", "Clerk", "--reference", "AC-1", *signed,
+        stdin=f"{PASSWORD}\n",
+    )  # fmt: skip
+    ending = ("confidential", "remove", "--id", made["id"], "--reference", "AC-2", *signed)
+    run(home, *ending, stdin=f"{PASSWORD}\n")
+    refused = run(home, *ending, stdin=f"{PASSWORD}\n", check=False)
+    assert "ended in writing" in refused.stderr
+    assert "access.refused" not in [event for event, *_ in events(home)]

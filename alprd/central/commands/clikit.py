@@ -101,11 +101,19 @@ def errors(command: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
+_STANDING: Final = frozenset(
+    {"wrong_role", "frozen", "training_expired", "authorisation_expired", "same_person"}
+)
+"""Reasons that tell of the person alone."""
+
+
 def _note_refusal(error: RefusedError) -> None:
     """Put into the trail who was refused which command, as the pages do (R-13.824-7-3)."""
     person = SIGNER.get()
-    if person is None:
-        return  # the sign-on itself was refused, and is recorded there
+    if person is None or error.reason not in _STANDING:
+        # The sign-on was refused, and is recorded there; or the thing asked for was, and why would
+        # tell of it (a confidentiality request that has ended, R-460.5-b4).
+        return
     context = click.get_current_context()
     with (
         suppress(AlprdError),
