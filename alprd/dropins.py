@@ -110,6 +110,8 @@ def _read(path: Path, remedy: str) -> SourceFile:
                 raise ConfigError(f"{path}: not a file", remedy=remedy)
             raw = file.read(LARGEST + 1)
     except OSError as error:
+        if isinstance(error, PermissionError):
+            remedy = f"let the daemon's user read it: chown root:alprd {path} && chmod 640 {path}"
         raise ConfigError(f"{path}: {error.strerror}", remedy=remedy) from error
     if len(raw) > LARGEST:
         raise ConfigError(f"{path}: over {LARGEST} bytes", remedy=remedy)

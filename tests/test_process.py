@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alprd.cli import main
-from alprd.errors import StoreError
+from alprd.config import load
+from alprd.errors import ConfigError, StoreError
 from alprd.mark import TimeMark
 from alprd.process import close_to_others, footprint, lock_state, notify, refuse_foreign, reloading
 
@@ -211,6 +212,14 @@ def test_another_user_is_told_which_user_to_be_and_never_to_empty_anything() -> 
         assert told[-1].exit_code == 1 and len(rows) == 3
         for row in rows:
             assert row["level"] == "fail" and "sudo -u alprd" in row["remedy"], row
+        config.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ConfigError, match="Permission denied") as closed:
+                load(config)
+        finally:
+            os.seteuid(0)
+        assert f"chmod 640 {config}" in closed.value.remedy
         os.chown(state, 65534, 65534)
         with pytest.raises(StoreError, match="belongs to user") as caught:
             refuse_foreign(state)
