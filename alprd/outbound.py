@@ -88,6 +88,9 @@ class OutboundStore(Trail, Protocol):
     def mark_audit_sent(self, seq: int) -> None:
         """Central holds all events up to ``seq``, and none after it."""
 
+    def central_lost(self, seq: int) -> None:
+        """Central holds the trail up to ``seq`` alone: what came after is to be sent again."""
+
     def pending(self) -> Pending:
         """How much still waits."""
 
@@ -154,7 +157,7 @@ class Outbox:
         """Send the trail as far as central does not hold it (R-AT-3).
 
         Central may hold less than it once acknowledged, when a backup of it was restored: then
-        its signed answer says from where on, and that is sent again.
+        its signed answer says from where on, and that is sent again, the sessions of then too.
         """
         back = False
         while not beat.stopping:
@@ -171,7 +174,7 @@ class Outbox:
             )
             if ack.seq < events[0].seq - 1 and not back:
                 back = True
-                self._store.mark_audit_sent(ack.seq)
+                self._store.central_lost(ack.seq)
                 continue
             if ack.seq < events[0].seq:
                 raise SyncError("central acknowledged none of the audit events it was sent")

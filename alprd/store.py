@@ -36,7 +36,7 @@ from alprd.carve import PAGE
 from alprd.crypto import envelope_header, sha256_hex
 from alprd.database import CarDatabase, Now, QueueReplacedError, again
 from alprd.errors import DiskFullError, StoreError
-from alprd.wire import Receipt, ReceiptItem, SessionRow
+from alprd.wire import AuditEvent, Receipt, ReceiptItem, SessionRow
 
 log = logging.getLogger(__name__)
 
@@ -502,6 +502,21 @@ class Store(CarDatabase):
             tx.executemany("UPDATE sessions SET sent = 1 WHERE id = ?", [(i,) for i in ids])
 
     @again
+    def central_lost(self, seq: int) -> None:
+        """Central holds the trail up to ``seq`` alone, since a backup of it was restored.
+
+        The trail after it is sent again, and so are the rows of sessions that ended about then or
+        since: central takes a row that it has only once.
+        """
+        self.mark_audit_sent(seq)
+        with self._transaction() as tx:
+            ended = "SELECT event FROM audit WHERE seq > ?"
+            for (text,) in self._rows(ended, (seq - _ABOUT,)):
+                event = AuditEvent.model_validate_json(text)
+                if event.event == Event.SESSION_CLOSED and event.session is not None:
+                    tx.execute("UPDATE sessions SET sent = 0 WHERE id = ?", (event.session,))
+
+    @again
     def enrolled_as(self, enrolment: str) -> None:
         """Note under which enrolment the car runs; a new one brings its whole trail again.
 
@@ -513,6 +528,10 @@ class Store(CarDatabase):
                 tx.execute("UPDATE audit SET sent = 0")
                 self.renumber_trail()
             self.set_meta("enrolment", enrolment)
+
+
+_ABOUT: Final = 1000
+"""Events before a loss whose sessions may have been sent after it."""
 
 
 def _stamp(instant: datetime) -> str:

@@ -196,17 +196,22 @@ def test_a_restored_central_gets_the_cars_trail_again(central: Central, tmp_path
     central.run("backup", "--to", str(tmp_path / "backup"))
     for number in range(5):
         car.store.record(Event.STARTED, detail={"number": number})
+    car.store.open_session(car.row, DAEMON)
+    car.store.close_session(car.row)
     dock.step()
+    assert central.run("status")["sessions"] == 1
     held = central.run("status")["car_events"]
     assert held == len(car.store.audit_events()) >= 5
     central.end(signal.SIGTERM)
     central.run("restore", "--from", str(tmp_path / "backup"), "--replace")
-    assert central.run("status")["car_events"] < held
+    lost = central.run("status")
+    assert (lost["car_events"] < held, lost["sessions"]) == (True, 0)
     assert central.serve() == url
     car.store.record(Event.STARTED, detail={"number": 6})
     dock.step()
     assert dock.status().text == "docked, all sent", dock.status()
     assert central.run("status")["car_events"] == len(car.store.audit_events()) > held
+    assert central.run("status")["sessions"] == 1  # a row of the public log is not lost
     assert central.run("audit", "verify")["whole"]
     car.store.close()
     central.end(signal.SIGTERM)
