@@ -8,7 +8,9 @@ contact and is laid on what was queued since, without a receipt of its own.
 A freeze lifts the destroy-by of the rows it covers to central's ``hold_until``; it never lowers
 one, and the sealed header keeps its own, which a thaw puts back. A car that never heard of it
 destroys its reads at their destroy-by, 60 x 24 h at the latest (R-460.5-a, design: orders to the
-car). What is destroyed by order counts as expired in the ledger: it ended in the car, unsent.
+car). What is destroyed by order counts as expired in the ledger: it ended in the car, unsent. It
+goes in parts before the transaction, each with its event and the count so far, so that a disk
+without room for all of it or a power cut holds up nothing: the next contact goes on.
 
 Rules: R-460.5-a, R-460.5-b, R-13.824-6-6.
 """
@@ -19,10 +21,11 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from sqlite3 import Connection
 from typing import Any, Final, Protocol
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from alprd.audit import Event, Trail
 from alprd.crypto import envelope_header
@@ -52,6 +55,9 @@ class OrderStore(Trail, Protocol):
     def set_meta(self, key: str, value: str) -> None:
         """Keep a small fact."""
 
+    def in_parts(self, part: Callable[[int], int]) -> int:
+        """Destroy in parts, so many bytes in a transaction each, until none is left."""
+
     def drop_caches(self) -> None:
         """Empty the log, and destroy damaged files that were saved from."""
 
@@ -64,6 +70,8 @@ class _State(Closed):
     last: int = 0
     suspended: Id | None = None
     receipts: tuple[OrderDone, ...] = ()
+    destroyed: dict[Id, int] = Field(default_factory=dict)
+    """By the serials of orders that are not done yet: how many reads are gone already."""
 
 
 class OrderBook:
@@ -99,12 +107,16 @@ class OrderBook:
         """Carry out, in the order of their numbers, what was not done yet; how many were new.
 
         Raises:
-            StoreError: the disk refuses; nothing was done, and all of it comes again.
+            StoreError: the disk refuses; nothing was done but some of what is to be destroyed, and
+                all of it comes again.
         """
         every = sorted(orders, key=lambda one: one.number)
-        before = self._state
-        fresh = [order for order in every if order.number > before.last]
+        fresh = [order for order in every if order.number > self._state.last]
         over = {order.ends for order in fresh if order.kind == "thaw"}
+        for order in fresh:
+            if order.kind == "destroy":
+                self._store.in_parts(partial(self._destroy_part, order))
+        before = self._state
         try:
             # All in one transaction: no purge may come between the end of one freeze and
             # another that holds the same reads.
@@ -134,7 +146,7 @@ class OrderBook:
             elif order.kind == "thaw":
                 count = self._thaw(order)
             elif order.kind == "destroy":
-                count = self._destroy(order)
+                count = self._state.destroyed.get(order.serial, 0)
             elif order.kind == "suspend":
                 suspended = order.serial
             else:
@@ -147,6 +159,11 @@ class OrderBook:
                 last=order.number,
                 suspended=suspended,
                 receipts=(*self._state.receipts, done),
+                destroyed={
+                    serial: gone
+                    for serial, gone in self._state.destroyed.items()
+                    if serial != order.serial
+                },
             )
             self._store.set_meta(_META, state.model_dump_json())
             self._store.record(
@@ -226,11 +243,19 @@ class OrderBook:
                     count += 1
         return count
 
-    def _destroy(self, order: Order) -> int:
-        count = 0
+    def _destroy_part(self, order: Order, most: int) -> int:
+        """Destroy the next reads of an order, ``most`` bytes of them and at least one; how many."""
+        count, left = 0, most
         with self._store.transaction() as tx:
             for table in ("reads", "rotten"):
                 for seq, session, _ in self._meant(order, table):
+                    (size,) = tx.execute(
+                        f"SELECT length(envelope) FROM {table} WHERE seq = ?",  # noqa: S608 - own
+                        (seq,),
+                    ).fetchone()
+                    if count and size > left:
+                        break
+                    left -= size
                     tx.execute(f"DELETE FROM {table} WHERE seq = ?", (seq,))  # noqa: S608 - own
                     count += 1
                     if table == "reads":  # a rotten one was counted as lost before
@@ -240,6 +265,18 @@ class OrderBook:
                             "ON CONFLICT (session) DO UPDATE SET expired = expired + 1",
                             (session,),
                         )
+            if count:
+                gone = self._state.destroyed.get(order.serial, 0) + count
+                destroyed = {**self._state.destroyed, order.serial: gone}
+                state = self._state.model_copy(update={"destroyed": destroyed})
+                self._store.set_meta(_META, state.model_dump_json())
+                self._store.record(
+                    Event.READS_DESTROYED,
+                    subjects=(order.serial,),
+                    detail={"count": count, "why": "order"},
+                )
+        if count:
+            self._state = state
         return count
 
 

@@ -267,20 +267,35 @@ class Store(CarDatabase):
     def expire(self, purge_time: datetime, enough: Callable[[], bool] = lambda: False) -> int:
         """Destroy every read whose destroy-by has passed at ``purge_time`` (R-460.5-2b); how many.
 
-        In parts of :data:`EXPIRE_BYTES`, each a transaction with its event: what is destroyed is
-        overwritten through the log, which would else need as much free disk as all of it together,
-        and a power cut or the watchdog would undo the work of minutes.
+        Args:
+            enough: as of :meth:`in_parts`.
+
+        Raises:
+            StoreError: a part could not be destroyed; those before it were.
+        """
+        stamp = _stamp(purge_time)
+        return self.in_parts(lambda most: self._expire_part(stamp, most), enough)
+
+    def in_parts(
+        self, part: Callable[[int], int], enough: Callable[[], bool] = lambda: False
+    ) -> int:
+        """Destroy in parts of :data:`EXPIRE_BYTES`, each a transaction with its event; how many.
+
+        What is destroyed is overwritten through the log, which would else need as much free disk
+        as all of it together, and a power cut or the watchdog would undo the work of minutes.
 
         Args:
+            part: destroys the next reads, so many bytes of them and at least one, in a
+                transaction of its own; how many, 0 when none is left.
             enough: asked after each part; True leaves the rest for the next call.
 
         Raises:
             StoreError: a part could not be destroyed; those before it were.
         """
-        stamp, most, total = _stamp(purge_time), EXPIRE_BYTES, 0
+        most, total = EXPIRE_BYTES, 0
         while True:
             try:
-                gone = self._expire_part(stamp, most)
+                gone = part(most)
             except DiskFullError:
                 if most == 1:  # not even one read: the reserve is for this too
                     if self.on_no_room is None or not self.on_no_room():

@@ -22,9 +22,10 @@ from alprd.config import Config
 from alprd.crypto import generate_key, seal_read
 from alprd.disk import DiskGuard, Level, Limits, free_bytes, guard
 from alprd.errors import ConfigError, DiskFullError, StoreError
+from alprd.orderbook import OrderBook
 from alprd.records import new_id
 from alprd.store import EXPIRE_BYTES, Store
-from alprd.wire import Receipt, ReceiptItem
+from alprd.wire import Order, Receipt, ReceiptItem
 
 MB = 1_000_000
 KEY = generate_key().public_key()
@@ -396,6 +397,24 @@ def test_reads_past_their_life_go_although_the_free_disk_is_smaller_than_they_ar
     told = [e for e in car.store.audit_events() if e.event == Event.READS_EXPIRED]
     assert sum(int(event.detail["count"]) for event in told) == 120
     assert "purge_failed" not in dict(car.alarms.now())
+    car.committed.clear()
+    whole(car.store, [])
+
+
+@pytest.mark.policy("R-460.5-b")
+def test_an_order_to_destroy_is_obeyed_although_the_free_disk_is_smaller(car: Car) -> None:
+    while len(car.committed) < 120:
+        assert car.commit()
+    car.store.drop_caches()
+    car.fill(leave=0)
+    serial = new_id()
+    todo = Order(
+        number=1, serial=serial, kind="destroy", issued=NOW, sessions=(car.row.id,)
+    )  # fmt: skip
+    book = OrderBook(car.store, giver="becker/car-1", now=lambda: (NOW, True))
+    assert book.obey([todo]) == 1
+    assert [(one.serial, one.count) for one in book.receipts()] == [(serial, 120)]
+    assert car.store.pending().reads == 0 and car.store.ledger().expired == 120
     car.committed.clear()
     whole(car.store, [])
 

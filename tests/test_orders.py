@@ -13,6 +13,7 @@ from central_process import BY, CentralProcess, book, dock
 from dock_world import AGENCY, CAR, Car
 from factories import read, session_row
 
+from alprd.audit import Event
 from alprd.crypto import seal_read
 from alprd.errors import RefusedError, StoreError
 from alprd.orderbook import OrderBook
@@ -295,3 +296,34 @@ def test_a_disk_that_refuses_leaves_nothing_half_done(
     assert orders.obey(todo) == 2
     assert ids(car) == {second}
     assert json.loads(car.store.get_meta("orders") or "{}")["last"] == 2
+
+
+@pytest.mark.policy("R-460.5-b")
+def test_what_is_destroyed_by_order_goes_in_parts_that_a_power_cut_does_not_undo(
+    car: Car, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt counts what went before the cut and after it."""
+    every = car.commit(7)
+    monkeypatch.setattr("alprd.store.EXPIRE_BYTES", 1)  # one read a part
+    todo = [order(1, "destroy", reads=tuple(every[:6]))]
+    left = iter(range(3))
+
+    def cut(*args: Any) -> int:
+        if next(left, None) is None:
+            raise KeyboardInterrupt  # the power goes
+        return parts(*args)
+
+    first = book(car)
+    parts = first._destroy_part
+    monkeypatch.setattr(first, "_destroy_part", cut)
+    with pytest.raises(KeyboardInterrupt):
+        first.obey(todo)
+    assert len(ids(car)) == 4 and first.receipts() == ()
+    after = book(car)  # the next start
+    assert after.obey(todo) == 1
+    assert ids(car) == {every[6]}
+    assert [one.count for one in after.receipts()] == [6]
+    told = [e for e in car.store.audit_events() if e.event == Event.READS_DESTROYED]
+    assert sum(int(e.detail["count"]) for e in told if e.subjects == (todo[0].serial,)) == 6
+    assert car.store.ledger().expired == 6
+    assert after.obey(todo) == 0
