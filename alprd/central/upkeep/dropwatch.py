@@ -22,7 +22,6 @@ from watchdog.observers.api import BaseObserver
 from alprd.central.hotlists.dropfolder import DropFolder
 from alprd.central.storage.store import Central
 from alprd.central.upkeep.housekeeping import Housekeeping
-from alprd.errors import AlprdError
 
 log: Final = logging.getLogger("alprd.central.upkeep.dropwatch")
 LOOK_S: Final = 60.0
@@ -71,7 +70,7 @@ async def watch(central: Central, stopping: asyncio.Event, duty: Housekeeping) -
                     watcher = _observe(drop.folder, rung)
                 if duty.mine:
                     await asyncio.to_thread(drop.take)
-            except (AlprdError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - a strange file must not end the server
                 log.error("ALARM: drop folder (%s), tried again", type(error).__name__)
                 _end_watch(watcher)
                 watcher = None

@@ -14,8 +14,6 @@ import os
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from alprd.central.oversight import auditfiles, compliance, weekly
 from alprd.central.public import bcanotices, logbook, publicsite
 from alprd.central.publication import publish
@@ -54,7 +52,7 @@ class Housekeeping:
             try:
                 await asyncio.to_thread(self.presence.renew)
                 await asyncio.to_thread(self.once)
-            except (AlprdError, OSError, SQLAlchemyError) as error:
+            except Exception as error:  # noqa: BLE001 - one bad row must not end the intake too
                 log.error("ALARM: housekeeping failed (%s), tried again", type(error).__name__)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), self._every)

@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from alprd.audit import Actor
 from alprd.central.publication import publish
@@ -159,7 +158,7 @@ def _run(central: Central, job: str, work: Work) -> None:
     except AlprdError as error:
         text = f"{error.message} ({error.remedy})" if error.remedy else error.message
         _end(central, job, "failed", text, "")
-    except (OSError, SQLAlchemyError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - else the row would say "running" for ever
         log.error("ALARM: a job failed (%s)", type(error).__name__)
         _end(central, job, "failed", f"it failed: {type(error).__name__}", "")
     else:

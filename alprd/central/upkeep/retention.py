@@ -24,7 +24,6 @@ from alprd.central.storage import db, keeping
 from alprd.central.storage.audit import CENTRAL, Event
 from alprd.central.storage.objects import Kind
 from alprd.central.storage.store import Central, count, counter
-from alprd.errors import AlprdError
 from alprd.records import MAX_LIFE
 
 log: Final = logging.getLogger("alprd.central.upkeep.retention")
@@ -62,7 +61,7 @@ def purge(central: Central, *, whole: bool = True, ordered: Actor | None = None)
         # A bucket or a server may have been set otherwise since the start.
         central.objects.check()
         central.keystore.database.check()
-    except (AlprdError, OSError) as error:
+    except Exception as error:  # whatever it was: not destroying is told (R-460.5-4)
         with central.database.write() as tx:
             central.trail.record(
                 tx,
