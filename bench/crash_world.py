@@ -35,6 +35,8 @@ from alprd.errors import AlprdError
 
 DRIVE: Final = Path(__file__).resolve().parent.parent / "fixtures" / "drive"
 """Its lists and its protected plates are used, not its pictures."""
+LAT: Final = 46.82
+"""Of the road that the benches' cars drive, within some kilometres."""
 START_S: Final = 240.0
 """Longest start of a program on a busy machine."""
 
@@ -124,13 +126,16 @@ class Central:
         ) as connection:
             return connection.execute(sql).fetchall()
 
-    def search(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        """Every read of a window (at most 24 h), by a documented search (R-13.824-7-2)."""
+    def search(self, since: datetime, until: datetime, *, lat: float = LAT) -> list[dict[str, Any]]:
+        """Every read of a window (at most 24 h) on a road at this latitude, or without a place.
+
+        By a documented search, which asks for a place (R-13.824-7-2).
+        """
         found = central(
             self.home,
             *("search", "--as", INVESTIGATOR, "--password-stdin", "--case", "26001234"),
             *("--offence", "motor vehicle theft"),
-            *("--near", "46.82,-95.87", "--radius", "10000", "--unplaced"),
+            *("--near", f"{lat},-95.87", "--radius", "10000", "--unplaced"),
             *("--facts", "Crash bench: the reads of these invented cars are counted and compared."),
             *(
                 "--suspicion",

@@ -24,6 +24,8 @@ LONGEST_S: Final = 60.0
 FAULT_S: Final = 6.0
 """How long a fault goes on after it was noticed."""
 LIES: Final = "GPS jumps 111 km"
+AWAY: Final = 1.0
+"""Degrees of latitude by which it lies: 111 km."""
 DECADES: Final = 30 * 365 * 86_400
 
 
@@ -192,7 +194,7 @@ def gps_place_jump(world: FaultWorld) -> Row:
     return fail(
         world,
         Row(LIES, DEVICE_S),
-        fault=lambda: setattr(world.gps, "away", 1.0),
+        fault=lambda: setattr(world.gps, "away", AWAY),
         lift=lambda: setattr(world.gps, "away", 0.0),
         noticed=None,
         well=lambda: world.gps_light() == "ok",

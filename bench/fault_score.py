@@ -8,15 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from alprd.place import CONFIRM_JUMP
-from bench.crash_world import Told
-from bench.fault_rows import LIES, Row
+from bench.crash_world import LAT, Told
+from bench.fault_rows import AWAY, LIES, Row
 from bench.fault_world import FaultWorld
 
 TRUE_TIME: Final = timedelta(seconds=10)
 """A read's instant is that of its best frame, at most the longest view (8 s) before its last."""
 TRUE_PLACE: Final = 0.5
 """Degrees of latitude from the road that the receiver truly drives."""
-LAT: Final = 46.82
 HELD_S: Final = 2.0
 """A position is held for so long after its fix."""
 CONFIRM_S: Final = CONFIRM_JUMP[1] / 1e9
@@ -26,7 +25,8 @@ CONFIRM_S: Final = CONFIRM_JUMP[1] / 1e9
 def judge(world: FaultWorld, rows: Iterable[Row]) -> None:
     """Fill in the losses and untruths of every row, from a search at central."""
     minute = timedelta(minutes=1)
-    found = world.central.search(world.began - minute, datetime.now(UTC) + minute)
+    window = world.began - minute, datetime.now(UTC) + minute
+    found = world.central.search(*window) + world.central.search(*window, lat=LAT + AWAY)
     count(rows, world.told, {row["id"]: row for row in found}, world.spoiled)
 
 
