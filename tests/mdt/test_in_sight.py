@@ -52,6 +52,18 @@ def test_the_same_deputy_in_a_second_tab_takes_nothing_from_the_first(
     assert served.events().count("alert.acknowledged") == 1
 
 
+def test_that_there_are_no_alerts_is_not_claimed_before_the_car_has_said_so(
+    page: Page, served: Car
+) -> None:
+    page.route("**/events*", lambda route: route.abort())
+    sign_on(page)
+    expect(page.get_by_text("NO CONNECTION")).to_be_visible()
+    expect(page.get_by_text("Asking the plate reader")).to_be_visible()
+    expect(page.get_by_text("No alerts")).to_have_count(0)
+    page.unroute("**/events*")
+    expect(page.get_by_text("No alerts")).to_be_visible()
+
+
 def test_a_new_alert_is_not_hidden_by_a_dialog(page: Page, served: Car) -> None:
     sign_on(page)
     expect(page.get_by_text("No alerts")).to_be_visible()

@@ -139,6 +139,7 @@ function showStatus(car) {
 
 let source;
 let lastId = "";
+let told = false; // by the car, whether there are alerts
 let heard = performance.now();
 let stale = new Set(); // cards from before a reset, not told of again yet
 const alarmed = new Map(); // id -> alarm already sounded for
@@ -210,6 +211,8 @@ function connect() {
     for (const id of stale) remove(id);
     stale.clear();
     setCarTime(car.now);
+    if (!told) byId("empty").textContent = "No alerts"; // not claimed before the car has said so
+    told = true;
     cards.steadily("status", () => {
       byId("trouble").hidden = true;
       byId("resting").hidden = car.session_open;
