@@ -75,6 +75,8 @@ def run(data: bytes) -> str:
             path = Path(f"/proc/self/fd/{handle}")
             with containers.opened(path) as (stream, _):
                 for _, line in containers.lines(stream, path):
+                    if line == containers.OVERLONG:  # what stands for a line that is too long
+                        continue
                     if len(line) > containers.MAX_LINE or "\n" in line:
                         raise AssertionError("more than a line")
         finally:
