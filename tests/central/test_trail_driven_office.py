@@ -7,24 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from central_world import Server, make_home
+from central_world import Server
 from release_world import certificate
 from test_foreign import line, package
-from trail_world import WORDS, Drive, day, drives
+from trail_world import WORDS, Drive, approved, day, drives
 
 pytestmark = [pytest.mark.policy("R-AT-1", "R-AT-2"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A central whose county attorney has approved access of data subjects."""
-    home = make_home(tmp_path_factory.mktemp("office") / "home")
-    with (home / "central.toml").open("a") as settings:
-        settings.write('\n[release]\ndata_subject_opinion = "CA 26-9 (invented)"\n')
-    made = Server(home)
-    made.start()
-    yield made
-    assert made.stop() == 0
+    yield from approved(tmp_path_factory.mktemp("office"))
 
 
 @drives(

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from central_world import Server, make_home
+from central_world import Server
 from release_world import certificate
 from test_foreign import line, package
-from trail_world import WORDS, Forms, ids, local, sends
+from trail_world import WORDS, Forms, approved, ids, local, sends
 
 from alprd.central.storage.audit import Event
 
@@ -20,14 +20,7 @@ PAPER = {"paper": ("paper.txt", b"(invented)")}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A central whose county attorney has approved access of data subjects."""
-    home = make_home(tmp_path_factory.mktemp("office") / "home")
-    with (home / "central.toml").open("a") as settings:
-        settings.write('\n[release]\ndata_subject_opinion = "CA 26-9 (invented)"\n')
-    made = Server(home)
-    made.start()
-    yield made
-    assert made.stop() == 0
+    yield from approved(tmp_path_factory.mktemp("office"))
 
 
 @sends({"/imports": (Event.LINK_REQUESTED, Event.TRANSFER_IMPORTED)}, "/imports")

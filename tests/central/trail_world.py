@@ -19,7 +19,7 @@ from typing import Any, Final, ParamSpec
 
 import httpx
 import storekind
-from central_world import AGENCY, PASSWORD, ZONE, Car, Server, make_read, run
+from central_world import AGENCY, PASSWORD, ZONE, Car, Server, make_home, make_read, run
 from pages_world import sign_on, staff
 from sqlalchemy import func, select
 from trail_map import COMMANDS
@@ -50,6 +50,17 @@ def local(minutes: float = 0) -> str:
 def day(days: int = 0) -> str:
     """A local date, as a person types it."""
     return (datetime.now(ZONE).date() + timedelta(days=days)).isoformat()
+
+
+def approved(folder: Path) -> Iterator[Server]:
+    """A running central whose county attorney has approved access of data subjects."""
+    home = make_home(folder / "home")
+    with (home / "central.toml").open("a") as settings:
+        settings.write('\n[release]\ndata_subject_opinion = "CA 26-9 (invented)"\n')
+    made = Server(home)
+    made.start()
+    yield made
+    assert made.stop() == 0
 
 
 @dataclass
