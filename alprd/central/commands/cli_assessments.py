@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from alprd.central.commands.cli_cases import person_of
+from alprd.central.commands.cli_people import sign
 from alprd.central.commands.clikit import FILE, HOME, JSON, by_signed, errors, instant, show
 from alprd.central.oversight import assessments
 from alprd.central.storage.store import Central
@@ -28,7 +28,7 @@ def assessments_enter(home: Path, done: str, paper: Path, by: str, as_json: bool
     """Enter an assessment with its paper; shows when the next is due."""
     with Central(home) as central:
         row = assessments.enter(
-            central, person_of(central, by), instant(done, "--done"), paper.read_bytes()
+            central, sign(central, by), instant(done, "--done"), paper.read_bytes()
         )
     due = row.next_due
     show(

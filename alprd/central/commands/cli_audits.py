@@ -9,16 +9,13 @@ from typing import Final
 import click
 
 from alprd import crypto
-from alprd.central.commands.cli_cases import person_of
 from alprd.central.commands.cli_people import sign
 from alprd.central.commands.clikit import (
-    BY,
     FILE,
     FROM,
     HOME,
     ID,
     JSON,
-    SIGNED,
     TO,
     by_signed,
     date_of,
@@ -37,13 +34,10 @@ from alprd.errors import EnvelopeError, InputError
 @FROM
 @TO
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def package(
-    home: Path, since: str, until: str, out: Path, by: str, password_stdin: bool, as_json: bool
-) -> None:
+def package(home: Path, since: str, until: str, out: Path, by: str, as_json: bool) -> None:
     """Build the biennial audit's package, a ZIP that verifies by itself."""
     with Central(home) as central:
         content = auditpackage.build(
@@ -81,8 +75,7 @@ def check(file: Path, key: str, as_json: bool) -> None:
 @click.option("--size", type=click.IntRange(1, samples.MOST), default=20, show_default=True)
 @FROM
 @TO
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
 def sample(
@@ -93,7 +86,6 @@ def sample(
     since: str,
     until: str,
     by: str,
-    password_stdin: bool,
     as_json: bool,
 ) -> None:
     """Draw a seeded sample; the same seed gives the same sample."""
@@ -143,7 +135,7 @@ def enter(
     with Central(home) as central:
         row = audits.enter(
             central,
-            person_of(central, by),
+            sign(central, by),
             auditor,
             date_of(since, "--from"),
             date_of(until, "--to"),
@@ -166,9 +158,7 @@ def enter(
 def reported(home: Path, row: str, day: str, recipients: str, by: str, as_json: bool) -> None:
     """Record that an audit's summary report went out."""
     with Central(home) as central:
-        made = audits.reported(
-            central, person_of(central, by), row, date_of(day, "--day"), recipients
-        )
+        made = audits.reported(central, sign(central, by), row, date_of(day, "--day"), recipients)
     show(as_json, {"id": made.id}, f"{made.id}: reported")
 
 

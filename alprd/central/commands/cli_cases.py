@@ -13,22 +13,10 @@ from alprd.central.commands.clikit import HOME, JSON, by_signed, errors, instant
 from alprd.central.records import cases, exemptions
 from alprd.central.records.exemptions import Exemption, Kept, Kind
 from alprd.central.storage.store import Central
-from alprd.wire import Person
 
 ID: Final = click.option("--id", "row", required=True, help="Id in the register.")
 REASON: Final = click.option("--reason", required=True, help="In your own words.")
 _OVERDUE: Final = click.option("--overdue", is_flag=True, help="Only what waits for a person.")
-
-
-def person_of(central: Central, name: str) -> Person:
-    """The person of ``--by``, who proves it with the password.
-
-    A typed name alone is no second person (R-460.5-5), and shows nobody a read (R-13.824-7-3).
-
-    Raises:
-        RefusedError: wrong or locked, without telling which.
-    """
-    return sign(central, name)
 
 
 def told(as_json: bool, row: Exemption, text: str, **more: Any) -> None:
@@ -38,7 +26,7 @@ def told(as_json: bool, row: Exemption, text: str, **more: Any) -> None:
 
 def listing(home: Path, kind: Kind, overdue: bool, by: str, as_json: bool) -> None:
     with Central(home) as central:
-        rows = exemptions.register(central, person_of(central, by), kind, overdue=overdue)
+        rows = exemptions.register(central, sign(central, by), kind, overdue=overdue)
     lines = [
         f"{row.opened_at:%Y-%m-%d} {row.state:<9} {row.number:<16} {row.id}"
         + (f"  a person must act by {row.due:%Y-%m-%d}" if row.due else "")
@@ -51,7 +39,7 @@ def listing(home: Path, kind: Kind, overdue: bool, by: str, as_json: bool) -> No
 
 def reads_of(home: Path, kind: Kind, row: str, by: str, as_json: bool) -> None:
     with Central(home) as central:
-        found, kept = exemptions.open_reads(central, person_of(central, by), row, kind)
+        found, kept = exemptions.open_reads(central, sign(central, by), row, kind)
     reads = [_as_json(read) for read in kept]
     lines = [
         f"{r['instant']} {r['plate']:<10} {r['state'] or '--'} {r['vehicle']} {r['id']}"
@@ -104,7 +92,7 @@ def request(
     with Central(home) as central:
         row = cases.ask(
             central,
-            person_of(central, by),
+            sign(central, by),
             case=case,
             relation=relation,
             reads=reads,
@@ -125,7 +113,7 @@ def request(
 def approve(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
     """Approve a link; not one's own."""
     with Central(home) as central:
-        made = cases.approve(central, person_of(central, by), row, reason)
+        made = cases.approve(central, sign(central, by), row, reason)
     told(as_json, made, f"link {row} is active, review by {made.due:%Y-%m-%d}")
 
 
@@ -139,7 +127,7 @@ def approve(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
 def refuse(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
     """Turn a request down."""
     with Central(home) as central:
-        made = cases.refuse(central, person_of(central, by), row, reason)
+        made = cases.refuse(central, sign(central, by), row, reason)
     told(as_json, made, f"link {row} is refused")
 
 
@@ -154,7 +142,7 @@ def refuse(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
 def review(home: Path, row: str, reason: str, until: str, by: str, as_json: bool) -> None:
     """State that the investigation is still active."""
     with Central(home) as central:
-        made = cases.review(central, person_of(central, by), row, reason, _maybe(until, "--until"))
+        made = cases.review(central, sign(central, by), row, reason, _maybe(until, "--until"))
     told(as_json, made, f"link {row}: next review by {made.due:%Y-%m-%d}")
 
 
@@ -168,7 +156,7 @@ def review(home: Path, row: str, reason: str, until: str, by: str, as_json: bool
 def inactive(home: Path, row: str, outcome: str, by: str, as_json: bool) -> None:
     """The investigation is no longer active: the retention schedule governs."""
     with Central(home) as central:
-        made = cases.inactive(central, person_of(central, by), row, outcome)
+        made = cases.inactive(central, sign(central, by), row, outcome)
     text = (
         f"link {row}: kept until {made.ends:%Y-%m-%d} ({made.citation})"
         if made.ends
@@ -189,7 +177,7 @@ def keep(home: Path, row: str, citation: str, until: str, by: str, as_json: bool
     """Decide on an inactive link: kept under an item of the schedule, until its end."""
     with Central(home) as central:
         end = instant(until, "--until")
-        made = cases.put_on_schedule(central, person_of(central, by), row, citation, end)
+        made = cases.put_on_schedule(central, sign(central, by), row, citation, end)
     told(as_json, made, f"link {row}: kept until {end:%Y-%m-%d}")
 
 
@@ -203,7 +191,7 @@ def keep(home: Path, row: str, citation: str, until: str, by: str, as_json: bool
 def release_link(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
     """End a link: what is past 60 days is destroyed with the next purge."""
     with Central(home) as central:
-        made = cases.release(central, person_of(central, by), row, reason)
+        made = cases.release(central, sign(central, by), row, reason)
     told(as_json, made, f"link {row} is released")
 
 

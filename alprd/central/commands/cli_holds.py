@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from alprd.central.commands.cli_cases import ID, REASON, listing, person_of, reads_of, told
+from alprd.central.commands.cli_cases import ID, REASON, listing, reads_of, told
+from alprd.central.commands.cli_people import sign
 from alprd.central.commands.clikit import HOME, JSON, by_signed, errors, instant, show
 from alprd.central.records import holds, schedule
 from alprd.central.storage.store import Central
@@ -56,7 +57,7 @@ def place(
     with Central(home) as central:
         row, number_held = holds.place(
             central,
-            person_of(central, by),
+            sign(central, by),
             holds.Asked(
                 requester=requester,
                 received=instant(received, "--received"),
@@ -84,7 +85,7 @@ def place(
 def collected(home: Path, row: str, by: str, as_json: bool) -> None:
     """Every car has uploaded the window: end the freezes, keep what is held."""
     with Central(home) as central:
-        made = holds.collected(central, person_of(central, by), row)
+        made = holds.collected(central, sign(central, by), row)
     told(as_json, made, f"hold {row}: the cars' freezes end")
 
 
@@ -98,7 +99,7 @@ def collected(home: Path, row: str, by: str, as_json: bool) -> None:
 def release_hold(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
     """The matter is resolved or dismissed."""
     with Central(home) as central:
-        made = holds.release(central, person_of(central, by), row, reason)
+        made = holds.release(central, sign(central, by), row, reason)
     told(as_json, made, f"hold {row} is released")
 
 
@@ -133,7 +134,7 @@ def hold_reads(home: Path, row: str, by: str, as_json: bool) -> None:
 def written(home: Path, row: str, out: Path, by: str, as_json: bool) -> None:
     """Write the written request of a hold into a file; the look is recorded."""
     with Central(home) as central:
-        content = holds.written_request(central, person_of(central, by), row)
+        content = holds.written_request(central, sign(central, by), row)
     try:
         with out.open("xb") as file:
             file.write(content)
@@ -158,7 +159,7 @@ def schedule_group() -> None:
 def set_row(home: Path, record_type: str, citation: str, days: int, by: str, as_json: bool) -> None:
     """Set the period of a record type."""
     with Central(home) as central:
-        schedule.put(central, person_of(central, by), record_type, citation, days)
+        schedule.put(central, sign(central, by), record_type, citation, days)
     show(as_json, {"type": record_type, "days": days}, f"{record_type}: {days} days ({citation})")
 
 

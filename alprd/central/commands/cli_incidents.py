@@ -7,16 +7,13 @@ from typing import Any
 
 import click
 
-from alprd.central.commands.cli_cases import person_of
 from alprd.central.commands.cli_people import sign
 from alprd.central.commands.clikit import (
-    BY,
     FROM,
     HOME,
     ID,
     JSON,
     REASON,
-    SIGNED,
     TO,
     by_signed,
     errors,
@@ -47,7 +44,7 @@ def incident_open(
     """Begin an incident."""
     with Central(home) as central:
         row = breach.open_incident(
-            central, person_of(central, by), kind, what, instant(discovered, "--discovered")
+            central, sign(central, by), kind, what, instant(discovered, "--discovered")
         )
     _told(row, as_json)
 
@@ -69,7 +66,7 @@ def incident_count(
     with Central(home) as central:
         made = breachlist.affected(
             central,
-            person_of(central, by),
+            sign(central, by),
             row,
             instant(since, "--from"),
             instant(until, "--to"),
@@ -87,12 +84,11 @@ def incident_count(
 @click.option("--compromised/--not-compromised", required=True)
 @click.option("--good-faith/--no-good-faith", required=True)
 @REASON
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
 def incident_decide(
-    home: Path, row: str, reason: str, by: str, password_stdin: bool, as_json: bool, **given: bool
+    home: Path, row: str, reason: str, by: str, as_json: bool, **given: bool
 ) -> None:
     """Answer the decision table."""
     with Central(home) as central:
@@ -103,11 +99,10 @@ def incident_decide(
 @incidents_group.command("plates")
 @HOME
 @ID
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def incident_plates(home: Path, row: str, by: str, password_stdin: bool, as_json: bool) -> None:
+def incident_plates(home: Path, row: str, by: str, as_json: bool) -> None:
     """The plates whose owners are to be told; the look is recorded."""
     with Central(home) as central:
         found = breachlist.plates(central, sign(central, by), row)
@@ -126,7 +121,7 @@ def incident_plates(home: Path, row: str, by: str, password_stdin: bool, as_json
 def incident_notified(home: Path, row: str, number: int, how: str, by: str, as_json: bool) -> None:
     """The people affected were told."""
     with Central(home) as central:
-        made = breach.notified(central, person_of(central, by), row, number, how)
+        made = breach.notified(central, sign(central, by), row, number, how)
     _told(made, as_json)
 
 
@@ -141,7 +136,7 @@ def incident_notified(home: Path, row: str, number: int, how: str, by: str, as_j
 def incident_mark(home: Path, row: str, step: str, reference: str, by: str, as_json: bool) -> None:
     """A step of the checklist was done."""
     with Central(home) as central:
-        made = breach.mark(central, person_of(central, by), row, step, reference)
+        made = breach.mark(central, sign(central, by), row, step, reference)
     _told(made, as_json)
 
 
@@ -165,9 +160,7 @@ def incident_dispose(
 ) -> None:
     """The investigation is complete and discipline final."""
     with Central(home) as central:
-        made = breach.dispose(
-            central, person_of(central, by), row, results, disposition, responsible
-        )
+        made = breach.dispose(central, sign(central, by), row, results, disposition, responsible)
     _told(made, as_json)
 
 
@@ -180,7 +173,7 @@ def incident_dispose(
 def incident_report(home: Path, row: str, by: str, as_json: bool) -> None:
     """The report for affected people."""
     with Central(home) as central:
-        text = breach.report(central, person_of(central, by), row)
+        text = breach.report(central, sign(central, by), row)
     show(as_json, {"report": text}, text)
 
 
@@ -188,13 +181,10 @@ def incident_report(home: Path, row: str, by: str, as_json: bool) -> None:
 @HOME
 @ID
 @REASON
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def incident_close(
-    home: Path, row: str, reason: str, by: str, password_stdin: bool, as_json: bool
-) -> None:
+def incident_close(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
     """Every duty is done: destroy the plates that were kept for it."""
     with Central(home) as central:
         made = breach.close(central, sign(central, by), row, reason)
@@ -212,9 +202,7 @@ def incident_close(
 def incident_delay(home: Path, row: str, reason: str, review: str, by: str, as_json: bool) -> None:
     """The notice would impede an active criminal investigation."""
     with Central(home) as central:
-        made = breach.delay(
-            central, person_of(central, by), row, reason, instant(review, "--review")
-        )
+        made = breach.delay(central, sign(central, by), row, reason, instant(review, "--review"))
     _told(made, as_json)
 
 
@@ -226,7 +214,7 @@ def incident_delay(home: Path, row: str, reason: str, review: str, by: str, as_j
 def incident_list(home: Path, by: str, as_json: bool) -> None:
     """The file, newest first."""
     with Central(home) as central:
-        rows = breach.register(central, person_of(central, by))
+        rows = breach.register(central, sign(central, by))
     lines = [f"{r.discovered:%Y-%m-%d} {r.state:<9} {r.kind:<11} {r.id}" for r in rows]
     shown = [row.model_dump(mode="json") for row in rows]
     show(as_json, {"incidents": shown}, "\n".join(lines) or "none")

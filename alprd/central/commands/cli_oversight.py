@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from alprd.central.commands.cli_cases import person_of
 from alprd.central.commands.cli_people import sign
-from alprd.central.commands.clikit import BY, HOME, JSON, SIGNED, by_signed, errors, show
+from alprd.central.commands.clikit import HOME, JSON, by_signed, errors, show
 from alprd.central.oversight import compliance
 from alprd.central.storage.store import Central
 
@@ -39,7 +38,7 @@ def compliance_run(home: Path, as_json: bool) -> None:
 def compliance_list(home: Path, by: str, as_json: bool) -> None:
     """The last reports with their signatures."""
     with Central(home) as central:
-        rows = compliance.reports(central, person_of(central, by))
+        rows = compliance.reports(central, sign(central, by))
     lines = [
         f"{row.report.day} {len(row.report.findings):>3} findings  "
         + (f"signed by {row.signed_by}" if row.signed_by else "not signed")
@@ -53,13 +52,10 @@ def compliance_list(home: Path, by: str, as_json: bool) -> None:
 @HOME
 @click.option("--day", required=True)
 @click.option("--note", required=True, help="What you looked at and what follows.")
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def compliance_sign(
-    home: Path, day: str, note: str, by: str, password_stdin: bool, as_json: bool
-) -> None:
+def compliance_sign(home: Path, day: str, note: str, by: str, as_json: bool) -> None:
     """Sign a report."""
     with Central(home) as central:
         made = compliance.sign(central, sign(central, by), day, note)

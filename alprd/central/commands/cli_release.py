@@ -10,16 +10,13 @@ import click
 from pydantic import ValidationError
 
 from alprd import crypto
-from alprd.central.commands.cli_cases import person_of
 from alprd.central.commands.cli_people import sign
 from alprd.central.commands.clikit import (
-    BY,
     FILE,
     HOME,
     ID,
     JSON,
     REASON,
-    SIGNED,
     by_signed,
     errors,
     instant,
@@ -61,7 +58,7 @@ def agencies_set(home: Path, row: str, by: str, as_json: bool, **given: Any) -> 
             )
         except (ValidationError, UnicodeDecodeError) as error:
             raise InputError("a field of the agency cannot be", remedy=_first(error)) from error
-        made = recipients.put(central, person_of(central, by), agency)
+        made = recipients.put(central, sign(central, by), agency)
     show(
         as_json,
         {"id": made.id, "fingerprint": made.fingerprint},
@@ -110,18 +107,17 @@ def ask(
             raise InputError("a field of the request cannot be", remedy=_first(error)) from error
         except ValueError as error:
             raise InputError("--authorised: not a date", remedy="write 2026-01-31") from error
-        made = release.ask(central, person_of(central, by), asked, paper.read_bytes())
+        made = release.ask(central, sign(central, by), asked, paper.read_bytes())
     show(as_json, {"id": made.id, "scope": made.scope_sha256}, made.id)
 
 
 @releases_group.command("look")
 @HOME
 @ID
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def look(home: Path, row: str, by: str, password_stdin: bool, as_json: bool) -> None:
+def look(home: Path, row: str, by: str, as_json: bool) -> None:
     """Show exactly the records that would go out."""
     with Central(home) as central:
         found, records = release.look(central, sign(central, by), row)
@@ -143,13 +139,10 @@ def look(home: Path, row: str, by: str, password_stdin: bool, as_json: bool) -> 
 @ID
 @click.option("--finding", required=True, help="The reasonable suspicion, in your own words.")
 @click.option("--scope", required=True, help="As `releases look` shows it.")
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def approve(
-    home: Path, row: str, finding: str, scope: str, by: str, password_stdin: bool, as_json: bool
-) -> None:
+def approve(home: Path, row: str, finding: str, scope: str, by: str, as_json: bool) -> None:
     """Let these records go; by another person than entered the request."""
     with Central(home) as central:
         made = release.approve(central, sign(central, by), row, finding, scope)
@@ -160,11 +153,10 @@ def approve(
 @HOME
 @ID
 @REASON
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def refuse(home: Path, row: str, reason: str, by: str, password_stdin: bool, as_json: bool) -> None:
+def refuse(home: Path, row: str, reason: str, by: str, as_json: bool) -> None:
     """Turn a request down; it stays on file."""
     with Central(home) as central:
         made = release.refuse(central, sign(central, by), row, reason)
@@ -175,11 +167,10 @@ def refuse(home: Path, row: str, reason: str, by: str, password_stdin: bool, as_
 @HOME
 @ID
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def package(home: Path, row: str, out: Path, by: str, password_stdin: bool, as_json: bool) -> None:
+def package(home: Path, row: str, out: Path, by: str, as_json: bool) -> None:
     """Write the encrypted package, to be handed to the recipient and then removed."""
     with Central(home) as central:
         made = releasepackage.build(central, sign(central, by), row)
@@ -203,9 +194,7 @@ def package(home: Path, row: str, out: Path, by: str, password_stdin: bool, as_j
 def receipt(home: Path, row: str, received_by: str, paper: Path, by: str, as_json: bool) -> None:
     """Record that the recipient has the package."""
     with Central(home) as central:
-        made = release.receipt(
-            central, person_of(central, by), row, received_by, paper.read_bytes()
-        )
+        made = release.receipt(central, sign(central, by), row, received_by, paper.read_bytes())
     show(as_json, {"id": made.id, "state": made.state}, f"{made.id}: {made.state}")
 
 
@@ -217,7 +206,7 @@ def receipt(home: Path, row: str, received_by: str, paper: Path, by: str, as_jso
 def listing(home: Path, by: str, as_json: bool) -> None:
     """The register, refused requests too."""
     with Central(home) as central:
-        rows = release.register(central, person_of(central, by))
+        rows = release.register(central, sign(central, by))
     lines = [
         f"{row.prepared_at:%Y-%m-%d} {row.state:<9} {row.asked.agency:<16} "
         f"{len(row.asked.reads):>4} records  {row.id}"
@@ -255,11 +244,10 @@ def sender_key(home: Path, as_json: bool) -> None:
 
 @releases_group.command("orders")
 @HOME
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def orders(home: Path, by: str, password_stdin: bool, as_json: bool) -> None:
+def orders(home: Path, by: str, as_json: bool) -> None:
     """Orders to recipients that are not confirmed yet, with the letters to send."""
     with Central(home) as central:
         rows = recipientorders.waiting(central, sign(central, by))
@@ -278,7 +266,7 @@ def orders(home: Path, by: str, password_stdin: bool, as_json: bool) -> None:
 def order_sent(home: Path, row: str, how: str, by: str, as_json: bool) -> None:
     """Record that an order to a recipient went out."""
     with Central(home) as central:
-        made = recipientorders.sent(central, person_of(central, by), row, how)
+        made = recipientorders.sent(central, sign(central, by), row, how)
     show(as_json, {"id": made.id, "state": made.state}, f"{made.id}: {made.state}")
 
 
@@ -292,7 +280,7 @@ def order_sent(home: Path, row: str, how: str, by: str, as_json: bool) -> None:
 def order_confirmed(home: Path, row: str, confirmed_by: str, by: str, as_json: bool) -> None:
     """Record that a recipient has done what an order says."""
     with Central(home) as central:
-        made = recipientorders.confirmed(central, person_of(central, by), row, confirmed_by)
+        made = recipientorders.confirmed(central, sign(central, by), row, confirmed_by)
     show(as_json, {"id": made.id, "state": made.state}, f"{made.id}: {made.state}")
 
 
@@ -329,7 +317,7 @@ def receive(
     with Central(home) as central:
         made = outside.receive(
             central,
-            person_of(central, by),
+            sign(central, by),
             kind,
             requester,
             contact,
@@ -355,7 +343,7 @@ def answer(
 ) -> None:
     """Record the answer, and print its text."""
     with Central(home) as central:
-        made = outside.answer(central, person_of(central, by), row, outcome, text)
+        made = outside.answer(central, sign(central, by), row, outcome, text)
     show(as_json, {"id": made.id, "answer": made.answer}, made.answer)
 
 
@@ -367,7 +355,7 @@ def answer(
 def requests_list(home: Path, by: str, as_json: bool) -> None:
     """The register with its dates."""
     with Central(home) as central:
-        rows = outside.register(central, person_of(central, by))
+        rows = outside.register(central, sign(central, by))
     lines = [
         f"{row.received:%Y-%m-%d} {row.state:<9} {row.kind:<13} {row.id}"
         + (f"  due {row.due:%Y-%m-%d}" if row.due and row.state == "open" else "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from alprd.central.commands.cli_people import sign
-from alprd.central.commands.clikit import BY, HOME, ID, JSON, REASON, SIGNED, errors, show
+from alprd.central.commands.clikit import HOME, ID, JSON, REASON, by_signed, errors, show
 from alprd.central.exchange import subject
 from alprd.central.storage.store import Central
 
@@ -24,8 +24,7 @@ def subject_group() -> None:
 @click.option("--state", default="MN", show_default=True)
 @click.option("--identity", required=True, help="How identity was verified.")
 @click.option("--ownership", required=True, help="How ownership of the vehicle was verified.")
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
 def subject_ask(
@@ -36,7 +35,6 @@ def subject_ask(
     identity: str,
     ownership: str,
     by: str,
-    password_stdin: bool,
     as_json: bool,
 ) -> None:
     """Ask for the look-up under an open request of a data subject."""
@@ -50,12 +48,11 @@ def subject_ask(
 @ID
 @click.option("--approve/--refuse", required=True)
 @REASON
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
 def subject_decide(
-    home: Path, row: str, approve: bool, reason: str, by: str, password_stdin: bool, as_json: bool
+    home: Path, row: str, approve: bool, reason: str, by: str, as_json: bool
 ) -> None:
     """Approve or refuse a look-up; by another than asked for it."""
     with Central(home) as central:
@@ -67,11 +64,10 @@ def subject_decide(
 @subject_group.command("look")
 @HOME
 @ID
-@BY
-@SIGNED
+@by_signed
 @JSON
 @errors
-def subject_look(home: Path, row: str, by: str, password_stdin: bool, as_json: bool) -> None:
+def subject_look(home: Path, row: str, by: str, as_json: bool) -> None:
     """Show the reads of the subject's plate; recorded as an access of its own kind."""
     with Central(home) as central:
         found = subject.look(central, sign(central, by), row)

@@ -36,8 +36,6 @@ HOME: Final = click.option(
 )
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 BY: Final = click.option("--by", required=True, help="Who orders it: a person's id or name.")
-
-
 SIGNER: Final[ContextVar[Person | None]] = ContextVar("SIGNER", default=None)
 """Who proved to be there in the command at hand."""
 
@@ -45,7 +43,8 @@ SIGNER: Final[ContextVar[Person | None]] = ContextVar("SIGNER", default=None)
 def by_signed(command: Callable[P, None]) -> Callable[P, None]:
     """``--by`` of an act that a role is needed for: the person's password is asked for.
 
-    A name typed here would be no second person (ADR 0024). ``--password-stdin`` may be said.
+    A name typed here would be no second person (ADR 0024, R-460.5-5) and must show nobody a read
+    (R-13.824-7-3). ``--password-stdin`` may be said.
     """
     said = click.option(
         "--password-stdin", is_flag=True, expose_value=False,
@@ -55,9 +54,6 @@ def by_signed(command: Callable[P, None]) -> Callable[P, None]:
     return said(who(command))
 
 
-SIGNED: Final = click.option(
-    "--password-stdin", is_flag=True, required=True, help="First line of stdin: your password."
-)
 ID: Final = click.option("--id", "row", required=True, help="Id in the register.")
 REASON: Final = click.option("--reason", required=True, help="In your own words.")
 FROM: Final = click.option(
