@@ -382,9 +382,9 @@ class CarDatabase:
     def mark_audit_sent(self, seq: int) -> None:
         """Central holds all events up to ``seq``, and none after it."""
         with self._transaction() as tx:
-            # Without the second condition the whole trail would be written anew at every dock.
+            # Without the second condition the whole trail would be written anew at every dock. The
+            # sign before seq makes SQLite take the index of what is unsent, not look through all.
             tx.execute("UPDATE audit SET sent = 1 WHERE +seq <= ? AND sent = 0", (seq,))
-            tx.execute("UPDATE audit SET sent = 1 WHERE seq <= ? AND sent = 0", (seq,))
             tx.execute("UPDATE audit SET sent = 0 WHERE seq > ? AND sent = 1", (seq,))
             last = tx.execute("SELECT event FROM audit WHERE seq = ?", (seq,)).fetchone()
         if last is not None:

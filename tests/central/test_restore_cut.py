@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import storekind
 from central_world import Server, everything, make_home, run
 from hold_world import LIFE, START, World
 from sqlalchemy import select
@@ -144,11 +143,9 @@ def test_none_while_a_worker_serves(tmp_path: Path) -> None:
     assert os.access(home / "central.toml", os.R_OK)
 
 
+@pytest.mark.one_store  # a server's database is no file that could be set aside
 def test_two_restores_keep_both_of_what_they_replace(tmp_path: Path) -> None:
     world = World(tmp_path / "home")
-    if world.central.database.server:
-        world.close()
-        pytest.skip("a server's database is not a file")
     backup.make(world.central, tmp_path / "backup")
     world.central.close()
     for _ in range(2):
@@ -186,10 +183,9 @@ def test_the_rows_that_a_restore_replaced_are_in_no_file(tmp_path: Path) -> None
     world.close()
 
 
+@pytest.mark.one_store  # a keystore on a server has a standby instead
 @pytest.mark.policy("R-460.5-4b")
 def test_the_keystores_replica_follows_a_restore(tmp_path: Path) -> None:
-    if storekind.on_servers():
-        pytest.skip("a keystore on a server has a standby instead")
     (tmp_path / "disk").mkdir()
     second = tmp_path / "disk" / "second.db"
     world = World(tmp_path / "home", storage=config.StorageSettings(replica=str(second)))
