@@ -126,7 +126,7 @@ def _drive(factory: pytest.TempPathFactory) -> Theft:
     world = World(factory.mktemp("car"))
     car = Car(world)
     try:
-        car.sign_on()
+        car.sign_on().close()
         world.home.carrier.write_text("0\n")
         world.start_drive()
         os.set_blocking(car.witness, False)
