@@ -53,6 +53,8 @@ def read_image(
     for detection, fused in zip(found, read_cuts(cuts, ocr, settings), strict=True):
         readable = fused is not None and detection.box[2] >= settings.min_width
         reading = fused.reading if fused is not None and readable else NO_READING
+        if detection.score < settings.high_threshold:  # told for want of another
+            reading = dataclasses.replace(reading, sure=False)
         plates.append(FoundPlate(reading, _whole(detection.box, image), detection.score))
     return join_fragments(plates)
 
@@ -142,23 +144,29 @@ def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float
 
 
 def _look(image: Image, detector: PhotoDetector, settings: ReaderSettings) -> list[Detection]:
-    """Plates of a picture; where one is large, from two looks at different scale."""
+    """Plates of a picture; where one is large, from two looks at different scale.
+
+    Where none reaches ``high_threshold``, the best one above ``lone_threshold``.
+    """
     low, high = settings.aspect
 
-    def plates(shrink: float) -> list[Detection]:
-        return [
-            d
-            for d in detector.detect(image, shrink)
-            if d.score >= settings.high_threshold and low <= d.box[2] / d.box[3] <= high
-        ]
+    def shaped(shrink: float) -> list[Detection]:
+        boxes = detector.detect(image, shrink)
+        return [d for d in boxes if low <= d.box[2] / d.box[3] <= high]
 
-    found = plates(1.0)
+    def plates(boxes: Sequence[Detection]) -> list[Detection]:
+        return [d for d in boxes if d.score >= settings.high_threshold]
+
+    boxes = shaped(1.0)
+    found = plates(boxes)
+    if not found and settings.lone_threshold is not None:
+        return [d for d in boxes[:1] if d.score >= settings.lone_threshold]
     if settings.second_look is None:
         return found
     limit = settings.second_look * max(image.shape[:2])
     if not any(d.box[2] > limit for d in found):
         return found
-    large = [d for d in plates(settings.second_scale) if d.box[2] > limit]
+    large = [d for d in plates(shaped(settings.second_scale)) if d.box[2] > limit]
     small = [d for d in found if all(overlap(d.box, o.box) < 0.3 for o in large)]
     return sorted(large + small, key=lambda d: -d.score)
 

@@ -245,6 +245,42 @@ def test_large_plate_is_looked_at_twice(pair: Path) -> None:
         assert np.abs(np.subtract(found.box, (100, 100, width, width // 2))).max() <= 4
 
 
+def test_faint_plate_is_told_where_it_is_alone_and_never_surely(pair: Path) -> None:
+    class Dimmed(Detector):
+        """The real detector, its scores times ``share``."""
+
+        share = 1.0
+        besides: tuple[Detection, ...] = ()
+
+        def detect(self, image: Image, shrink: float = 1.0) -> list[Detection]:
+            found = super().detect(image, shrink)
+            dim = [Detection(d.box, d.score * self.share) for d in found]
+            return sorted([*dim, *self.besides], key=lambda d: -d.score)
+
+    detector = Dimmed(pair / "detector.onnx", input_size=PHOTO.input_size)
+    ocr = PlateReader(pair / "ocr.onnx", pair / "ocr.yaml")
+    eager = dataclasses.replace(PHOTO, char_floor=0.5)
+    image = blank()
+    draw_plate(image, "ABC123", 200, 120, 80)
+    assert PHOTO.lone_threshold is not None
+    for share, settings, wanted in (
+        (1.0, eager, [True]),
+        (0.40 / 0.9, eager, [False]),
+        (0.28 / 0.9, eager, []),
+        (0.40 / 0.9, dataclasses.replace(eager, lone_threshold=None), []),
+    ):
+        detector.share = share
+        found = read_image(image, detector, ocr, settings)
+        assert [(p.reading.text, p.reading.sure) for p in found] == [
+            ("ABC123", sure) for sure in wanted
+        ]
+    # Beside a plate that is seen well nothing faint is told.
+    detector.share = 0.40 / 0.9
+    detector.besides = (Detection((400.0, 20.0, 80.0, 40.0), 0.9),)
+    (found_one,) = read_image(image, detector, ocr, eager)
+    assert found_one.box[0] == 400
+
+
 def plate(text: str, x: int, width: int, *, sure: bool = True, prob: float = 0.97) -> FoundPlate:
     return FoundPlate(PlateReading(text, "", (), "WA", 0.9, prob, sure), (x, 50, width, 100), 0.9)
 
