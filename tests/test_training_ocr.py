@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from alprd.models import shipped
 from plates import FontPool, PlateSpec, random_spec, render
+from plates.designs import designs
 from training import serials
 from training.ocr import degrade, labels, pool
 from training.ocr.evaluate import distance
@@ -162,6 +163,15 @@ def test_a_shard_is_whole_and_repeatable(data: Path, tmp_path: Path) -> None:
         pool.write_shard(tmp_path, f"{kind}-000", (images, targets))
     assert (make("negative")[1][:, :PLATE_SLOTS] == ALPHABET.index("_")).all()
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_designs_whose_motif_stands_behind_a_character_are_drawn_on_purpose() -> None:
+    """Every design named exists, comes up, and has something painted at its number."""
+    rng = np.random.default_rng(3)
+    seen = {pool.before_a_motif(rng).design for _ in range(300)}
+    assert seen == set(pool.MOTIFS)
+    for name in seen:
+        assert any(scene.startswith("mark ") for scene in designs()[name].scene), name
 
 
 def test_the_pool_is_filled_evenly_then_refreshed() -> None:
