@@ -54,7 +54,9 @@ class PlateReading:
 
     ``region`` is a USPS code or None (unknown, or below the region floor); ``confidence`` is the
     lowest character probability; ``sure`` means above the shipped alert floor, every character by
-    its own floor. ``sharpness``/confidence never leave RAM (T-4).
+    its own floor, O and 0, I and 1 taken as one, as matching does. ``open`` are the places (from 0)
+    where it is not said which of the two stands there. ``sharpness``/confidence never leave RAM
+    (T-4).
     """
 
     text: str
@@ -64,6 +66,12 @@ class PlateReading:
     region_prob: float
     confidence: float
     sure: bool
+    open: tuple[int, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Sure, and of every character."""
+        return self.sure and not self.open
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,14 @@ def fuse(
         and share >= settings.length_share
         and _above_floors(characters, end, settings)
     )
-    told = PlateReading(text, stacked, characters, region, region_prob, confidence, sure)
+    told = PlateReading(
+        text, stacked, characters, region, region_prob, confidence, sure,
+        tuple(
+            n
+            for n, c in enumerate(characters)
+            if c.char in TWINS and c.prob < settings.twin_floor
+        ),
+    )  # fmt: skip
     return Fused(told, agreeing, usable, len({r.mono_ns for r in spelled}), share, end)
 
 

@@ -1,8 +1,9 @@
 """``alprd read``: plates of photographs, folders and videos.
 
-A photograph is read alone: every plate found in it is told, with ``sure`` saying whether the
-shipped alert floor is met. A video is read as a camera is, one line a pass. Boxes are in pixels
-of the picture as OpenCV decodes it, that is after its EXIF orientation has been applied.
+A photograph is read alone: every plate found in it is told, with ``sure`` saying whether every
+character is above its floor, O and 0 and I and 1 told apart. A video is read as a camera is, one
+line a pass. Boxes are in pixels of the picture as OpenCV decodes it, that is after its EXIF
+orientation has been applied.
 """
 
 from __future__ import annotations
@@ -243,7 +244,7 @@ class _Job:
             reading.stacked,
             reading.region or "",
             f"{reading.confidence:.2f}",
-            "yes" if reading.sure else "no",
+            "yes" if reading.exact else "no",
             where,
         )
 
@@ -392,7 +393,7 @@ def _print_json(line: dict[str, Any]) -> None:
 def _draw(image: Image, plates: Iterable[FoundPlate]) -> None:
     for plate in plates:
         x, y, w, h = plate.box
-        colour = (0, 200, 0) if plate.reading.sure else (0, 165, 255)
+        colour = (0, 200, 0) if plate.reading.exact else (0, 165, 255)
         cv2.rectangle(image, (x, y), (x + w, y + h), colour, 2)
         _label(image, plate.reading, (x, max(14, y - 6)))
 

@@ -178,7 +178,7 @@ def reading_json(reading: PlateReading) -> dict[str, Any]:
         "stacked": reading.stacked,
         "region": reading.region,
         "confidence": round(reading.confidence, 4),
-        "sure": reading.sure,
+        "sure": reading.exact,
     }
 
 

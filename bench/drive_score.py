@@ -2,8 +2,10 @@
 
 A pass counts when its plate was readable by ``sim.truth``, which knows nothing of any reader. The
 reader's word on a pass is its final report; a *sure* one with another text than the plate's
-full-size characters is *wrong and sure*, as are sure reports of what is no plate, and wrong ones
-of plates that were not readable. A report belongs to the plate where its last box lay.
+full-size characters is *wrong and sure* (unless the two differ in nothing but O and 0, I and 1,
+and the report leaves such a place open: then it is only wrong), as are sure reports of what is no
+plate, and wrong ones of plates that were not readable. A report belongs to the plate where its last
+box lay.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from difflib import SequenceMatcher
 from typing import Any, Final, Literal
 
 from alprd.frames import Box, PassEvent
+from alprd.serials import one_shape
 from bench.drive_world import Clip, TruePlate, TrueScene
 from sim.world import FPS
 
 Outcome = Literal["exact", "unsure", "wrong", "unread", "missed", "wrong_sure"]
-"""``unsure``: right, but not sure; ``wrong``: another text, not sure; ``unread``: a plate was
-reported without a text; ``missed``: nothing was reported."""
+"""``unsure``: right, but not sure of every character; ``wrong``: another text, not sure of it;
+``unread``: a plate was reported without a text; ``missed``: nothing was reported."""
 NEIGHBOURS: Final = ("WI", "ND", "SD", "IA")
 _REACH: Final = 0.7
 """A box belongs to a plate when their middles are nearer than this share of the wider one."""
@@ -40,6 +43,8 @@ class Report:
     confidence: float
     frame: int
     box: Box
+    open: bool = False
+    """Whether it leaves open in some place which of O and 0, I and 1 it is."""
 
     @classmethod
     def of(cls, event: PassEvent) -> Report:
@@ -55,7 +60,14 @@ class Report:
             reading.confidence if reading else 0.0,
             round(detail["end_mono_ns"] * _NS * FPS),
             (float(x), float(y), float(w), float(h)),
+            reading is not None and bool(reading.open),
         )
+
+    def misleads(self, expected: str) -> bool:
+        """Whether it is sure of a text that is not ``expected``; an open place may be either."""
+        if not self.sure or self.text is None or self.text == expected:
+            return False
+        return not self.open or one_shape(self.text) != one_shape(expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +150,7 @@ def judge(clip: Clip, reports: Sequence[Report]) -> list[Case]:
         plate = owner(scene, report)
         if plate is not None and plate.readable:
             theirs.setdefault(plate.vehicle, []).append(report)
-        elif report.final and report.sure and (plate is None or report.text != plate.text):
+        elif report.final and report.misleads(plate.text if plate else ""):
             strays.append(_case(clip, scene, plate, "wrong_sure", report, True))
     cases = [
         _of_plate(clip, scene, plate, theirs.get(plate.vehicle, []))
@@ -150,7 +162,7 @@ def judge(clip: Clip, reports: Sequence[Report]) -> list[Case]:
 
 
 def _of_plate(clip: Clip, scene: TrueScene, plate: TruePlate, reports: list[Report]) -> Case:
-    told_wrong = any(r.sure and r.text != plate.text for r in reports)
+    told_wrong = any(r.misleads(plate.text) for r in reports)
     finals = [r for r in reports if r.final]
     if not finals:
         return _case(clip, scene, plate, "missed", None, told_wrong)
@@ -160,8 +172,8 @@ def _of_plate(clip: Clip, scene: TrueScene, plate: TruePlate, reports: list[Repo
         if report.text is None:
             return "unread"
         if report.text == plate.text:
-            return "exact" if report.sure else "unsure"
-        return "wrong_sure" if report.sure else "wrong"
+            return "exact" if report.sure and not report.open else "unsure"
+        return "wrong_sure" if report.misleads(plate.text) else "wrong"
 
     # A plate reported twice is only as good as its worst sure report.
     said = min(finals, key=lambda r: order[outcome(r)])

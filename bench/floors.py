@@ -87,7 +87,7 @@ def row_of(clip: Clip, event: PassEvent) -> Row | None:
         text=reading.text,
         state=reading.region,
         true_state=plate.state if plate else None,
-        sure=reading.sure,
+        sure=reading.exact,
         probs=tuple(
             c.prob + dict(c.alternatives).get(TWINS.get(c.char, ""), 0.0)
             for c in reading.characters

@@ -117,6 +117,19 @@ def test_a_right_text_in_the_wrong_place_is_wrong(clip: Clip) -> None:
     assert _outcomes(cases) == {"ABC123": "missed", "XYZ789": "wrong_sure", "LMN456": "missed"}
 
 
+def test_a_place_left_open_excuses_its_twin_and_nothing_else(clip: Clip) -> None:
+    def said(text: str) -> str:
+        report = replace(_report(text, 100), open=True)
+        return _outcomes(judge(twin, [report]))["ABO123"]
+
+    scene = replace(clip.scenes[0], plates=(_plate(1, "ABO123", 100),))
+    twin = replace(clip, scenes=(scene,))
+    assert said("ABO123") == "unsure"
+    assert said("AB0123") == said("ABOI23") == "wrong"
+    assert said("A8O123") == "wrong_sure"
+    assert _outcomes(judge(twin, [_report("AB0123", 100)]))["ABO123"] == "wrong_sure"
+
+
 def test_one_wrong_and_sure_report_spoils_a_plate_read_twice(clip: Clip) -> None:
     cases = judge(clip, [_report("ABC123", 100), _report("A8C123", 100)])
     assert _outcomes(cases)["ABC123"] == "wrong_sure"

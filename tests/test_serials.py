@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from alprd.errors import ModelError
+from alprd.frames import PlateReading
 from alprd.fuse import decode, fuse
 from alprd.ocr import ALPHABET, PAD, OcrResult, Probabilities
 from alprd.profiles import PHOTO, ROAD
@@ -88,6 +89,28 @@ def test_a_pair_is_as_sure_as_before_and_frames_still_agree() -> None:
     first, second = ours.reading.characters[:2]
     assert (first.char, first.alternatives[0][0]) == ("O", "0")
     assert first.prob + first.alternatives[0][1] == pytest.approx(second.prob, abs=0.01)
+
+
+def test_a_twin_that_stays_doubtful_is_open_though_an_alarm_may_sound() -> None:
+    """``sure`` is what an alarm asks, ``exact`` also tells O and 0, I and 1 apart."""
+
+    def fused(text: str, twins: float) -> PlateReading:
+        result = OcrResult(places(text, twins), None, state(ND=0.95))
+        settings = replace(ROAD, char_floor=0.9)
+        told = fuse([decode(result, 1.0, n) for n in range(6)], REGIONS, settings)
+        assert told is not None
+        return told.reading
+
+    for text, twins, wanted in (
+        ("1MAPLE", 0.6, (0,)),
+        ("1MAPLE", 0.999, ()),
+        ("MAPLE1O", 0.55, (5, 6)),
+        ("417KTX", 0.6, (1,)),
+        ("MAPLES", 0.6, ()),
+    ):
+        reading = fused(text, twins)
+        assert reading.sure, text
+        assert (reading.open, reading.exact) == (wanted, not wanted), text
 
 
 def test_many_doubtful_places_are_bounded() -> None:

@@ -27,7 +27,8 @@ TEXT_MARGIN = 0.069
 
 @dataclass(frozen=True)
 class Figures:
-    """Shares 0-1 of one set; `sure_wrong` are wrong (O=0) and above every floor."""
+    """Shares 0-1 of one set; `sure` are told as sure of every character, `sure_wrong` of them have
+    another text, O and 0 being two characters."""
 
     name: str
     plates: int
@@ -66,9 +67,9 @@ def figures(
         same = text.replace("O", "0") == sample.text.replace("O", "0")
         exact += text == sample.text
         folded += same
-        if fused and fused.reading.sure:
+        if fused and fused.reading.exact:
             sure += 1
-            wrong += not same
+            wrong += text != sample.text
     count = len(samples)
     return Figures(name, count, exact / count, folded / count, sure / count, wrong / count)
 
