@@ -262,6 +262,17 @@ def test_augmented_boxes_stay_on_the_picture(seed: int, width: float) -> None:
     assert np.all(b[:, :2] >= -1) and np.all(b[:, 2] <= 225) and np.all(b[:, 3] <= 161)
 
 
+def test_a_plate_set_askew_at_the_border_is_cut_by_it() -> None:
+    patch = np.full((120, 240, 4), 255, np.uint8)
+    for seed in (126, 127, 128):  # the first one hung two pixels over the edge
+        canvas, none = np.zeros((160, 224, 3), np.uint8), np.zeros((0, 4), np.float32)
+        b, k = paste.scatter_plates(
+            canvas, none, np.zeros(0, np.int64), [patch], np.random.default_rng(seed)
+        )
+        assert len(b) == len(k) > 0
+        assert b.min() >= 0 and b[:, 2].max() <= 224 and b[:, 3].max() <= 160
+
+
 def test_store_round_trip_and_broken_index(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     items = [

@@ -219,6 +219,9 @@ def scatter_plates(
         if overlaps(around, boxes):
             continue
         box = np.asarray([paste(canvas, patch, centre, width, rng)], np.float32)
+        # One that hangs far askew at the border is cut by it, as the picture is.
+        box[:, 0::2] = box[:, 0::2].clip(0, w)
+        box[:, 1::2] = box[:, 1::2].clip(0, h)
         small = box[0, 2] - box[0, 0] < 10 or box[0, 3] - box[0, 1] < 5
         boxes = np.concatenate((boxes, box))
         kinds = np.concatenate((kinds, [IGNORE if small else PLATE]))
