@@ -281,6 +281,19 @@ def test_faint_plate_is_told_where_it_is_alone_and_never_surely(pair: Path) -> N
     assert found_one.box[0] == 400
 
 
+@pytest.mark.parametrize(("width", "found"), [(50, 1), (44, 0)])
+def test_plate_taller_than_wide_is_one_down_to_a_shape(pair: Path, width: int, found: int) -> None:
+    class Turned(Detector):
+        """A plate seen from the side, ``width`` by 80 pixels."""
+
+        def detect(self, image: Image, shrink: float = 1.0) -> list[Detection]:
+            return [Detection((200.0, 120.0, float(width), 80.0), 0.9)]
+
+    detector = Turned(pair / "detector.onnx", input_size=PHOTO.input_size)
+    ocr = PlateReader(pair / "ocr.onnx", pair / "ocr.yaml")
+    assert len(read_image(blank(), detector, ocr, PHOTO)) == found
+
+
 def plate(text: str, x: int, width: int, *, sure: bool = True, prob: float = 0.97) -> FoundPlate:
     return FoundPlate(PlateReading(text, "", (), "WA", 0.9, prob, sure), (x, 50, width, 100), 0.9)
 

@@ -166,7 +166,7 @@ def test_a_shard_is_whole_and_repeatable(data: Path, tmp_path: Path) -> None:
 
 
 def test_designs_whose_motif_stands_behind_a_character_are_drawn_on_purpose() -> None:
-    """Every design named exists, comes up, and has something painted at its number."""
+    """Every design named exists, comes up, and paints a motif."""
     rng = np.random.default_rng(3)
     seen = {pool.before_a_motif(rng).design for _ in range(300)}
     assert seen == set(pool.MOTIFS)

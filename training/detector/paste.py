@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from training.detector.augment import IGNORE, PLATE, Kinds
+from training.detector.augment import PLATE, Kinds, clip_boxes
 from training.detector.store import Boxes, Pixels
 
 _WORDS = (
@@ -219,10 +219,6 @@ def scatter_plates(
         if overlaps(around, boxes):
             continue
         box = np.asarray([paste(canvas, patch, centre, width, rng)], np.float32)
-        # One that hangs far askew at the border is cut by it, as the picture is.
-        box[:, 0::2] = box[:, 0::2].clip(0, w)
-        box[:, 1::2] = box[:, 1::2].clip(0, h)
-        small = box[0, 2] - box[0, 0] < 10 or box[0, 3] - box[0, 1] < 5
-        boxes = np.concatenate((boxes, box))
-        kinds = np.concatenate((kinds, [IGNORE if small else PLATE]))
+        box, kind = clip_boxes(box, h, w)  # one far askew at the border is cut by it
+        boxes, kinds = np.concatenate((boxes, box)), np.concatenate((kinds, kind))
     return boxes, kinds.astype(np.int64)
