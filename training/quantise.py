@@ -7,6 +7,8 @@ without VNNI add pairs of products in 16 bits, which full 8-bit weights overflow
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,31 +41,40 @@ class _Feed(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantise(
-    model: onnx.ModelProto, inputs: Iterable[NDArray[Any]], *, keep: Iterable[str]
+    model: onnx.ModelProto,
+    inputs: Iterable[NDArray[Any]],
+    *,
+    keep: Iterable[str],
+    extremes: bool = True,
 ) -> onnx.ModelProto:
     """``model`` with its convolutions in 8 bits, but for the nodes named in ``keep``.
 
     ``inputs`` are calibration inputs of the model's one input: the ranges of all values are
-    their extremes over these.
+    their extremes over these, or else leave out one value in 100,000 at either end, which suits
+    activations without an upper bound (plain ReLU).
     """
     fed = _Feed(model.graph.input[0].name, inputs)
     other = [node.name for node in model.graph.node if node.op_type not in _AMONG]
     with tempfile.TemporaryDirectory() as folder:
         whole, small = Path(folder) / "whole.onnx", Path(folder) / "small.onnx"
         onnx.save(model, str(whole))
-        quantize_static(
-            str(whole),
-            str(small),
-            fed,
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(_AMONG),
-            nodes_to_exclude=[*other, *keep],
-            calibrate_method=CalibrationMethod.MinMax,
-        )
+        # The library says how it counts values, line by line.
+        with contextlib.redirect_stdout(io.StringIO()):
+            quantize_static(
+                str(whole),
+                str(small),
+                fed,
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(_AMONG),
+                nodes_to_exclude=[*other, *keep],
+                calibrate_method=(
+                    CalibrationMethod.MinMax if extremes else CalibrationMethod.Percentile
+                ),
+            )
         return onnx.load(str(small))
 
 
@@ -85,3 +96,16 @@ def halve(model: onnx.ModelProto, least: int = 256) -> None:
         )
     for cast in casts:
         graph.node.insert(0, cast)
+
+
+def widen(model: onnx.ModelProto) -> None:
+    """The inverse of :func:`halve`: float32 weights again, without the casts."""
+    graph = model.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        half = stored.get(node.input[0]) if node.op_type == "Cast" else None
+        if half is None or not half.name.endswith(".half"):
+            continue
+        array = onnx.numpy_helper.to_array(half).astype(np.float32)
+        half.CopyFrom(onnx.numpy_helper.from_array(array, node.output[0]))
+        graph.node.remove(node)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 MODELS = Path(__file__).parents[2] / "alprd" / "models"
+WHOLE = Path(__file__).parents[1] / "weights" / "ocr.onnx"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--rate", type=float, default=1.2e-3)
     train.add_argument("--threads", type=int, default=1)
     train.add_argument(
-        "--start", type=Path, help="an ocr.onnx of this network to go on from, without a checkpoint"
+        "--start",
+        type=Path,
+        help="a whole ocr.onnx to go on from without a checkpoint, such as ours",
     )
     train.add_argument(
         "--without",
@@ -51,10 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     export = command("export", "write the checkpoint's ONNX, configuration and SHA-256")
     export.add_argument("--out", type=Path, default=MODELS)
-    average = command("average", "mix the shipped reader with one that went on from it")
-    average.add_argument("--with", dest="second", type=Path, required=True, help="its ocr.onnx")
+    export.add_argument(
+        "--weights", type=Path, default=WHOLE, help="the whole network, to go on from"
+    )
+    export.add_argument("--float", dest="whole", action="store_true", help="ship without 8 bits")
+    average = command("average", "mix a whole reader with one that went on from it")
+    average.add_argument("--with", dest="second", type=Path, required=True, help="its whole file")
     average.add_argument("--share", type=float, default=0.5, help="of the second")
-    average.add_argument("--model", type=Path, default=MODELS / "ocr.onnx")
+    average.add_argument("--model", type=Path, default=WHOLE)
+    quantise = command("quantise", "write the shipped ocr.onnx from a whole one, in 8 bits")
+    quantise.add_argument("--out", type=Path, default=MODELS)
+    quantise.add_argument("--weights", type=Path, default=WHOLE, help="the whole network")
     evaluate = command("evaluate", "read every val split and print the figures")
     evaluate.add_argument("--model", type=Path, default=MODELS / "ocr.onnx")
     evaluate.add_argument("--rendered", type=int, default=2000, help="plates of unused type faces")
@@ -96,11 +106,15 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "export":
             from training.ocr.export import export
 
-            print(export(options.work, options.out))
+            print(export(options.work, options.out, options.weights, whole=options.whole))
         elif options.command == "average":
             from training.ocr.average import average
 
             print(average(options.model, options.second, options.share, options.model))
+        elif options.command == "quantise":
+            from training.ocr.eightbit import eight_bit
+
+            print(eight_bit(options.weights, options.work / "pool", options.out))
         else:
             from training.ocr.evaluate import report, write_card
 

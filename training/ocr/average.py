@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from alprd.models import write_sums
-
 
 def average(first: Path, second: Path, share: float, out: Path) -> str:
-    """Write `out`: `share` of `second` and the rest of `first`, both exported `ocr.onnx` files.
+    """Write `out`: `share` of `second` and the rest of `first`, both whole `ocr.onnx` files.
 
     Returns:
         a line that says what was written.
@@ -45,5 +43,4 @@ def average(first: Path, second: Path, share: float, out: Path) -> str:
     temporary = out.with_suffix(".tmp")
     temporary.write_bytes(model.SerializeToString())
     os.replace(temporary, out)  # noqa: PTH105 - one atomic step
-    write_sums(out.parent)
     return f"{out.name}: {share:.0%} of {second.name} in {first.name}, {mixed / 1e6:.2f} M weights"

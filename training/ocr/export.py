@@ -1,4 +1,4 @@
-"""Write the shipped files: `ocr.onnx`, `ocr.yaml` and their line in `SHA256SUMS`."""
+"""Write the whole network to go on from, and the shipped `ocr.onnx`, `ocr.yaml`, `SHA256SUMS`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from alprd.models import write_sums
+from training.ocr.eightbit import eight_bit
 from training.ocr.labels import REGIONS
 from training.ocr.layout import ALPHABET, HEIGHT, PAD, PLATE_SLOTS, WIDTH
 from training.ocr.network import Exported, PlateReader
@@ -41,24 +42,26 @@ def config() -> dict[str, object]:
     }
 
 
-def export(work: Path, out: Path) -> str:
+def export(work: Path, out: Path, weights: Path, *, whole: bool = False) -> str:
     """Export the averaged weights of the last checkpoint of `work` into `out`.
 
-    The written graph is run beside the network on random pictures, alone and in a batch.
+    The graph is run beside the network on random pictures, alone and in a batch, and written to
+    the file `weights`; what ships in `out` is the same in 8 bits, or `whole`.
 
     Returns:
         a line that says what was written.
 
     Raises:
-        FileNotFoundError: no checkpoint.
-        ValueError: graph and network disagree; nothing is then replaced.
+        FileNotFoundError: no checkpoint, or no crops to calibrate on.
+        ValueError: graph and network, or both graphs, disagree; nothing shipped is then replaced.
     """
     state = load(work)
     reader = PlateReader(len(REGIONS))
     reader.load_state_dict(state["averaged"])
     model = Exported(reader).eval()
     example = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8)
-    out.mkdir(parents=True, exist_ok=True)
+    for folder in (out, weights.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     raw = out / "ocr.raw.onnx.tmp"
     with warnings.catch_warnings():
         # The TorchScript exporter is deprecated but needs no further package.
@@ -88,16 +91,22 @@ def export(work: Path, out: Path) -> str:
         ):
             if (worst := float(np.abs(a - b).max())) > TOLERANCE:
                 raise ValueError(f"output {name!r} differs from the network by {worst:.1e}")
-    temporary = out / "ocr.onnx.tmp"
-    temporary.write_bytes(data)
-    os.replace(temporary, out / "ocr.onnx")  # noqa: PTH105 - one atomic step
+    _replace(weights, data)
     (out / "ocr.yaml").write_text(
         "# Read by fast-plate-ocr beside ocr.onnx; written by `python -m training.ocr export`.\n"
         + yaml.safe_dump(config(), sort_keys=False, default_flow_style=None, width=98),
         encoding="utf-8",
     )
-    write_sums(out)
-    minutes = state["spent"] / 60
-    return (
-        f"ocr.onnx: {len(data) / 1e6:.2f} MB, step {state['step']}, {minutes:.0f} min of training"
-    )
+    if whole:
+        _replace(out / "ocr.onnx", data)
+        write_sums(out)
+        said = f"ocr.onnx: {len(data) / 1e6:.2f} MB"
+    else:
+        said = eight_bit(weights, work / "pool", out)
+    return f"{said}, step {state['step']}, {state['spent'] / 60:.0f} min of training"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_suffix(".onnx.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)  # noqa: PTH105 - one atomic step

@@ -1,0 +1,92 @@
+"""The reader that ships: the whole one with its convolutions in 8 bits.
+
+A crop costs a processor with 8-bit instructions about two thirds of what it did. The first
+convolution sees the picture itself and stays whole, as does everything after the trunk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from alprd.models import write_sums
+from training.ocr.layout import ALPHABET, PAD
+from training.quantise import halve, quantise, widen
+
+_BATCHES, _BATCH = 12, 8
+_TRIED = 400
+LEAST_EQUAL = 0.97
+"""Share of training crops that must be read as the whole network reads them."""
+
+
+def _crops(pool: Path, count: int, seed: int) -> NDArray[np.uint8]:
+    """``count`` crops of the pool, drawn over all its shards: (count, 64, 128, 3) uint8.
+
+    Raises:
+        FileNotFoundError: the pool is empty.
+    """
+    shards = sorted(pool.glob("*.images.npy"))
+    if not shards:
+        raise FileNotFoundError(f"{pool} holds no crops; run `python -m training.ocr pool` first")
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for number in rng.integers(len(shards), size=count):
+        shard = np.load(shards[int(number)], mmap_mode="r")
+        drawn.append(np.asarray(shard[int(rng.integers(len(shard)))]))
+    return np.stack(drawn)
+
+
+def _texts(data: bytes, crops: NDArray[np.uint8]) -> list[str]:
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    plates = [
+        session.run(["plate"], {"input": crops[n : n + _BATCH]})[0].argmax(-1)
+        for n in range(0, len(crops), _BATCH)
+    ]
+    return ["".join(ALPHABET[i] for i in row if i != PAD) for row in np.concatenate(plates)]
+
+
+def eight_bit(whole: Path, pool: Path, out: Path) -> str:
+    """Write ``out / "ocr.onnx"``: the file ``whole`` in 8 bits, calibrated on crops of ``pool``.
+
+    Returns:
+        a line that says what was written.
+
+    Raises:
+        FileNotFoundError: no whole file, or no crops.
+        ValueError: the two read too many training crops differently; nothing is then replaced.
+    """
+    if not whole.is_file():
+        raise FileNotFoundError(f"{whole} is missing; run `python -m training.ocr export` first")
+    model = onnx.load(str(whole))
+    widen(model)
+    calibration = _crops(pool, _BATCHES * _BATCH, seed=5)
+
+    def batches() -> Iterator[NDArray[np.uint8]]:
+        yield from np.split(calibration, _BATCHES)
+
+    first = next(node.name for node in model.graph.node if node.op_type == "Conv")
+    small = quantise(model, batches(), keep=[first], extremes=False)
+    halve(small)
+    del small.metadata_props[:]
+    small.metadata_props.extend(model.metadata_props)
+    data = small.SerializeToString()
+    tried = _crops(pool, _TRIED, seed=6)
+    equal = np.mean(
+        [
+            a == b
+            for a, b in zip(_texts(data, tried), _texts(whole.read_bytes(), tried), strict=True)
+        ]
+    )
+    if equal < LEAST_EQUAL:
+        raise ValueError(f"in 8 bits only {equal:.1%} of training crops are read as before")
+    temporary = out / "ocr.onnx.tmp"
+    temporary.write_bytes(data)
+    os.replace(temporary, out / "ocr.onnx")  # noqa: PTH105 - one atomic step
+    write_sums(out)
+    return f"ocr.onnx: {len(data) / 1e6:.2f} MB in 8 bits, {equal:.1%} of crops read as the whole"
