@@ -4,7 +4,7 @@ Clips come of seeds of their own (``sim.seeds.TUNING_SEEDS``): thresholds are se
 validation photographs, and measured on test drives they have never seen (``bench drives``). Every
 final report becomes a row with the evidence of its text; ``--dump`` writes the rows, so that a
 setting can be tried without reading again. A setting can only be stricter than the profile it was
-read with.
+read with. Exact, and wrong and sure, are counted as ``bench drives`` counts them.
 
     python -m bench floors --plates 900 --work drives/tuning
 """
@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing as mp
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,16 +32,17 @@ from alprd.errors import AlprdError, InputError
 from alprd.frames import Frame, PassEvent
 from alprd.models import shipped
 from alprd.ocr import PlateReader
-from alprd.profiles import ROAD
+from alprd.profiles import ROAD, ReaderSettings
 from alprd.reader import RoadReader, load
-from alprd.serials import TWINS
+from alprd.serials import TWINS, one_shape
 from bench.drive_score import Report, owner
 from bench.drive_world import SCENES, Clip, frames, render, wanted
 from sim.seeds import TUNING_SEEDS
 from sim.world import FPS
 
-FLOORS: Final = (0.92, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99, 0.993)
-"""Character floors that the table shows."""
+FLOORS: Final = (0.97, 0.98, 0.985, 0.99, 0.993)
+TWIN_FLOORS: Final = (0.90, 0.95, 0.97, 0.98, 0.99)
+"""Floors of a character and of a twin's own probability that the table shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,11 @@ class Row:
     state: str | None
     true_state: str | None
     sure: bool
+    """Every character above its floor, O and 0, I and 1 taken as one."""
     probs: tuple[float, ...]
     """Probability of each character, its like in shape counted in."""
+    own: tuple[float, ...]
+    """The same without its like."""
     alternatives: tuple[str, ...]
     """The next likely character of each place, empty where none is likely."""
     end: float
@@ -70,6 +76,36 @@ class Row:
     def right(self) -> bool:
         """Whether the text is that of the plate."""
         return self.text == self.expected
+
+    def open(self, floor: float) -> bool:
+        """Whether a place is left open at this floor (``ReaderSettings.twin_floor``)."""
+        return any(c in TWINS and p < floor for c, p in zip(self.text, self.own, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Floors:
+    """Thresholds to be tried; each must be at least the profile's."""
+
+    char: float = ROAD.char_floor
+    twin: float = ROAD.twin_floor
+    score: float = ROAD.sure_score
+    width: float = ROAD.sure_width
+
+    def sure(self, row: Row) -> bool:
+        """Whether the text would still be sure."""
+        enough = row.score >= self.score and row.widest >= self.width
+        return row.sure and enough and min(*row.probs, row.end) >= self.char
+
+    def exact(self, row: Row) -> bool:
+        """Whether it would be sure, with no place left open, and right."""
+        return row.right and self.sure(row) and not row.open(self.twin)
+
+    def misleads(self, row: Row) -> bool:
+        """Whether it would be sure and wrong; an open place may be either of two."""
+        if row.right or not self.sure(row):
+            return False
+        twins = row.expected is not None and one_shape(row.text) == one_shape(row.expected)
+        return not (twins and row.open(self.twin))
 
 
 def row_of(clip: Clip, event: PassEvent) -> Row | None:
@@ -87,11 +123,12 @@ def row_of(clip: Clip, event: PassEvent) -> Row | None:
         text=reading.text,
         state=reading.region,
         true_state=plate.state if plate else None,
-        sure=reading.exact,
+        sure=reading.sure,
         probs=tuple(
             c.prob + dict(c.alternatives).get(TWINS.get(c.char, ""), 0.0)
             for c in reading.characters
         ),
+        own=tuple(c.prob for c in reading.characters),
         alternatives=tuple(
             c.alternatives[0][0] if c.alternatives else "" for c in reading.characters
         ),
@@ -105,8 +142,10 @@ def row_of(clip: Clip, event: PassEvent) -> Row | None:
     )
 
 
-def rows_of(clip: Clip, detector: Detector, ocr: PlateReader) -> list[Row]:
-    """The rows of a clip, read by the ``road`` profile.
+def rows_of(
+    clip: Clip, detector: Detector, ocr: PlateReader, settings: ReaderSettings = ROAD
+) -> list[Row]:
+    """The rows of a clip, read with ``settings``.
 
     Raises:
         InputError: the video does not fit its truth.
@@ -117,7 +156,7 @@ def rows_of(clip: Clip, detector: Detector, ocr: PlateReader) -> list[Row]:
     for number, image in frames(clip):
         if reader is None or number in begins:
             events += reader.flush() if reader else []
-            reader = RoadReader(clip.camera, detector, ocr, ROAD)
+            reader = RoadReader(clip.camera, detector, ocr, settings)
         frame = Frame(clip.camera, np.asarray(image, np.uint8), number * 10**9 // FPS, number)
         events += reader.process(frame)
     events += reader.flush() if reader else []
@@ -125,40 +164,39 @@ def rows_of(clip: Clip, detector: Detector, ocr: PlateReader) -> list[Row]:
     return [row for row in found if row is not None]
 
 
-def kept(rows: Sequence[Row], test: Callable[[Row], bool], plates: int) -> dict[str, float]:
-    """Shares of the readable plates that stay right and sure, and wrong and sure, under a test."""
-    sure = [row for row in rows if row.sure and test(row)]
-    return {
-        "exact": sum(row.right and row.readable for row in sure) / plates,
-        "wrong_sure": sum(not row.right for row in sure) / plates,
-        "wrong_sure_count": sum(not row.right for row in sure),
-    }
-
-
-def above(floor: float, score: float) -> Callable[[Row], bool]:
-    """The test of a floor for every character and the end, and one for the detection."""
-    return lambda row: min(*row.probs, row.end) >= floor and row.score >= score
+def kept(rows: Sequence[Row], floors: Floors, plates: int) -> dict[str, float]:
+    """Shares of the readable plates that stay exact, and wrong and sure, at some floors."""
+    exact = sum(row.readable and floors.exact(row) for row in rows)
+    wrong = sum(floors.misleads(row) for row in rows)
+    return {"exact": exact / plates, "wrong_sure": wrong / plates, "wrong_sure_count": wrong}
 
 
 def _print(rows: Sequence[Row], plates: int) -> None:
     table = Table(title=f"Sure readings of {plates} readable plates", title_justify="left")
-    for column in ("character floor", "detection", "exact and sure", "wrong and sure", "count"):
+    for column in (
+        "character floor", "twin floor", "detection", "exact and sure", "wrong and sure", "count",
+    ):  # fmt: skip
         table.add_column(column, justify="right")
-    for score in (ROAD.pass_score, 0.75, 0.8):
-        for floor in FLOORS:
-            found = kept(rows, above(floor, score), plates)
-            table.add_row(
-                f"{floor:.3f}", f"{score:.2f}", f"{100 * found['exact']:.2f} %",
-                f"{100 * found['wrong_sure']:.2f} %", f"{found['wrong_sure_count']:.0f}",
-            )  # fmt: skip
+    tried = [Floors(char=floor) for floor in FLOORS]
+    tried += [Floors(twin=floor) for floor in TWIN_FLOORS[1:]]
+    tried += [Floors(score=score) for score in (0.8, 0.85)]
+    for floors in tried:
+        found = kept(rows, floors, plates)
+        table.add_row(
+            f"{floors.char:.3f}", f"{floors.twin:.3f}", f"{floors.score:.2f}",
+            f"{100 * found['exact']:.2f} %",
+            f"{100 * found['wrong_sure']:.2f} %", f"{found['wrong_sure_count']:.0f}",
+        )  # fmt: skip
     console = Console()
     console.print(table)
     wrong = Table(title="Wrong and sure", title_justify="left")
-    for column in ("expected", "got", "lowest", "agreeing", "score", "px", "clip"):
+    for column in ("expected", "got", "lowest", "twin", "agreeing", "score", "px", "clip"):
         wrong.add_column(column)
-    for row in sorted((r for r in rows if r.sure and not r.right), key=lambda r: min(r.probs)):
+    as_it_is = Floors()
+    for row in sorted(filter(as_it_is.misleads, rows), key=lambda r: min(r.probs)):
         wrong.add_row(
             row.expected or "no plate", row.text, f"{min(*row.probs, row.end):.4f}",
+            f"{min(row.own):.4f}",
             f"{row.agreeing}/{row.read}", f"{row.score:.2f}", f"{row.widest:.0f}", row.clip,
         )  # fmt: skip
     console.print(wrong)
@@ -172,10 +210,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--plates", type=int, default=900, help="readable plates (900)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that render (1)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
     parser.add_argument("--work", type=Path, default=Path("drives/tuning"), metavar="DIR")
     parser.add_argument("--models", type=Path, metavar="DIR", help="other models than the shipped")
+    parser.add_argument(
+        "--input", metavar="HxW", help="read at another input size, such as 320x576"
+    )
     parser.add_argument("--dump", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument("--scenes", type=int, default=SCENES, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     try:
@@ -185,25 +227,55 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
+_loaded: tuple[Detector, PlateReader, ReaderSettings] | None = None
+
+
+def _begin(models: Path | None, size: str | None) -> None:
+    """What a reading process begins with.
+
+    Raises:
+        InputError: the size is none.
+    """
+    global _loaded
+    settings = ROAD
+    if size is not None:
+        try:
+            height, width = map(int, size.split("x"))
+        except ValueError as error:
+            raise InputError(
+                f"--input {size} is no size", remedy="give height x width, such as 320x576"
+            ) from error
+        settings = replace(ROAD, input_size=(height, width))
+    cv2.setNumThreads(1)
+    files = shipped(models, verify=False) if models else shipped()
+    _loaded = (*load(files, settings, threads=1), settings)
+
+
+def _rows(clip: Clip) -> list[Row]:
+    assert _loaded is not None  # noqa: S101 - the process began with it
+    return rows_of(clip, *_loaded)
+
+
 def _run(args: Any) -> int:
+    _begin(args.models, args.input)  # what cannot be loaded is told before anything is rendered
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("render", total=args.plates)
 
         def rendered(_: int, plates: int) -> None:
             bar.update(task, completed=plates)
 
-        clips = wanted(args.work, 0, args.plates, SCENES, TUNING_SEEDS)
+        clips = wanted(args.work, 0, args.plates, args.scenes, TUNING_SEEDS)
         if sum(clip.readable for clip in clips) < args.plates:
             clips = render(
-                args.work, 0, args.plates, SCENES, args.jobs, rendered, pool=TUNING_SEEDS
+                args.work, 0, args.plates, args.scenes, args.jobs, rendered, pool=TUNING_SEEDS
             )
         plates = sum(clip.readable for clip in clips)
         bar.update(task, completed=args.plates)
-        folder: Path | None = args.models
-        pair = load(shipped(folder, verify=False) if folder else shipped(), ROAD, threads=1)
         rows: list[Row] = []
-        for clip in bar.track(clips, description="read"):
-            rows += rows_of(clip, *pair)
+        context = mp.get_context("spawn")
+        with ProcessPoolExecutor(args.jobs, context, _begin, (args.models, args.input)) as pool:
+            for found in bar.track(pool.map(_rows, clips), len(clips), description="read"):
+                rows += found
     if not rows:
         raise InputError("no clip gave a report", remedy="ask for more --plates")
     _print(rows, plates)
