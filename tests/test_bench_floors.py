@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,10 @@ def test_shares_are_of_the_readable_plates() -> None:
     assert found == {"exact": 0.2, "wrong_sure": 0.1, "wrong_sure_count": 1}
 
 
+def _row(**found: Any) -> Row:
+    return Row(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+
+
 def test_a_clip_is_rendered_read_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,8 +73,7 @@ def test_a_clip_is_rendered_read_and_told(
     assert "Sure readings of" in capsys.readouterr().out
     document = json.loads(dump.read_text())
     assert document["plates"] >= 2
-    rows = [Row(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
-            for row in document["rows"]]  # fmt: skip
+    rows = [_row(**row) for row in document["rows"]]
     assert rows
     assert all(len(row.own) == len(row.text) == len(row.probs) for row in rows)
     assert any(row.right for row in rows)
