@@ -61,7 +61,8 @@ def test_shares_are_of_the_readable_plates() -> None:
 
 
 def _row(**found: Any) -> Row:
-    return Row(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+    whole: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    return Row(**whole)
 
 
 def test_a_clip_is_rendered_read_and_told(
