@@ -20,7 +20,7 @@ import numpy as np
 from alprd.frames import Character, PlateReading
 from alprd.ocr import ALPHABET, CHARACTERS, PAD, OcrResult, Probabilities
 from alprd.profiles import ReaderSettings
-from alprd.serials import TWINS, one_shape, shipped_serials
+from alprd.serials import ORDERED, TWINS, one_shape, shipped_serials
 
 ALTERNATIVE: Final = 0.01
 """Other characters above this probability are told with the fused one."""
@@ -107,8 +107,12 @@ def fuse(
     region, region_prob = _region(issuers, regions, settings)
     text = "".join(CHARACTERS[i] for i in fused[:, :PAD].argmax(axis=1))
     states = _by_state(issuers, regions)
+    open_places: set[int] = set()
     if settings.serials and _american(states, issuers):
+        seen = fused.copy()
         text = shipped_serials().decide(text, fused, states)
+        if not shipped_serials().issued(text):
+            open_places = _undecided(text, seen, settings.chosen_twin_floor)
     characters = tuple(_character(row, char) for row, char in zip(fused, text, strict=True))
     confidence = min(min(c.prob for c in characters), end)
 
@@ -128,7 +132,7 @@ def fuse(
         tuple(
             n
             for n, c in enumerate(characters)
-            if c.char in TWINS and c.prob < settings.twin_floor
+            if n in open_places or (c.char in TWINS and c.prob < settings.twin_floor)
         ),
     )  # fmt: skip
     return Fused(told, agreeing, usable, len({r.mono_ns for r in spelled}), share, end)
@@ -220,6 +224,17 @@ def _by_state(issuers: Probabilities | None, regions: Sequence[str | None]) -> d
 def _american(states: dict[str, float], issuers: Probabilities | None) -> bool:
     """Whether the plate is likelier of a state than of another country, or nobody was asked."""
     return issuers is None or sum(states.values()) >= 0.5
+
+
+def _undecided(text: str, seen: Probabilities, floor: float) -> set[int]:
+    """Places of an O or 0 that the picture alone gives less than ``floor`` of the pair."""
+    found = set()
+    for n, char in enumerate(text):
+        if char in ORDERED:
+            mine, twin = (seen[n, CHARACTERS.index(c)] for c in (char, TWINS[char]))
+            if mine < floor * (mine + twin):
+                found.add(n)
+    return found
 
 
 def _above_floors(characters: Sequence[Character], end: float, settings: ReaderSettings) -> bool:

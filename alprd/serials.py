@@ -32,7 +32,8 @@ from alprd.ocr import CHARACTERS, Probabilities
 FILE: Final = FOLDER / "serials.json"
 TWINS: Final = {"O": "0", "0": "O", "I": "1", "1": "I"}
 """Characters that many plates do not tell apart."""
-_DECIDED: Final = ("O", "0")
+ORDERED: Final = ("O", "0")
+"""Those between which the order of the serial has a say."""
 _ONE_SHAPE: Final = str.maketrans("OI", "01")
 MOST_PLACES: Final = 5
 """Doubtful places weighed against each other; the rest keep what the picture gives."""
@@ -42,6 +43,8 @@ _LIKELY: Final = 0.02
 """States less likely than this are not asked."""
 _PRIOR_PLATES: Final = 20.0
 """A state's own orders weigh as much as the whole country's once so many plates were seen."""
+ISSUED: Final = 0.003
+"""Share of the country's plates from which an order counts as one that is issued in series."""
 _RARE: Final = 0.2
 """Plates that an order never seen counts for, in the whole country."""
 
@@ -73,7 +76,7 @@ class Serials:
                     float(sum(row["orders"].values())),
                     float(row["letters"]),
                     float(row["digits"]),
-                    {char: float(row[char]) for char in _DECIDED},
+                    {char: float(row[char]) for char in ORDERED},
                 )
                 for state, row in table.items()
             }
@@ -96,7 +99,7 @@ class Serials:
             weights: probability of each state (USPS code) that the plate may be of; what is
                 missing to 1 may be of any.
         """
-        doubtful = [n for n, char in enumerate(text) if char in _DECIDED]
+        doubtful = [n for n, char in enumerate(text) if char in ORDERED]
         if not doubtful:
             return text
         pairs = {n: _pair(text[n], places[n]) for n in doubtful}
@@ -124,6 +127,16 @@ class Serials:
                 places[n, CHARACTERS.index(char)] = mass * share / sum(shares.values())
             decided[n] = max(shares, key=lambda char: (shares[char], char == text[n]))
         return "".join(decided)
+
+    def issued(self, text: str) -> bool:
+        """Whether plates are numbered in the order of ``text`` somewhere, not by people's choice.
+
+        Letters alone are a word; an order that hardly any plate has is a word with a digit in it.
+        Of neither can the order say which of two twins was meant.
+        """
+        order = order_of(text)
+        share = self._all.orders.get(order, 0.0) / max(1.0, self._all.plates)
+        return "9" in order and share >= ISSUED
 
     def _prior(self, counts: _Counts, order: str, spelling: Sequence[str]) -> float:
         """How likely a plate of ``counts`` has this order and these twins in their places."""
@@ -172,7 +185,7 @@ def _together(rows: Sequence[_Counts]) -> _Counts:
         sum(row.plates for row in rows),
         sum(row.letters for row in rows),
         sum(row.digits for row in rows),
-        {char: sum(row.twins[char] for row in rows) for char in _DECIDED},
+        {char: sum(row.twins[char] for row in rows) for char in ORDERED},
     )
 
 

@@ -62,6 +62,8 @@ class Row:
     """Probability of each character, its like in shape counted in."""
     own: tuple[float, ...]
     """The same without its like."""
+    left_open: bool
+    """Whether the reader left a place open, at the profile's floors."""
     alternatives: tuple[str, ...]
     """The next likely character of each place, empty where none is likely."""
     end: float
@@ -79,7 +81,8 @@ class Row:
 
     def open(self, floor: float) -> bool:
         """Whether a place is left open at this floor (``ReaderSettings.twin_floor``)."""
-        return any(c in TWINS and p < floor for c, p in zip(self.text, self.own, strict=True))
+        pairs = zip(self.text, self.own, strict=True)
+        return self.left_open or any(c in TWINS and p < floor for c, p in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ def row_of(clip: Clip, event: PassEvent) -> Row | None:
             for c in reading.characters
         ),
         own=tuple(c.prob for c in reading.characters),
+        left_open=bool(reading.open),
         alternatives=tuple(
             c.alternatives[0][0] if c.alternatives else "" for c in reading.characters
         ),

@@ -17,7 +17,8 @@ from sim.seeds import BENCH_SEEDS, TUNING_SEEDS
 ROW = Row(
     clip="880000000-front-2", expected="BEM0X", readable=True, text="BEM0X", state="MN",
     true_state="MN", sure=True, probs=(0.99,) * 5, own=(0.99, 0.99, 0.99, 0.93, 0.99),
-    alternatives=("",) * 5, end=0.99, share=1.0, agreeing=4, read=4, frames=9, score=0.9,
+    left_open=False, alternatives=("",) * 5,
+    end=0.99, share=1.0, agreeing=4, read=4, frames=9, score=0.9,
     widest=80.0,
 )  # fmt: skip
 
@@ -37,6 +38,8 @@ def test_the_drives_for_setting_thresholds_are_no_test_drives() -> None:
         (replace(ROW, expected="BEMOX"), Floors(), False, True),
         (replace(ROW, expected="BEMOX"), Floors(twin=0.95), False, False),
         (replace(ROW, expected="BEMOX"), Floors(char=0.995), False, False),
+        (replace(ROW, expected="BEMOX", left_open=True), Floors(), False, False),
+        (replace(ROW, left_open=True), Floors(), False, False),
         (replace(ROW, expected="BFM0X"), Floors(twin=0.95), False, True),  # open, but elsewhere
         (replace(ROW, expected=None), Floors(twin=0.95), False, True),
         (replace(ROW, sure=False), Floors(), False, False),

@@ -71,6 +71,53 @@ def test_a_clear_picture_stands_against_a_rare_order() -> None:
     assert told("GOPHER", state(ND=0.95), twins=0.95) == "GOPHER"
 
 
+def reading(text: str, issuer: Probabilities | None, twins: float) -> PlateReading:
+    """The fused reading of three equal frames."""
+    result = OcrResult(places(text, twins), None, issuer)
+    fused = fuse([decode(result, 1.0, n) for n in range(3)], REGIONS, ROAD)
+    assert fused is not None
+    return fused.reading
+
+
+@pytest.mark.parametrize("text", ["GOPHER", "G0PHER", "4LO0N", "L0ON4U"])
+def test_a_chosen_word_leaves_open_what_the_picture_does_not_say_plainly(text: str) -> None:
+    """ADR 0062: no order of numbering says whether a word has an O or a 0."""
+    seen = reading(text, state(ND=0.95), twins=0.97)
+    twins = tuple(n for n, char in enumerate(seen.text) if char in "O0")
+    assert seen.open == twins
+    assert not seen.exact
+
+
+def test_a_chosen_word_is_exact_where_the_picture_says_plainly() -> None:
+    seen = reading("GOPHER", state(ND=0.95), twins=0.999)
+    assert (seen.text, seen.open) == ("GOPHER", ())
+
+
+def test_a_numbered_order_decides_what_the_picture_does_not_say() -> None:
+    seen = reading("KXO427", state(ND=0.95), twins=0.8)
+    assert (seen.text, seen.open) == ("KXO427", ())
+
+
+def test_no_word_of_another_country_or_without_the_table_is_left_open_for_its_order() -> None:
+    assert reading("GOPHER", state(other=0.9, ND=0.1), twins=0.97).open == ()
+    result = OcrResult(places("GOPHER", 0.97), None, state(ND=0.95))
+    off = fuse(
+        [decode(result, 1.0, n) for n in range(3)], REGIONS, replace(ROAD, serials=False)
+    )  # fmt: skip
+    assert off is not None
+    assert off.reading.open == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "issued"),
+    [("KXT417", True), ("417KXT", True), ("12345", True), ("GOPHER", False), ("LOON", False),
+     ("4LOON", False), ("L00N", False), ("", False)],
+)  # fmt: skip
+def test_what_counts_as_an_order_that_plates_are_numbered_in(text: str, issued: bool) -> None:
+    assert shipped_serials().issued(text) is issued
+    assert not Serials({}).issued(text)
+
+
 def test_one_and_i_are_left_to_the_picture() -> None:
     assert told("1MAPLE", state(ND=0.95), twins=0.9) == "1MAPLE"
 
