@@ -94,7 +94,7 @@ def test_a_chosen_word_is_exact_where_the_picture_says_plainly() -> None:
 
 
 def test_a_numbered_order_decides_what_the_picture_does_not_say() -> None:
-    seen = reading("KXO427", state(ND=0.95), twins=0.8)
+    seen = reading("KXO427", state(ND=0.95), twins=0.95)
     assert (seen.text, seen.open) == ("KXO427", ())
 
 
