@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install a
 
 from training.detector.network import PlateDetector  # noqa: E402
 from training.state.network import StateClassifier  # noqa: E402
-from training.weights import FOLDER, read_weights, write_weights  # noqa: E402
+from training.weights import FOLDER, mix_weights, read_weights, write_weights  # noqa: E402
 
 
 def test_weights_come_back(tmp_path: Path) -> None:
@@ -33,6 +33,30 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         read_weights(path, StateClassifier())
     with pytest.raises(ValueError, match="absent"):
         read_weights(tmp_path / "absent.pt", StateClassifier())
+
+
+def test_a_mean_lies_between_both(tmp_path: Path) -> None:
+    first, second, out = (tmp_path / name for name in ("a.pt", "b.pt", "mean.pt"))
+    one, two, mean = PlateDetector(), PlateDetector(), PlateDetector()
+    write_weights(first, one.state_dict())
+    write_weights(second, two.state_dict())
+    mix_weights(first, second, 0.25, out)
+    read_weights(out, mean)
+    for name, value in mean.state_dict().items():
+        wanted = 0.75 * one.state_dict()[name].float() + 0.25 * two.state_dict()[name].float()
+        assert torch.allclose(value.float(), wanted, atol=5e-3), name
+
+
+def test_no_mean_of_different_networks(tmp_path: Path) -> None:
+    first, second, out = (tmp_path / name for name in ("a.pt", "b.pt", "mean.pt"))
+    write_weights(first, PlateDetector().state_dict())
+    write_weights(second, StateClassifier().state_dict())
+    with pytest.raises(ValueError, match="different networks"):
+        mix_weights(first, second, 0.5, out)
+    second.write_bytes(b"not a file of weights")
+    with pytest.raises(ValueError, match="holds no weights"):
+        mix_weights(first, second, 0.5, out)
+    assert not out.exists()
 
 
 def test_weights_of_the_repository_fit() -> None:

@@ -46,3 +46,39 @@ def read_weights(path: Path, model: nn.Module) -> None:
         pickle.PickleError,
     ) as error:
         raise ValueError(f"{path} holds no weights of this network: {error}") from error
+
+
+def mix_weights(first: Path, second: Path, share: float, out: Path) -> None:
+    """Write ``out``: ``share`` of the weights of ``second`` and the rest of ``first``.
+
+    Both must be of one network and one descent: a run that went on from the other, or two that
+    went on from one file.
+
+    Raises:
+        ValueError: a file is missing, damaged, or of another network; nothing is then written.
+    """
+    try:
+        mine, theirs = (
+            torch.load(path, map_location="cpu", weights_only=True) for path in (first, second)
+        )
+        shapes = [{k: v.shape for k, v in state.items()} for state in (mine, theirs)]
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        pickle.PickleError,
+    ) as error:
+        raise ValueError(f"{first} or {second} holds no weights: {error}") from error
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{first} and {second} are of different networks")
+    write_weights(
+        out,
+        {
+            name: torch.lerp(value.float(), theirs[name].float(), share)
+            if value.dtype.is_floating_point
+            else value
+            for name, value in mine.items()
+        },
+    )

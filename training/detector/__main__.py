@@ -1,4 +1,4 @@
-"""Command line: ``python -m training.detector pool|train|review|export|evaluate``."""
+"""Command line: ``python -m training.detector pool|train|review|export|average|…``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from alprd.models import write_sums
 from training.detector import export, pool, report, store
 from training.detector.drives import SEEDS, drive_frames
 from training.detector.evaluate import OnnxDetector, Tally, letterbox
+from training.detector.network import NetworkConfig, PlateDetector
 from training.detector.review import review
 from training.detector.scenes import Mix
 from training.detector.train import Schedule, load_average, load_checkpoint, train
-from training.weights import write_weights
+from training.weights import FOLDER, mix_weights, read_weights, write_weights
 
 MODELS = Path(__file__).resolve().parents[2] / "alprd" / "models"
 
@@ -74,10 +75,21 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--weights", type=Path, help="also write the weights here, for a later `train --start`"
     )
+    out.add_argument(
+        "--of", type=Path, help="a file of weights to write, in place of the checkpoint's"
+    )
     out.add_argument("--float", action="store_true", help="leave the convolutions in float32")
     out.add_argument(
         "--calibrate-every", type=int, default=25, help="every n-th training photograph"
     )
+
+    average = commands.add_parser(
+        "average", help="mix weights with those of a run gone on from them"
+    )
+    average.add_argument("--with", dest="second", type=Path, required=True, help="its weights")
+    average.add_argument("--share", type=float, default=0.5, help="of the second")
+    average.add_argument("--weights", type=Path, default=FOLDER / "detector.pt")
+    average.add_argument("--out", type=Path, help="where to write (as --weights)")
 
     check = commands.add_parser("evaluate", parents=[data, models], help="figures on detect/val")
     check.add_argument("--no-drives", action="store_true", help="photographs only")
@@ -88,7 +100,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(args: argparse.Namespace) -> None:
     checkpoint = args.work / "last.pt"
-    network = load_average(checkpoint)
+    if args.of is None:
+        network = load_average(checkpoint)
+        state = load_checkpoint(checkpoint)
+        run = {"steps": int(state["step"]), "minutes": round(state["minutes"])}
+    else:
+        network = PlateDetector(NetworkConfig())
+        read_weights(args.of, network)
+        run = {"of": "several runs, see the card"}
     pictures = list(store.read_split(args.data, "train"))[:: args.calibrate_every]
     sizes = itertools.cycle(report.PROFILES.values())
     inputs = (
@@ -101,13 +120,9 @@ def _export(args: argparse.Namespace) -> None:
         write_weights(args.weights, network.state_dict())
     _, tallies = report.measure(args.data, args.models, threads=args.threads, peer=False)
     thresholds = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
-    state = load_checkpoint(checkpoint)
-    steps = int(state["step"])
-    report.write_sheet(
-        args.models, thresholds, {"steps": steps, "minutes": round(state["minutes"])}
-    )
+    report.write_sheet(args.models, thresholds, run)
     write_sums(args.models)
-    print(f"{args.models / 'detector.onnx'}: {steps} steps, thresholds {thresholds}")
+    print(f"{args.models / 'detector.onnx'}: {run.get('steps', 'mixed')} steps, {thresholds=}")
 
 
 def _rows(
@@ -196,6 +211,8 @@ def main(argv: list[str] | None = None) -> int:
             print(review(args.work, args.models / "detector.onnx"))
         elif args.command == "export":
             _export(args)
+        elif args.command == "average":
+            mix_weights(args.weights, args.second, args.share, args.out or args.weights)
         else:
             _evaluate(args)
     except AlprdError as exc:
