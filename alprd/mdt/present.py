@@ -9,6 +9,7 @@ whether a plate is suppressed (R-460.5-b4).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -57,30 +58,51 @@ def is_cleared(view: AlertView, person: Person) -> bool:
     return entry.category in cleared and (not entry.restricted or RESTRICTED in cleared)
 
 
-def read_as_compared(view: AlertView) -> str:
+def read_as_compared(view: AlertView) -> tuple[str, int]:
     """The read characters in the order in which they were compared with the entry.
 
     Stacked letters may have been put before or after the text; the order is the one whose
     differences from the entry are those the matcher names.
+
+    Returns:
+        the characters, and how many stacked letters stand before the text.
     """
     reading, match = view.reading, view.match
     if not match.with_stacked:
-        return reading.text
+        return reading.text, 0
     listed = match.entry.plate
-    for text in (reading.text + reading.stacked, reading.stacked + reading.text):
+    after, before = reading.text + reading.stacked, reading.stacked + reading.text
+    for text, ahead in ((after, 0), (before, len(reading.stacked))):
         if len(text) == len(listed):
             differing = tuple(i for i, c in enumerate(text) if c != listed[i])
             if differing == match.differing:
-                return text
-    return reading.text + reading.stacked
+                return text, ahead
+    return after, 0
+
+
+def open_label(read: str, places: Sequence[int]) -> str:
+    """What the deputy is told of places that may be one of two characters; empty without any.
+
+    The text may equal the list's all the same, and the vehicle be another one (ADR 0060).
+    """
+    if not places:
+        return ""
+    pairs = ", ".join(
+        f"{one} or {other}"
+        for one, other in ("O0", "I1")
+        if any(read[n] in (one, other) for n in places)
+    )
+    numbers = ", ".join(str(n + 1) for n in places)
+    which = f"character{'s' if len(places) > 1 else ''} {numbers}"
+    return f"Could be {pairs} ({which}): compare with the picture"
 
 
 def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, object]:
     """The ``alert`` event for one viewer.
 
     ``read`` and ``listed`` are the plate as read and as listed, aligned character by character;
-    ``differing`` are the places where they differ. ``alarm`` is sent back as ``seen`` with an
-    act.
+    ``differing`` are the places where they differ, ``open`` those where they agree and the reader
+    does not tell O from 0 or I from 1. ``alarm`` is sent back as ``seen`` with an act.
     """
     base: dict[str, object] = {
         "id": view.id,
@@ -105,14 +127,18 @@ def card_json(view: AlertView, person: Person, now: datetime) -> dict[str, objec
         for name, held in (("plate", view.state != "withdrawn"), ("wide", view.has_wide))
         if held
     }
+    read, ahead = read_as_compared(view)
+    left_open = [n + ahead for n in view.reading.open if n + ahead not in match.differing]
     age_h = (now - match.supplied_at).total_seconds() / 3600
     return base | {
         "pass_id": view.pass_id,
         "plate": view.reading.text,
         "stacked": view.reading.stacked,
-        "read": read_as_compared(view),
+        "read": read,
         "listed": entry.plate,
         "differing": list(match.differing),
+        "open": left_open,
+        "open_label": open_label(read, left_open),
         "region_read": view.reading.region,
         "region_listed": entry.state,
         "plate_type_listed": entry.plate_type,

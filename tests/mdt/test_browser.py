@@ -101,6 +101,20 @@ def test_correction_and_withdrawal_are_loud(page: Page, served: Car) -> None:
     expect(gone).to_have_count(0)
 
 
+@pytest.mark.policy("R-460.4-f")
+def test_a_place_that_may_be_one_of_two_is_marked(page: Page, served: Car) -> None:
+    sign_on(page)
+    _, plain = served.alert("ZQX417")
+    _, doubtful = served.alert("BEM0X", open=(3,))
+    told = card(page, doubtful).locator('[data-slot="open"]')
+    expect(told).to_have_text("Could be O or 0 (character 4): compare with the picture")
+    expect(told).to_be_in_viewport()
+    expect(card(page, doubtful).locator('[data-slot="read"] .open')).to_have_text("0")
+    expect(card(page, doubtful).locator('[data-slot="listed"] .open')).to_have_count(0)
+    expect(card(page, plain).locator('[data-slot="open"]')).to_be_hidden()
+    expect(card(page, plain).locator(".open")).to_have_count(0)
+
+
 @pytest.mark.policy("R-460.4-e")
 def test_without_clearance_the_card_says_contact_dispatch(page: Page, served: Car) -> None:
     sign_on(page, "dep.limited")

@@ -78,6 +78,31 @@ def test_kinds_are_told_apart(served: Car, sign_on: SignOn, events: Callable[...
     assert (card["plate"], card["stacked"], card["read"]) == ("1234", "YT", "1234YT")
 
 
+@pytest.mark.policy("R-460.4-f")
+def test_places_that_may_be_one_of_two_are_named(
+    served: Car, sign_on: SignOn, events: Callable[..., Events]
+) -> None:
+    """ADR 0060: the text may equal the list's and the plate be another one all the same."""
+    sign_on()
+    stream = events()
+    served.alert("ZQX417")
+    card = stream.next("alert")
+    assert (card["open"], card["open_label"]) == ([], "")
+    served.alert("L0ON1", open=(1, 2, 4))
+    card = stream.next("alert")
+    assert (card["kind"], card["open"]) == ("exact", [1, 2, 4])
+    assert card["open_label"] == (
+        "Could be O or 0, I or 1 (characters 2, 3, 5): compare with the picture"
+    )
+    served.alert("BEMOX", listed="BEM0X", open=(3,))  # the row of characters shows that one
+    card = stream.next("alert")
+    assert (card["kind"], card["open"], card["open_label"]) == ("look-alike", [], "")
+    # Minnesota's stacked letters may stand before the text, which moves its places.
+    served.alert("1204", listed="YT1204", stacked="YT", open=(2,))
+    card = stream.next("alert")
+    assert (card["read"], card["open"]) == ("YT1204", [4])
+
+
 @pytest.mark.policy("R-460.4-e")
 def test_without_clearance_only_contact_dispatch(
     served: Car, client: httpx.Client, sign_on: SignOn, events: Callable[..., Events]

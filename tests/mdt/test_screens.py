@@ -53,6 +53,13 @@ def alarmed(page: Page, car: Car) -> None:
     expect(card(page, first)).to_be_visible()
 
 
+def doubtful(page: Page, car: Car) -> None:
+    """The same text as listed, in which the reader does not tell O from 0."""
+    sign_on(page)
+    _, alert = car.alert("L0ON1", open=(1, 2, 4))
+    expect(card(page, alert).locator('[data-slot="open"]')).to_be_visible()
+
+
 def verifying(page: Page, car: Car) -> None:
     sign_on(page)
     _, alert = car.alert("1234", listed="1234YT", stacked="YT")
@@ -126,7 +133,7 @@ def leaving(page: Page, car: Car) -> None:
 STATES: dict[str, Callable[[Page, Car], None]] = {
     one.__name__.replace("_", "-"): one
     for one in (
-        *(signing_on, refused, waiting, alarmed, verifying, acting, taken_back),
+        *(signing_on, refused, waiting, alarmed, doubtful, verifying, acting, taken_back),
         *(dispatching, troubled, leaving),
     )
 }

@@ -143,13 +143,14 @@ class Car:
         listed = changes.pop("listed", text)
         region = changes.pop("region", "MN")
         stacked = changes.pop("stacked", "")
+        left_open = changes.pop("open", ())
         wide = changes.pop("wide", True)
         instant = changes.pop("instant", datetime.now(UTC))
         trusted = changes.pop("time_trusted", True)
         values: dict[str, Any] = {
             "pass_id": of,
             "camera": "front",
-            "reading": reading(text, region=region, stacked=stacked),
+            "reading": reading(text, region=region, stacked=stacked, left_open=left_open),
             "match": match(text, listed, stacked=stacked, region=region, **changes),
             "plate_jpeg": plate_picture(text),
             "wide_jpeg": wide_picture(text) if wide else None,
@@ -161,10 +162,12 @@ class Car:
         return of, self.board.raise_alert(**values)
 
 
-def reading(text: str, *, region: str | None = "MN", stacked: str = "") -> PlateReading:
-    """A sure reading."""
+def reading(
+    text: str, *, region: str | None = "MN", stacked: str = "", left_open: tuple[int, ...] = ()
+) -> PlateReading:
+    """A sure reading; ``left_open``: the places where it does not tell O from 0 or I from 1."""
     sure = tuple(Character(c, 0.99) for c in text)
-    return PlateReading(text, stacked, sure, region, 0.95, 0.99, sure=True)
+    return PlateReading(text, stacked, sure, region, 0.95, 0.99, sure=True, open=left_open)
 
 
 def match(
@@ -184,7 +187,8 @@ def match(
 ) -> Match:
     """A match as the matcher makes it; ``entry`` empty: one entry a listed plate."""
     listed = listed or text
-    compared = text + stacked if stacked and len(listed) > len(text) else text
+    both = stacked + text if listed == stacked + text else text + stacked
+    compared = both if stacked and len(listed) > len(text) else text
     differing = tuple(i for i, c in enumerate(compared) if i < len(listed) and c != listed[i])
     if region and state and region != state:
         kind = "other-state"

@@ -26,11 +26,12 @@ function age(hours) {
   return hours < 1 ? `${Math.round(hours * 60)} min old` : `${Math.round(hours)} h old`;
 }
 
-function characters(box, text, differing) {
+function characters(box, text, differing, doubtful = new Set()) {
   box.replaceChildren(...[...text].map((character, at) => {
     const cell = document.createElement("span");
     cell.textContent = character;
     cell.classList.toggle("differs", differing.has(at));
+    cell.classList.toggle("open", doubtful.has(at));
     return cell;
   }));
   box.style.setProperty("--columns", String(Math.max(1, text.length)));
@@ -169,13 +170,15 @@ export class Cards {
     if (card.cleared) {
       this.picture(slot("plate"), slot("noplate"), card.pictures.plate, "The picture is destroyed");
       this.picture(slot("wide"), slot("nowide"), card.pictures.wide, "No wide picture");
-      characters(slot("read"), card.read, differing);
+      characters(slot("read"), card.read, differing, new Set(card.open));
       characters(slot("listed"), card.listed, differing);
       slot("kind").textContent = card.kind_label;
       slot("states").textContent =
         `State read: ${card.region_read ?? "unknown"} · listed: ${card.region_listed ?? "unknown"}`;
       slot("type").textContent = card.plate_type_label;
       slot("type").hidden = !card.plate_type_label;
+      slot("open").textContent = card.open_label;
+      slot("open").hidden = !card.open_label;
       slot("text").textContent = card.text;
       slot("source").textContent = `${card.source} · list ${age(card.list_age_h)} · ${card.camera} camera`;
     } else {
