@@ -44,6 +44,8 @@ class Pass:
     first_seen: dict[str, int] = field(default_factory=dict)
     """Text (one_shape) -> frame in which it was first read."""
     ocr_runs: int = 0
+    near_runs: int = 0
+    """Of them those of a box wide enough to be believed (``ReaderSettings.sure_width``)."""
     ocr_mono_ns: int = 0
     read_width: float = 0.0
     """``widest`` as it was at the last reading."""

@@ -88,6 +88,9 @@ class ReaderSettings:
     """Quality must grow by this factor to be worth another OCR."""
     first_readings: int = 4
     """Read a track without waiting for better crops until it has this many readings."""
+    near_readings: int = 0
+    """Read a plate that is wide enough to be believed without waiting, until it has this many
+    readings at that width."""
     max_readings: int = 16
     """OCR runs for one pass; beyond them only a better crop or ``recheck_s`` brings another."""
     max_ocr_per_frame: int = 4
@@ -113,7 +116,7 @@ class ReaderSettings:
     """An O, 0, I or 1 that is less probable than this is open: one of the two, not said which. An
     alarm does not wait for it, since a list's O matches a 0 that was read; a text with an open
     place is not told as exact. Of 354 sure validation crops 2 are open at 0.9, 10 at 0.97."""
-    chosen_twin_floor: float = 0.99
+    chosen_twin_floor: float = 0.995
     """Where plates are not numbered in this order (a word, people's own choice), the picture alone
     must give an O or 0 this much of the pair, or the place is open. On the drives for setting
     thresholds eight of nine sure texts with the wrong one of the two were of such an order."""
@@ -157,7 +160,7 @@ ROAD: Final = ReaderSettings(
     # less of small plates on validation photographs (ADR 0063).
     input_size=(320, 576),
     max_upscale=1.0,
-    first_readings=9,
+    near_readings=8,
     char_floor=0.99,
 )
 PHOTO: Final = ReaderSettings(

@@ -203,6 +203,7 @@ class RoadReader:
         spent = sure or pass_.ocr_runs >= settings.max_readings
         wait = settings.recheck_s if spent else settings.retry_s
         few = pass_.ocr_runs < settings.first_readings
+        few |= w >= settings.sure_width and pass_.near_runs < settings.near_readings
         # Just near enough to be believed: an alert may wait for nothing but this reading.
         reached = pass_.widest >= settings.sure_width > pass_.read_width
         # Each better crop must beat the best by a factor, so even these are bounded.
@@ -240,6 +241,7 @@ class RoadReader:
                 events += self._split(candidate, moved, frame.mono_ns)
                 pass_ = self._passes[candidate.track]
             pass_.ocr_runs += 1
+            pass_.near_runs += candidate.box[2] >= settings.sure_width
             pass_.ocr_mono_ns = frame.mono_ns
             pass_.read_width = pass_.widest
             pass_.best_read = max(pass_.best_read, candidate.quality)

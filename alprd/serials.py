@@ -43,7 +43,7 @@ _LIKELY: Final = 0.02
 """States less likely than this are not asked."""
 _PRIOR_PLATES: Final = 20.0
 """A state's own orders weigh as much as the whole country's once so many plates were seen."""
-ISSUED: Final = 0.003
+ISSUED: Final = 0.005
 """Share of the country's plates from which an order counts as one that is issued in series."""
 _RARE: Final = 0.2
 """Plates that an order never seen counts for, in the whole country."""

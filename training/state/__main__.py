@@ -1,4 +1,4 @@
-"""Training of the state classifier: `python -m training.state pool|train|export|evaluate`."""
+"""Training of the state classifier: `python -m training.state pool|train|export|average|…`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 MODELS = Path(__file__).parents[2] / "alprd" / "models"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "state.pt"
 # A crop is 2.25 times as large as the reader's, and text does not matter: fewer will do.
 KINDS = {"rendered": 24, "crops": 40, "street": 8}
 
@@ -49,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", "write the checkpoint's ONNX, configuration and SHA-256")
     export.add_argument("--out", type=Path, default=MODELS)
     export.add_argument("--weights", type=Path, help="also write weights for `train --start`")
+    export.add_argument("--of", type=Path, help="weights to write in place of the checkpoint's")
+    average = command("average", "mix weights with those of a run gone on from them")
+    average.add_argument("--with", dest="second", type=Path, required=True, help="its weights")
+    average.add_argument("--share", type=float, default=0.5, help="of the second")
+    average.add_argument("--weights", type=Path, default=WEIGHTS)
+    average.add_argument("--out", type=Path, help="where to write (as --weights)")
     evaluate = command("evaluate", "tell the state of every val split and print the figures")
     evaluate.add_argument("--models", type=Path, default=MODELS)
     evaluate.add_argument("--rendered", type=int, default=1000, help="plates of unused type faces")
@@ -94,7 +101,12 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "export":
             from training.state.export import export
 
-            print(export(options.work, options.out, options.weights))
+            print(export(options.work, options.out, options.weights, options.of))
+        elif options.command == "average":
+            from training.weights import mix_weights
+
+            out = options.out or options.weights
+            mix_weights(options.weights, options.second, options.share, out)
         else:
             from training.ocr.evaluate import write_card
             from training.state.evaluate import report

@@ -19,11 +19,11 @@ from training.ocr.labels import REGIONS
 from training.ocr.train import read_checkpoint
 from training.quantise import halve
 from training.state.network import HEIGHT, WIDTH, Exported, StateClassifier
-from training.weights import write_weights
+from training.weights import read_weights, write_weights
 
 
-def export(work: Path, out: Path, weights: Path | None = None) -> str:
-    """Export the averaged weights of the last checkpoint of `work` into `out`.
+def export(work: Path, out: Path, weights: Path | None = None, of: Path | None = None) -> str:
+    """Export the averaged weights of the last checkpoint of `work`, or the file `of`, into `out`.
 
     The written graph is run beside the network on random pictures, alone and in a batch. The
     weights are also written to the file `weights`, if named, to go on from.
@@ -33,11 +33,18 @@ def export(work: Path, out: Path, weights: Path | None = None) -> str:
 
     Raises:
         FileNotFoundError: no checkpoint.
-        ValueError: it is damaged, or graph and network disagree; nothing is then replaced.
+        ValueError: it, or `of`, is damaged, or graph and network disagree; nothing is then
+            replaced.
     """
-    state = read_checkpoint(work / "checkpoint.pt")
     classifier = StateClassifier(len(REGIONS))
-    classifier.load_state_dict(state["averaged"])
+    if of is None:
+        state = read_checkpoint(work / "checkpoint.pt")
+        classifier.load_state_dict(state["averaged"])
+        run = f"step {state['step']}, {state['spent'] / 60:.0f} min of training"
+        steps = str(state["step"])
+    else:
+        read_weights(of, classifier)
+        run, steps = f"weights of {of.name}", "of several runs, see the card"
     model = Exported(classifier).eval()
     example = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8)
     out.mkdir(parents=True, exist_ok=True)
@@ -58,7 +65,7 @@ def export(work: Path, out: Path, weights: Path | None = None) -> str:
     slim = onnxslim.slim(onnx.load(str(raw)))
     raw.unlink()
     halve(slim)
-    slim.metadata_props.add(key="steps", value=str(state["step"]))
+    slim.metadata_props.add(key="steps", value=steps)
     data = slim.SerializeToString()
     session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
     for n in (1, 5):
@@ -79,8 +86,5 @@ def export(work: Path, out: Path, weights: Path | None = None) -> str:
     )
     write_sums(out)
     if weights is not None:
-        write_weights(weights, state["averaged"])
-    minutes = state["spent"] / 60
-    return (
-        f"state.onnx: {len(data) / 1e6:.2f} MB, step {state['step']}, {minutes:.0f} min of training"
-    )
+        write_weights(weights, classifier.state_dict())
+    return f"state.onnx: {len(data) / 1e6:.2f} MB, {run}"
