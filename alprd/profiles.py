@@ -161,7 +161,7 @@ ROAD: Final = ReaderSettings(
     input_size=(320, 576),
     max_upscale=1.0,
     near_readings=8,
-    char_floor=0.99,
+    char_floor=0.98,
 )
 PHOTO: Final = ReaderSettings(
     profile="photo",
