@@ -26,6 +26,8 @@ STRIDE: Final = 32
 """Free input sides are multiples of this, the coarsest grid of the network."""
 PAD_VALUE: Final = 114
 """Grey of the letterbox border, as in the YOLO family's training."""
+_AVERAGED: Final = 0.75
+"""Pictures that shrink to less of their width than this are averaged, others sampled."""
 _MIN_SIDE: Final = 2.0
 """Boxes thinner than this many pixels after clipping are no plates."""
 
@@ -121,12 +123,7 @@ class Detector:
         shape = (limit_h, limit_w) if self._fixed else (_up(new_h), _up(new_w))
         canvas = self._canvas(shape, (new_h, new_w))
         top, left = (shape[0] - new_h) // 2, (shape[1] - new_w) // 2
-        if (new_h, new_w) != (height, width):
-            # Area averaging keeps thin strokes that bilinear sampling would skip over.
-            method = cv2.INTER_AREA if scale < 0.75 else cv2.INTER_LINEAR
-            small = cv2.resize(image, (new_w, new_h), interpolation=method)
-        else:
-            small = image
+        small = _scaled(image, new_w, new_h)
         for channel in range(3):
             np.multiply(
                 small[:, :, 2 - channel],
@@ -162,6 +159,23 @@ class Detector:
                 found.append(Detection((x0, y0, x1 - x0, y1 - y0), min(1.0, float(row[6]))))
         found.sort(key=lambda detection: -detection.score)
         return found
+
+
+def _scaled(image: Image, width: int, height: int) -> Image:
+    """``image`` at another size, thin strokes kept.
+
+    Averaging keeps strokes that bilinear sampling would skip over. By a whole number it is eight
+    times as quick as by a fraction (0.5 ms against 4 for a frame of 1280x720), so as much of the
+    way as a whole number goes is gone by it.
+    """
+    whole = min(image.shape[1] // width, image.shape[0] // height)
+    if whole > 1 and image.shape[0] % whole == image.shape[1] % whole == 0:
+        near = (image.shape[1] // whole, image.shape[0] // whole)
+        image = np.asarray(cv2.resize(image, near, interpolation=cv2.INTER_AREA), np.uint8)
+    if (width, height) == image.shape[1::-1]:
+        return image
+    method = cv2.INTER_AREA if width < _AVERAGED * image.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
 
 
 def _up(side: int) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vision_world import RED, blank, write_detector
 
-from alprd.detect import Detector
+from alprd.detect import Detector, _scaled
 from alprd.errors import ModelError
 
 
@@ -60,6 +61,33 @@ def test_free_model_gets_the_smallest_canvas(free: Path) -> None:
     assert canvas.shape == (1, 3, 384, 640)
     assert (scale, left, top) == (0.5, 0, 12)
     assert detector._letterbox(blank(640, 480))[0].shape == (1, 3, 384, 512)
+
+
+@given(
+    st.integers(1, 1400), st.integers(1, 900), st.integers(1, 640), st.integers(1, 640)
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_any_size_is_scaled_to_any_other(w: int, h: int, width: int, height: int) -> None:
+    image = np.full((h, w, 3), 77, np.uint8)
+    small = _scaled(image, width, height)
+    assert small.shape == (height, width, 3)
+    assert small.dtype == np.uint8
+    assert (small == 77).all()
+
+
+@pytest.mark.parametrize("size", [(569, 320), (640, 360), (512, 288), (400, 225)])
+def test_two_steps_keep_thin_strokes_as_one_does(size: tuple[int, int]) -> None:
+    """A line of one pixel must not vanish between samples: every place of it stays lighter."""
+    image = np.zeros((720, 1280, 3), np.uint8)
+    image[:, 100::97] = 255
+    image = cv2.warpAffine(image, np.array([[1, 0.1, 0], [0, 1, 0]]), (1280, 720))
+    small = _scaled(image, *size).astype(int)
+    wanted = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(small.sum() - wanted.sum()) < 0.03 * wanted.sum()
+    assert np.abs(small - wanted).mean() < 4
+    # In each row each line leaves something: the brightest of any 100 neighbours is no background.
+    rows = small[10:-10, 60:400, 0]
+    assert min(row[n : n + 100].max() for row in rows for n in range(0, 240, 40)) > 40
 
 
 def test_canvas_is_rgb_with_grey_border(free: Path) -> None:
