@@ -80,9 +80,9 @@ def test_two_steps_keep_thin_strokes_as_one_does(size: tuple[int, int]) -> None:
     """A line of one pixel must not vanish between samples: every place of it stays lighter."""
     image = np.zeros((720, 1280, 3), np.uint8)
     image[:, 100::97] = 255
-    image = cv2.warpAffine(image, np.array([[1, 0.1, 0], [0, 1, 0]]), (1280, 720))
-    small = _scaled(image, *size).astype(int)
-    wanted = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(int)
+    slanted = cv2.warpAffine(image, np.array([[1, 0.1, 0], [0, 1, 0]]), (1280, 720))
+    small = _scaled(np.asarray(slanted, np.uint8), *size).astype(int)
+    wanted = cv2.resize(slanted, size, interpolation=cv2.INTER_AREA).astype(int)
     assert np.abs(small.sum() - wanted.sum()) < 0.03 * wanted.sum()
     assert np.abs(small - wanted).mean() < 4
     # In each row each line leaves something: the brightest of any 100 neighbours is no background.
