@@ -14,7 +14,7 @@ from bench.drive_world import Clip, TruePlate, TrueScene, frames, load_clip, pla
 from sim.camera import HEIGHT, WIDTH, patrol_cameras
 from sim.convoy import Convoy, ConvoyRenderer, build_convoy
 from sim.drive import FIXTURE_SEED
-from sim.seeds import BENCH_SEEDS
+from sim.seeds import BENCH_SEEDS, TUNING_SEEDS
 from sim.truth import LEAST_SECONDS, READ_PX, sights
 from sim.world import FPS
 
@@ -30,6 +30,7 @@ def convoy(request: pytest.FixtureRequest) -> Convoy:
 def test_bench_seeds_are_used_nowhere_else() -> None:
     root = Path(__file__).resolve().parent.parent
     assert FIXTURE_SEED not in BENCH_SEEDS
+    assert TUNING_SEEDS.stop <= BENCH_SEEDS.start or BENCH_SEEDS.stop <= TUNING_SEEDS.start
     for path in [*(root / "training").rglob("*.py"), *(root / "tests").rglob("*.py")]:
         if path != Path(__file__):
             assert not any(s in path.read_text() for s in ("BENCH_SEEDS", "770_", "770000")), path

