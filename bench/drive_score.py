@@ -2,8 +2,8 @@
 
 A pass counts when its plate was readable by ``sim.truth``, which knows nothing of any reader. The
 reader's word on a pass is its final report; a *sure* one with another text than the plate's
-full-size characters is *wrong and sure* (unless the two differ in nothing but O and 0, I and 1,
-and the report leaves such a place open: then it is only wrong), as are sure reports of what is no
+full-size characters is *wrong and sure* (unless the two differ in nothing but O and 0, I and 1, and
+the report leaves each such place open: then it is only wrong), as are sure reports of what is no
 plate, and wrong ones of plates that were not readable. A report belongs to the plate where its last
 box lay.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final, Literal
@@ -31,6 +31,13 @@ _REACH: Final = 0.7
 _NS: Final = 1e-9
 
 
+def may_be(text: str, expected: str, places: Collection[int]) -> bool:
+    """Whether ``text`` is ``expected``, each of the open ``places`` being either of its twins."""
+    return one_shape(text) == one_shape(expected) and all(
+        a == b or n in places for n, (a, b) in enumerate(zip(text, expected, strict=True))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """One event of the reader: frame numbers of the camera, box in pixels."""
@@ -43,8 +50,8 @@ class Report:
     confidence: float
     frame: int
     box: Box
-    open: bool = False
-    """Whether it leaves open in some place which of O and 0, I and 1 it is."""
+    open: tuple[int, ...] = ()
+    """Places (from 0) in which it leaves open which of O and 0, I and 1 it is."""
 
     @classmethod
     def of(cls, event: PassEvent) -> Report:
@@ -60,14 +67,12 @@ class Report:
             reading.confidence if reading else 0.0,
             round(detail["end_mono_ns"] * _NS * FPS),
             (float(x), float(y), float(w), float(h)),
-            reading is not None and bool(reading.open),
+            reading.open if reading else (),
         )
 
     def misleads(self, expected: str) -> bool:
         """Whether it is sure of a text that is not ``expected``; an open place may be either."""
-        if not self.sure or self.text is None or self.text == expected:
-            return False
-        return not self.open or one_shape(self.text) != one_shape(expected)
+        return self.sure and self.text is not None and not may_be(self.text, expected, self.open)
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,9 +184,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("phase", nargs="?", choices=("all", "render", "read"), default="all")
-    parser.add_argument("--plates", type=_count, default=2000, help="readable plates (2000)")
+    parser.add_argument("--plates", type=count, default=2000, help="readable plates (2000)")
     parser.add_argument("--seed", type=int, default=0, help="0 to 999: other drives (0)")
-    parser.add_argument("--jobs", type=_count, default=1, help="processes (1)")
+    parser.add_argument("--jobs", type=count, default=1, help="processes (1)")
     parser.add_argument(
         "--work", type=Path, default=Path("drives/bench"), metavar="DIR", help="folder of the clips"
     )
@@ -195,11 +195,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save-errors", type=Path, metavar="DIR", help="pictures of plates not read exactly"
     )
-    parser.add_argument("--scenes", type=_count, default=SCENES, help=argparse.SUPPRESS)
+    parser.add_argument("--scenes", type=count, default=SCENES, help=argparse.SUPPRESS)
     return parser
 
 
-def _count(word: str) -> int:
+def count(word: str) -> int:
+    """A number of an option that must be 1 or more."""
     number = int(word)
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")

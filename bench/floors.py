@@ -34,15 +34,20 @@ from alprd.models import shipped
 from alprd.ocr import PlateReader
 from alprd.profiles import ROAD, ReaderSettings
 from alprd.reader import RoadReader, load
-from alprd.serials import TWINS, one_shape
-from bench.drive_score import Report, owner
+from alprd.serials import TWINS
+from bench.drive_score import Report, may_be, owner
 from bench.drive_world import SCENES, Clip, frames, render, wanted
+from bench.drives import count
 from sim.seeds import TUNING_SEEDS
 from sim.world import FPS
 
-FLOORS: Final = (0.97, 0.98, 0.985, 0.99, 0.993)
-TWIN_FLOORS: Final = (0.90, 0.95, 0.97, 0.98, 0.99)
-"""Floors of a character and of a twin's own probability that the table shows."""
+FLOORS: Final = (ROAD.char_floor, 0.985, 0.99, 0.993)
+TWIN_FLOORS: Final = (0.95, 0.97, 0.98, 0.99)
+"""Floors of a character and of a twin's own probability that the table shows, from those of the
+profile on: what it left out cannot be known again."""
+
+
+_SIDES: Final = (32, 4096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,8 @@ class Row:
     """Probability of each character, its like in shape counted in."""
     own: tuple[float, ...]
     """The same without its like."""
-    left_open: bool
-    """Whether the reader left a place open, at the profile's floors."""
+    left_open: tuple[int, ...]
+    """Places that the reader left open, at the profile's floors."""
     alternatives: tuple[str, ...]
     """The next likely character of each place, empty where none is likely."""
     end: float
@@ -79,10 +84,10 @@ class Row:
         """Whether the text is that of the plate."""
         return self.text == self.expected
 
-    def open(self, floor: float) -> bool:
-        """Whether a place is left open at this floor (``ReaderSettings.twin_floor``)."""
-        pairs = zip(self.text, self.own, strict=True)
-        return self.left_open or any(c in TWINS and p < floor for c, p in pairs)
+    def open(self, floor: float) -> tuple[int, ...]:
+        """Places left open at this floor (``ReaderSettings.twin_floor``)."""
+        pairs = enumerate(zip(self.text, self.own, strict=True))
+        return tuple(n for n, (c, p) in pairs if n in self.left_open or (c in TWINS and p < floor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +110,9 @@ class Floors:
 
     def misleads(self, row: Row) -> bool:
         """Whether it would be sure and wrong; an open place may be either of two."""
-        if row.right or not self.sure(row):
+        if not self.sure(row):
             return False
-        twins = row.expected is not None and one_shape(row.text) == one_shape(row.expected)
-        return not (twins and row.open(self.twin))
+        return row.expected is None or not may_be(row.text, row.expected, row.open(self.twin))
 
 
 def row_of(clip: Clip, event: PassEvent) -> Row | None:
@@ -132,7 +136,7 @@ def row_of(clip: Clip, event: PassEvent) -> Row | None:
             for c in reading.characters
         ),
         own=tuple(c.prob for c in reading.characters),
-        left_open=bool(reading.open),
+        left_open=reading.open,
         alternatives=tuple(
             c.alternatives[0][0] if c.alternatives else "" for c in reading.characters
         ),
@@ -182,7 +186,7 @@ def _print(rows: Sequence[Row], plates: int) -> None:
     ):  # fmt: skip
         table.add_column(column, justify="right")
     tried = [Floors(char=floor) for floor in FLOORS]
-    tried += [Floors(twin=floor) for floor in TWIN_FLOORS[1:]]
+    tried += [Floors(twin=floor) for floor in TWIN_FLOORS]
     tried += [Floors(score=score) for score in (0.8, 0.85)]
     for floors in tried:
         found = kept(rows, floors, plates)
@@ -213,15 +217,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--plates", type=int, default=900, help="readable plates (900)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
+    parser.add_argument("--plates", type=count, default=900, help="readable plates (900)")
+    parser.add_argument("--jobs", type=count, default=1, help="processes (1)")
     parser.add_argument("--work", type=Path, default=Path("drives/tuning"), metavar="DIR")
     parser.add_argument("--models", type=Path, metavar="DIR", help="other models than the shipped")
     parser.add_argument(
         "--input", metavar="HxW", help="read at another input size, such as 320x576"
     )
     parser.add_argument("--dump", type=Path, metavar="FILE", help="write the rows as JSON")
-    parser.add_argument("--scenes", type=int, default=SCENES, help=argparse.SUPPRESS)
+    parser.add_argument("--scenes", type=count, default=SCENES, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     try:
@@ -229,6 +233,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AlprdError as error:
         print(error.diagnostics(), file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; rendered clips are kept, nothing that was read", file=sys.stderr)
+        return 130
+
+
+def _size(words: str) -> tuple[int, int]:
+    try:
+        height, width = map(int, words.split("x"))
+    except ValueError:
+        height = width = 0
+    if not (_SIDES[0] <= height <= _SIDES[1] and _SIDES[0] <= width <= _SIDES[1]):
+        raise InputError(
+            f"--input {words} is no size of {_SIDES[0]} to {_SIDES[1]} pixels a side",
+            remedy="give height x width, such as 320x576",
+        )
+    return height, width
 
 
 _loaded: tuple[Detector, PlateReader, ReaderSettings] | None = None
@@ -243,12 +263,7 @@ def _begin(models: Path | None, size: str | None) -> None:
     global _loaded
     settings = ROAD
     if size is not None:
-        try:
-            height, width = map(int, size.split("x"))
-        except ValueError as error:
-            raise InputError(
-                f"--input {size} is no size", remedy="give height x width, such as 320x576"
-            ) from error
+        height, width = _size(size)
         settings = replace(ROAD, input_size=(height, width))
     cv2.setNumThreads(1)
     files = shipped(models, verify=False) if models else shipped()
@@ -261,6 +276,10 @@ def _rows(clip: Clip) -> list[Row]:
 
 
 def _run(args: Any) -> int:
+    if args.dump is not None and not args.dump.parent.is_dir():
+        raise InputError(
+            f"--dump {args.dump}: there is no folder {args.dump.parent}", remedy="make it first"
+        )
     _begin(args.models, args.input)  # what cannot be loaded is told before anything is rendered
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("render", total=args.plates)

@@ -119,15 +119,16 @@ def test_a_right_text_in_the_wrong_place_is_wrong(clip: Clip) -> None:
 
 
 def test_a_place_left_open_excuses_its_twin_and_nothing_else(clip: Clip) -> None:
-    def said(text: str) -> str:
-        report = replace(_report(text, 100), open=True)
+    def said(text: str, *places: int) -> str:
+        report = replace(_report(text, 100), open=places or (2, 3))
         return _outcomes(judge(twin, [report]))["ABO123"]
 
     scene = replace(clip.scenes[0], plates=(_plate(1, "ABO123", 100),))
     twin = replace(clip, scenes=(scene,))
     assert said("ABO123") == "unsure"
     assert said("AB0123") == said("ABOI23") == "wrong"
-    assert said("A8O123") == "wrong_sure"
+    assert said("AB0123", 2) == "wrong"
+    assert said("A8O123") == said("AB0123", 3) == said("AB0I23", 2) == "wrong_sure"
     assert _outcomes(judge(twin, [_report("AB0123", 100)]))["ABO123"] == "wrong_sure"
 
 

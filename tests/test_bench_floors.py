@@ -16,7 +16,7 @@ from bench.floors import Floors, Row, kept, main
 ROW = Row(
     clip="880000000-front-2", expected="BEM0X", readable=True, text="BEM0X", state="MN",
     true_state="MN", sure=True, probs=(0.99,) * 5, own=(0.99, 0.99, 0.99, 0.93, 0.99),
-    left_open=False, alternatives=("",) * 5,
+    left_open=(), alternatives=("",) * 5,
     end=0.99, share=1.0, agreeing=4, read=4, frames=9, score=0.9,
     widest=80.0,
 )  # fmt: skip
@@ -33,9 +33,10 @@ ROW = Row(
         (replace(ROW, expected="BEMOX"), Floors(), False, True),
         (replace(ROW, expected="BEMOX"), Floors(twin=0.95), False, False),
         (replace(ROW, expected="BEMOX"), Floors(char=0.995), False, False),
-        (replace(ROW, expected="BEMOX", left_open=True), Floors(), False, False),
-        (replace(ROW, left_open=True), Floors(), False, False),
+        (replace(ROW, expected="BEMOX", left_open=(3,)), Floors(), False, False),
+        (replace(ROW, left_open=(3,)), Floors(), False, False),
         (replace(ROW, expected="BFM0X"), Floors(twin=0.95), False, True),  # open, but elsewhere
+        (replace(ROW, expected="BEMOX", left_open=(1,)), Floors(), False, True),  # another place
         (replace(ROW, expected=None), Floors(twin=0.95), False, True),
         (replace(ROW, sure=False), Floors(), False, False),
     ],
@@ -80,7 +81,26 @@ def test_a_clip_is_rendered_read_and_told(
     assert all(row.widest >= ROAD.sure_width for row in rows if row.sure)
 
 
-def test_a_size_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--work", str(tmp_path / "d"), "--input", "wide"]) != 0
+@pytest.mark.parametrize("size", ["wide", "0x0", "-32x64", "100000x100000", "320", "320x576x3"])
+def test_a_size_that_is_none_is_refused(
+    size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--work", str(tmp_path / "d"), f"--input={size}"]) != 0
     assert "such as 320x576" in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
+
+
+def test_a_dump_that_cannot_be_written_is_refused_before_hours_of_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = ["--work", str(tmp_path / "d"), "--dump", str(tmp_path / "none" / "rows.json")]
+    assert main(order) != 0
+    assert "there is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("option", ["--plates", "--jobs"])
+@pytest.mark.parametrize("number", ["0", "-5", "many"])
+def test_a_number_below_one_is_refused(option: str, number: str) -> None:
+    with pytest.raises(SystemExit):
+        main([f"{option}={number}"])
