@@ -75,7 +75,7 @@ def test_any_size_is_scaled_to_any_other(w: int, h: int, width: int, height: int
     assert (small == 77).all()
 
 
-@pytest.mark.parametrize("size", [(569, 320), (640, 360), (512, 288), (400, 225)])
+@pytest.mark.parametrize("size", [(569, 320), (640, 360), (512, 288), (400, 225), (320, 180)])
 def test_two_steps_keep_thin_strokes_as_one_does(size: tuple[int, int]) -> None:
     """A line of one pixel must not vanish between samples: every place of it stays lighter."""
     image = np.zeros((720, 1280, 3), np.uint8)

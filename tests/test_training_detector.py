@@ -18,12 +18,14 @@ pytest.importorskip("onnx", reason="training needs onnx: pip install alprd[train
 import onnxruntime as ort  # noqa: E402
 
 from plates import FontPool, random_spec, render  # noqa: E402
+from training.detector import __main__ as command  # noqa: E402
 from training.detector import augment, evaluate, export, paste, report, store  # noqa: E402
 from training.detector.drives import drive_frames  # noqa: E402
 from training.detector.loss import Targets, assign, detection_loss  # noqa: E402
 from training.detector.network import NetworkConfig, PlateDetector, decode  # noqa: E402
 from training.detector.scenes import Batch  # noqa: E402
 from training.detector.train import Schedule, optimiser_of, step_loss  # noqa: E402
+from training.weights import FOLDER  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[1] / "alprd" / "models"
 MODEL = MODELS / "detector.onnx"
@@ -364,3 +366,20 @@ def test_finds_every_large_clear_plate_of_a_rendered_drive() -> None:
     assert tally.count((0, 1e9)) >= 5
     assert tally.recall(threshold) >= 0.9
     assert tally.false_rate(threshold) <= 0.25
+
+
+def test_an_export_that_cannot_be_measured_replaces_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A detector in place without its sheet and sums is one that the car refuses."""
+    models, train = tmp_path / "models", tmp_path / "data" / "detect" / "train"
+    models.mkdir()
+    train.mkdir(parents=True)
+    cv2.imwrite(str(train / "oi_1.jpg"), np.full((80, 120, 3), 90, np.uint8))
+    (train / "oi_1.txt").write_text("")
+    (models / "detector.onnx").write_bytes(b"as it was")
+    order = ["export", "--float", "--of", str(FOLDER / "detector.pt"), "--models", str(models)]
+    assert command.main([*order, "--data", str(tmp_path / "data")]) != 0
+    assert "val" in capsys.readouterr().err
+    assert [p.name for p in models.iterdir()] == ["detector.onnx"]
+    assert (models / "detector.onnx").read_bytes() == b"as it was"

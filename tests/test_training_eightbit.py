@@ -92,6 +92,74 @@ def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("empty.onnx", b"", "is no reader of ours"),
+        ("bad.onnx", b"not a model", "is no ONNX file"),
+        ("ocr.onnx", (FOLDER / "ocr.onnx").read_bytes(), "is in 8 bits"),
+        ("state.onnx", (FOLDER / "state.onnx").read_bytes(), "is no reader of ours"),
+    ],
+)
+def test_another_file_is_told_and_nothing_replaced(
+    name: str, content: bytes, told: str, pool: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path, mine = tmp_path / name, tmp_path / "mine.onnx"
+    path.write_bytes(content)
+    mine.write_bytes(WHOLE.read_bytes())
+    with pytest.raises(ValueError, match=told):
+        eightbit.eight_bit(path, pool, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert command.main(["average", "--with", str(path), "--model", str(mine)]) == 1
+    assert told in capsys.readouterr().err
+    assert mine.read_bytes() == WHOLE.read_bytes()
+
+
+@pytest.mark.parametrize("share", ["nan", "-0.1", "1.5"])
+def test_no_share_spoils_the_weights(
+    share: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes(WHOLE.read_bytes())
+    order = ["average", "--with", str(WHOLE), f"--share={share}", "--model", str(mine)]
+    assert command.main(order) == 1
+    assert "a number from 0 to 1" in capsys.readouterr().err
+    assert mine.read_bytes() == WHOLE.read_bytes()
+    assert command.main(["average", "--with", str(WHOLE), "--model", str(mine)]) == 0
+
+
+def test_weights_that_are_no_numbers_are_refused(pool: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(WHOLE))
+    tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16)
+    spoilt = np.full_like(onnx.numpy_helper.to_array(tensor), np.nan)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(spoilt, tensor.name))
+    path = tmp_path / "nan.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match="no numbers"):
+        eightbit.eight_bit(path, pool, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (np.zeros((0, HEIGHT, WIDTH, 3), np.uint8), "empty or damaged"),
+        (np.zeros((5, 96, 192, 3), np.uint8), "holds no crops of the reader"),
+        (None, "empty or damaged"),
+    ],
+)
+def test_a_pool_that_is_another_is_named(
+    made: np.ndarray | None, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "crops-000.images.npy"
+    if made is None:
+        path.write_bytes(b"half a shard")
+    else:
+        np.save(path, made)
+    with pytest.raises(ValueError, match=rf"crops-000.*{told}"):
+        eightbit.eight_bit(WHOLE, tmp_path, tmp_path / "out")
+
+
 def test_widen_undoes_halve() -> None:
     model = onnx.load(str(WHOLE))
     before = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: pip install alprd[training]")
 
 from training.detector.network import PlateDetector  # noqa: E402
+from training.shares import check_loss  # noqa: E402
 from training.state.network import StateClassifier  # noqa: E402
 from training.weights import FOLDER, mix_weights, read_weights, write_weights  # noqa: E402
 
@@ -31,8 +32,11 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a file of weights")
     with pytest.raises(ValueError, match=r"w\.pt"):
         read_weights(path, StateClassifier())
-    with pytest.raises(ValueError, match="absent"):
+    with pytest.raises(ValueError, match=r"absent\.pt is missing"):
         read_weights(tmp_path / "absent.pt", StateClassifier())
+    torch.save({"step": 3, "model": {}}, path)
+    with pytest.raises(ValueError, match=r"w\.pt holds no weights \(a checkpoint"):
+        read_weights(path, StateClassifier())
 
 
 def test_a_mean_lies_between_both(tmp_path: Path) -> None:
@@ -57,6 +61,32 @@ def test_no_mean_of_different_networks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no weights"):
         mix_weights(first, second, 0.5, out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("share", [float("nan"), -0.5, 5.0])
+def test_no_share_and_no_spoilt_weights_are_written(share: float, tmp_path: Path) -> None:
+    first, out = tmp_path / "a.pt", tmp_path / "out.pt"
+    state = PlateDetector().state_dict()
+    write_weights(first, state)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        mix_weights(first, first, share, out)
+    name = next(k for k, v in state.items() if v.dtype.is_floating_point)
+    state[name] = torch.full_like(state[name], torch.nan)
+    with pytest.raises(ValueError, match="no numbers"):
+        write_weights(out, state)
+    torch.save(state, first)
+    with pytest.raises(ValueError, match="no numbers"):
+        read_weights(first, PlateDetector())
+    with pytest.raises(ValueError, match="is a folder"):
+        write_weights(tmp_path, PlateDetector().state_dict())
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run(loss: float) -> None:
+    with pytest.raises(ValueError, match="the loss of step 7"):
+        check_loss(loss, 7)
+    check_loss(0.5, 7)
 
 
 def test_weights_of_the_repository_fit() -> None:

@@ -9,21 +9,45 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from training.shares import check_share
 
 FOLDER = Path(__file__).parent / "weights"
 
 
 def write_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Write a state dictionary, floating values as float16."""
+    """Write a state dictionary, floating values as float16.
+
+    Raises:
+        ValueError: a value is not finite, or the path a folder; nothing is then written.
+    """
     small = {k: v.half() if v.dtype.is_floating_point else v for k, v in state.items()}
+    if spoilt := [k for k, v in small.items() if not torch.isfinite(v).all()]:
+        raise ValueError(f"{path} is not written: {spoilt[0]} holds values that are no numbers")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file for the weights")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(small, part)
     os.replace(part, path)  # noqa: PTH105 - one atomic step
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """The state dictionary of a file; ValueError names what is wrong with it."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing") from error
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.PickleError) as error:
+        raise ValueError(f"{path} holds no weights: {type(error).__name__}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"{path} holds no weights (a checkpoint? `export --weights` writes them)")
+    if spoilt := [k for k, v in state.items() if not torch.isfinite(v).all()]:
+        raise ValueError(f"{path}: {spoilt[0]} holds values that are no numbers")
+    return state
 
 
 def read_weights(path: Path, model: nn.Module) -> None:
@@ -32,46 +56,31 @@ def read_weights(path: Path, model: nn.Module) -> None:
     Raises:
         ValueError: the file is missing, damaged or of another network.
     """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(
-            {k: v.float() if v.dtype.is_floating_point else v for k, v in state.items()}
-        )
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        pickle.PickleError,
-    ) as error:
-        raise ValueError(f"{path} holds no weights of this network: {error}") from error
+    state = _load(path)
+    wanted = model.state_dict()
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise ValueError(f"{path} holds no weights of this network ({type(model).__name__})")
+    model.load_state_dict(
+        {k: v.float() if v.dtype.is_floating_point else v for k, v in state.items()}
+    )
 
 
-def mix_weights(first: Path, second: Path, share: float, out: Path) -> None:
+def mix_weights(first: Path, second: Path, share: float, out: Path) -> str:
     """Write ``out``: ``share`` of the weights of ``second`` and the rest of ``first``.
 
     Both must be of one network and one descent: a run that went on from the other, or two that
     went on from one file.
 
+    Returns:
+        a line that says what was written.
+
     Raises:
-        ValueError: a file is missing, damaged, or of another network; nothing is then written.
+        ValueError: the share is not within 0 and 1; a file is missing, damaged, or of another
+            network; nothing is then written.
     """
-    try:
-        mine, theirs = (
-            torch.load(path, map_location="cpu", weights_only=True) for path in (first, second)
-        )
-        shapes = [{k: v.shape for k, v in state.items()} for state in (mine, theirs)]
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        pickle.PickleError,
-    ) as error:
-        raise ValueError(f"{first} or {second} holds no weights: {error}") from error
-    if shapes[0] != shapes[1]:
+    check_share(share)
+    mine, theirs = _load(first), _load(second)
+    if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
         raise ValueError(f"{first} and {second} are of different networks")
     write_weights(
         out,
@@ -82,3 +91,4 @@ def mix_weights(first: Path, second: Path, share: float, out: Path) -> None:
             for name, value in mine.items()
         },
     )
+    return f"{out}: {share:.0%} of {second} in {first}"

@@ -85,15 +85,15 @@ def open_label(read: str, places: Sequence[int]) -> str:
 
     The text may equal the list's all the same, and the vehicle be another one (ADR 0060).
     """
-    if not places:
-        return ""
+    found = [n for n in places if n < len(read)]
     pairs = ", ".join(
         f"{one} or {other}"
         for one, other in ("O0", "I1")
-        if any(read[n] in (one, other) for n in places)
+        if any(read[n] in (one, other) for n in found)
     )
-    numbers = ", ".join(str(n + 1) for n in places)
-    which = f"character{'s' if len(places) > 1 else ''} {numbers}"
+    if not pairs:
+        return ""
+    which = f"character{'s' if len(found) > 1 else ''} {', '.join(str(n + 1) for n in found)}"
     return f"Could be {pairs} ({which}): compare with the picture"
 
 

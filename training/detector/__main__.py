@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,22 @@ def _export(args: argparse.Namespace) -> None:
         for p, size in zip(pictures, sizes, strict=False)
     )
     graph = export.build(network) if args.float else export.quantised(network, inputs)
-    export.write(graph, args.models / "detector.onnx")
+    args.models.mkdir(parents=True, exist_ok=True)
+    # Measured beside what ships, which is replaced when everything is there.
+    with tempfile.TemporaryDirectory(dir=args.models, prefix=".export-") as folder:
+        aside = Path(folder)
+        export.write(graph, aside / "detector.onnx")
+        _, tallies = report.measure(args.data, aside, threads=args.threads, peer=False)
+        if not any(tally.recall(export.MIN_SCORE) for tally in tallies.values()):
+            raise ValueError("the detector finds nothing on detect/val: its weights are spoilt")
+        found = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
+        report.write_sheet(aside, found, run)
+        for name in ("detector.onnx", "detector.yaml"):
+            (aside / name).replace(args.models / name)
+        write_sums(args.models)
     if args.weights:
         write_weights(args.weights, network.state_dict())
-    _, tallies = report.measure(args.data, args.models, threads=args.threads, peer=False)
-    thresholds = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
-    report.write_sheet(args.models, thresholds, run)
-    write_sums(args.models)
-    print(f"{args.models / 'detector.onnx'}: {run.get('steps', 'mixed')} steps, {thresholds=}")
+    print(f"{args.models / 'detector.onnx'}: {run.get('steps', 'mixed')} steps, thresholds {found}")
 
 
 def _rows(
@@ -212,15 +221,18 @@ def main(argv: list[str] | None = None) -> int:
         elif args.command == "export":
             _export(args)
         elif args.command == "average":
-            mix_weights(args.weights, args.second, args.share, args.out or args.weights)
+            print(mix_weights(args.weights, args.second, args.share, args.out or args.weights))
         else:
             _evaluate(args)
     except AlprdError as exc:
         print(exc.diagnostics(), file=sys.stderr)
         return exc.exit_code
-    except ValueError as exc:
+    except (OSError, ValueError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; what ships and the last checkpoint are as they were", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -24,6 +24,7 @@ from training.detector import store
 from training.detector.loss import Targets, detection_loss
 from training.detector.network import NetworkConfig, PlateDetector, decode
 from training.detector.scenes import Batch, Mix, Scenes
+from training.shares import check_loss
 from training.weights import read_weights
 
 NO_END = 1 << 40
@@ -214,6 +215,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = schedule.rate * group["share"] * share
             loss, note = step_loss(model, batch)
+            check_loss(float(loss.detach()), step)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 10.0)

@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(text)
             if options.card is not None:
                 write_card(options.card, text)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

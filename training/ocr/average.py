@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from training.ocr.eightbit import whole
+from training.shares import check_share
+
 
 def average(first: Path, second: Path, share: float, out: Path) -> str:
     """Write `out`: `share` of `second` and the rest of `first`, both whole `ocr.onnx` files.
@@ -21,9 +24,11 @@ def average(first: Path, second: Path, share: float, out: Path) -> str:
         a line that says what was written.
 
     Raises:
-        ValueError: the files are not of one network; nothing is then replaced.
+        FileNotFoundError: one is missing.
+        ValueError: no share, a damaged file, or not of one network; nothing is then replaced.
     """
-    model, other = onnx.load(str(first)), onnx.load(str(second))
+    check_share(share)
+    model, other = whole(first), whole(second)
     theirs = {tensor.name: tensor for tensor in other.graph.initializer}
     mixed = 0
     for tensor in model.graph.initializer:
@@ -40,6 +45,8 @@ def average(first: Path, second: Path, share: float, out: Path) -> str:
         mixed += mine.size
     if theirs:
         raise ValueError(f"{second} has weights that {first} has not: {min(theirs)}")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: name a file")
     temporary = out.with_suffix(".tmp")
     temporary.write_bytes(model.SerializeToString())
     os.replace(temporary, out)  # noqa: PTH105 - one atomic step

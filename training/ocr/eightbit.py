@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from alprd.models import write_sums
-from training.ocr.layout import ALPHABET, PAD
+from training.ocr.layout import ALPHABET, HEIGHT, PAD, WIDTH
 from training.quantise import halve, quantise, widen
 
 _BATCHES, _BATCH = 12, 8
@@ -37,9 +37,41 @@ def _crops(pool: Path, count: int, seed: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
     drawn = []
     for number in rng.integers(len(shards), size=count):
-        shard = np.load(shards[int(number)], mmap_mode="r")
-        drawn.append(np.asarray(shard[int(rng.integers(len(shard)))]))
+        path = shards[int(number)]
+        try:
+            shard = np.load(path, mmap_mode="r")
+            drawn.append(np.asarray(shard[int(rng.integers(len(shard)))]))
+        except (OSError, ValueError, EOFError, TypeError) as error:
+            raise ValueError(f"{path} is empty or damaged: delete it and go on") from error
+        if drawn[-1].shape != (HEIGHT, WIDTH, 3) or drawn[-1].dtype != np.uint8:
+            raise ValueError(f"{path} holds no crops of the reader: name its own --work")
     return np.stack(drawn)
+
+
+def whole(path: Path) -> onnx.ModelProto:
+    """A reader that is not in 8 bits: one to go on from, to mix and to quantise.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it is no such file, or its weights are not finite.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; `python -m training.ocr export` writes one")
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:  # the parser has its own, and more than one
+        raise ValueError(f"{path} is no ONNX file: {type(error).__name__}") from error
+    if {node.op_type for node in model.graph.node} & {"QuantizeLinear", "QLinearConv"}:
+        raise ValueError(
+            f"{path} is in 8 bits; name a whole one, such as training/weights/ocr.onnx"
+        )
+    outputs = {value.name for value in model.graph.output}
+    if not {"plate", "stacked"} <= outputs:
+        raise ValueError(f"{path} is no reader of ours: its outputs are {sorted(outputs)}")
+    for tensor in model.graph.initializer:
+        if not np.isfinite(onnx.numpy_helper.to_array(tensor)).all():
+            raise ValueError(f"{path}: {tensor.name} holds values that are no numbers")
+    return model
 
 
 def _texts(data: bytes, crops: NDArray[np.uint8]) -> list[str]:
@@ -51,19 +83,18 @@ def _texts(data: bytes, crops: NDArray[np.uint8]) -> list[str]:
     return ["".join(ALPHABET[i] for i in row if i != PAD) for row in np.concatenate(plates)]
 
 
-def eight_bit(whole: Path, pool: Path, out: Path) -> str:
-    """Write ``out / "ocr.onnx"``: the file ``whole`` in 8 bits, calibrated on crops of ``pool``.
+def eight_bit(weights: Path, pool: Path, out: Path) -> str:
+    """Write ``out / "ocr.onnx"``: the file ``weights`` in 8 bits, calibrated on crops of ``pool``.
 
     Returns:
         a line that says what was written.
 
     Raises:
         FileNotFoundError: no whole file, or no crops.
-        ValueError: the two read too many training crops differently; nothing is then replaced.
+        ValueError: a file is damaged or another; or the two read too many training crops
+            differently. Nothing is then replaced.
     """
-    if not whole.is_file():
-        raise FileNotFoundError(f"{whole} is missing; run `python -m training.ocr export` first")
-    model = onnx.load(str(whole))
+    model = whole(weights)
     widen(model)
     calibration = _crops(pool, _BATCHES * _BATCH, seed=5)
 
@@ -80,11 +111,14 @@ def eight_bit(whole: Path, pool: Path, out: Path) -> str:
     equal = np.mean(
         [
             a == b
-            for a, b in zip(_texts(data, tried), _texts(whole.read_bytes(), tried), strict=True)
+            for a, b in zip(_texts(data, tried), _texts(weights.read_bytes(), tried), strict=True)
         ]
     )
-    if equal < LEAST_EQUAL:
+    if not equal >= LEAST_EQUAL:
         raise ValueError(f"in 8 bits only {equal:.1%} of training crops are read as before")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is no folder")
+    out.mkdir(parents=True, exist_ok=True)
     temporary = out / "ocr.onnx.tmp"
     temporary.write_bytes(data)
     os.replace(temporary, out / "ocr.onnx")  # noqa: PTH105 - one atomic step

@@ -89,20 +89,26 @@ def export(work: Path, out: Path, weights: Path, *, whole: bool = False) -> str:
         for name, a, b in zip(
             OUTPUTS, session.run(OUTPUTS, {"input": images}), expected, strict=True
         ):
-            if (worst := float(np.abs(a - b).max())) > TOLERANCE:
+            if not (worst := float(np.abs(a - b).max())) <= TOLERANCE:
                 raise ValueError(f"output {name!r} differs from the network by {worst:.1e}")
-    _replace(weights, data)
+    # The whole one is put aside first: where the 8-bit one fails, nothing has been replaced.
+    aside = weights.with_suffix(".onnx.new")
+    aside.write_bytes(data)
+    try:
+        if whole:
+            _replace(out / "ocr.onnx", data)
+            said = f"ocr.onnx: {len(data) / 1e6:.2f} MB"
+        else:
+            said = eight_bit(aside, work / "pool", out)
+        aside.replace(weights)
+    finally:
+        aside.unlink(missing_ok=True)
     (out / "ocr.yaml").write_text(
         "# Read by fast-plate-ocr beside ocr.onnx; written by `python -m training.ocr export`.\n"
         + yaml.safe_dump(config(), sort_keys=False, default_flow_style=None, width=98),
         encoding="utf-8",
     )
-    if whole:
-        _replace(out / "ocr.onnx", data)
-        write_sums(out)
-        said = f"ocr.onnx: {len(data) / 1e6:.2f} MB"
-    else:
-        said = eight_bit(weights, work / "pool", out)
+    write_sums(out)
     return f"{said}, step {state['step']}, {state['spent'] / 60:.0f} min of training"
 
 

@@ -27,6 +27,7 @@ from training.ocr.labels import IGNORE, REGIONS, us_crops, us_text
 from training.ocr.layout import HEIGHT, PAD, PLATE_SLOTS, STACKED_SLOTS, WIDTH
 from training.ocr.network import Logits, PlateReader
 from training.ocr.warm import load_shipped
+from training.shares import check_loss
 
 # Share of each kind in a batch; the first trials had 48 rendered, 56 crops, 24 street.
 MIX = {"rendered": 0.38, "crops": 0.40, "street": 0.18, "negative": 0.04}
@@ -318,6 +319,7 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
                 logits = model(inputs)
             loss = loss_of(logits, torch.from_numpy(targets.astype(np.int64)), ctc)
             optimiser.zero_grad(set_to_none=True)
+            check_loss(float(loss.detach()), step)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 2.0)
             optimiser.step()

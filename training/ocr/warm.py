@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.ocr.eightbit import whole
 from training.ocr.network import LAYOUT_STAGE, PlateReader
 
 # Linear layers in the order of the exported file's nameless matrices.
@@ -72,7 +73,7 @@ def load_shipped(reader: PlateReader, file: Path, crops: NDArray[np.uint8]) -> N
         t.name.removesuffix(".half"): torch.from_numpy(
             onnx.numpy_helper.to_array(t).astype(np.float32)
         )
-        for t in onnx.load(str(file)).graph.initializer
+        for t in whole(file).graph.initializer
         if t.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     }
     named = dict(reader.named_parameters())

@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
             from training.weights import mix_weights
 
             out = options.out or options.weights
-            mix_weights(options.weights, options.second, options.share, out)
+            print(mix_weights(options.weights, options.second, options.share, out))
         else:
             from training.ocr.evaluate import write_card
             from training.state.evaluate import report
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(text)
             if options.card is not None:
                 write_card(options.card, text)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

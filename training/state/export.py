@@ -39,12 +39,15 @@ def export(work: Path, out: Path, weights: Path | None = None, of: Path | None =
     classifier = StateClassifier(len(REGIONS))
     if of is None:
         state = read_checkpoint(work / "checkpoint.pt")
-        classifier.load_state_dict(state["averaged"])
+        try:
+            classifier.load_state_dict(state["averaged"])
+        except RuntimeError as error:
+            raise ValueError(f"{work / 'checkpoint.pt'} is of another network") from error
         run = f"step {state['step']}, {state['spent'] / 60:.0f} min of training"
         steps = str(state["step"])
     else:
         read_weights(of, classifier)
-        run, steps = f"weights of {of.name}", "of several runs, see the card"
+        run, steps = f"weights of {of.name}", f"weights of {of.name}"
     model = Exported(classifier).eval()
     example = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ def export(work: Path, out: Path, weights: Path | None = None, of: Path | None =
         with torch.no_grad():
             expected = model(torch.from_numpy(images)).numpy()
         worst = float(np.abs(session.run(["region"], {"input": images})[0] - expected).max())
-        if worst > TOLERANCE:
+        if not worst <= TOLERANCE:
             raise ValueError(f"the exported graph differs from the network by {worst:.1e}")
     temporary = out / "state.onnx.tmp"
     temporary.write_bytes(data)

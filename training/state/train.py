@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from training.ocr.evaluate import load_inputs
 from training.ocr.labels import IGNORE, REGIONS, us_crops
 from training.ocr.train import Averaged, Pool, augment, cosine, read_checkpoint, save
+from training.shares import check_loss
 from training.state.network import HEIGHT, WIDTH, StateClassifier
 from training.weights import read_weights
 
@@ -129,6 +130,7 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
                 scores.float(), goal, ignore_index=IGNORE, label_smoothing=SMOOTHING
             )
             optimiser.zero_grad(set_to_none=True)
+            check_loss(float(loss.detach()), step)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 2.0)
             optimiser.step()
