@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ import numpy as np
 
 from alprd.detect import Detector
 from alprd.errors import InputError
-from alprd.frames import Box, Frame, Image
+from alprd.frames import Box, Frame, Image, PassEvent
 from alprd.models import shipped
 from alprd.ocr import PlateReader
-from alprd.profiles import ROAD
+from alprd.profiles import ROAD, ReaderSettings
 from alprd.reader import RoadReader, load
 from bench.drive_score import Case, Report, judge
 from bench.drive_world import Clip, frames
@@ -35,28 +35,30 @@ class Task:
     errors: Path | None
 
 
-def read_clip(clip: Clip, detector: Detector, ocr: PlateReader) -> list[Report]:
-    """Every report of the road reader on a clip; it gets frames and their instants alone.
+def events_of(
+    clip: Clip, detector: Detector, ocr: PlateReader, settings: ReaderSettings = ROAD
+) -> Iterator[PassEvent]:
+    """What the road reader tells of a clip; it gets frames and their instants alone.
 
     Raises:
         InputError: the video does not fit its truth.
         ModelError: a model failed.
     """
-    reports: list[Report] = []
     begins = {scene.first for scene in clip.scenes}
     reader: RoadReader | None = None
     for number, image in frames(clip):
         if reader is None or number in begins:
             # The empty road between two scenes, in which every pass would end, is not rendered.
-            reports += _ended(reader)
-            reader = RoadReader(clip.camera, detector, ocr, ROAD)
+            yield from reader.flush() if reader else ()
+            reader = RoadReader(clip.camera, detector, ocr, settings)
         frame = Frame(clip.camera, np.asarray(image, np.uint8), number * 10**9 // FPS, number)
-        reports += [Report.of(event) for event in reader.process(frame)]
-    return reports + _ended(reader)
+        yield from reader.process(frame)
+    yield from reader.flush() if reader else ()
 
 
-def _ended(reader: RoadReader | None) -> list[Report]:
-    return [] if reader is None else [Report.of(event) for event in reader.flush()]
+def read_clip(clip: Clip, detector: Detector, ocr: PlateReader) -> list[Report]:
+    """Every report of the road reader on a clip; raises as :func:`events_of`."""
+    return [Report.of(event) for event in events_of(clip, detector, ocr)]
 
 
 _pair: tuple[Detector, PlateReader] | None = None

@@ -33,6 +33,7 @@ from alprd.errors import AlprdError, InputError
 from bench.drive_read import Task, read
 from bench.drive_score import Case, Tally, confusions, groups
 from bench.drive_world import SCENES, Clip, render, wanted
+from bench.options import count
 
 GOAL: Final = {"exact": (0.97, 0.93), "wrong_sure": (0.001, 0.005)}
 """The owner's goal and least for each share of the readable plates."""
@@ -197,14 +198,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--scenes", type=count, default=SCENES, help=argparse.SUPPRESS)
     return parser
-
-
-def count(word: str) -> int:
-    """A number of an option that must be 1 or more."""
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -22,24 +22,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import cv2
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from alprd.detect import Detector
 from alprd.errors import AlprdError, InputError
-from alprd.frames import Frame, PassEvent
+from alprd.frames import PassEvent
 from alprd.models import shipped
 from alprd.ocr import PlateReader
 from alprd.profiles import ROAD, ReaderSettings
-from alprd.reader import RoadReader, load
+from alprd.reader import load
 from alprd.serials import TWINS
+from bench.drive_read import events_of
 from bench.drive_score import Report, may_be, owner
-from bench.drive_world import SCENES, Clip, frames, render, wanted
-from bench.drives import count
+from bench.drive_world import SCENES, Clip, render, wanted
+from bench.options import count
 from sim.seeds import TUNING_SEEDS
-from sim.world import FPS
 
 FLOORS: Final = (ROAD.char_floor, 0.985, 0.99, 0.993)
 TWIN_FLOORS: Final = (0.95, 0.97, 0.98, 0.99)
@@ -48,6 +47,7 @@ profile on: what it left out cannot be known again."""
 
 
 _SIDES: Final = (32, 4096)
+"""Least and most pixels of a side of the detector's input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +157,9 @@ def rows_of(
 
     Raises:
         InputError: the video does not fit its truth.
+        ModelError: a model failed.
     """
-    events: list[PassEvent] = []
-    begins = {scene.first for scene in clip.scenes}
-    reader: RoadReader | None = None
-    for number, image in frames(clip):
-        if reader is None or number in begins:
-            events += reader.flush() if reader else []
-            reader = RoadReader(clip.camera, detector, ocr, settings)
-        frame = Frame(clip.camera, np.asarray(image, np.uint8), number * 10**9 // FPS, number)
-        events += reader.process(frame)
-    events += reader.flush() if reader else []
-    found = (row_of(clip, event) for event in events)
+    found = (row_of(clip, event) for event in events_of(clip, detector, ocr, settings))
     return [row for row in found if row is not None]
 
 

@@ -65,6 +65,7 @@ from alprd.profiles import PROFILES
 from bench import accuracy, data, report, timing
 from bench.frames import VIDEOS, one_plate_frames, video_length
 from bench.memory import ROOT, peak_mb
+from bench.options import count
 from bench.ours import Ours
 from bench.peer import DETECTOR, OCR, THRESHOLD, Peer, PeerAbsentError
 from bench.systems import System
@@ -98,21 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shared", type=Path, default=SHARED, metavar="DIR", help="folder of data/ and peers/"
     )
-    parser.add_argument("--frames", type=_count, default=150, help="rendered frames to time on")
+    parser.add_argument("--frames", type=count, default=150, help="rendered frames to time on")
     parser.add_argument(
-        "--video-frames", type=_count, metavar="N", help="frames of each video (default: all)"
+        "--video-frames", type=count, metavar="N", help="frames of each video (default: all)"
     )
     parser.add_argument(
-        "--photos", type=_count, metavar="N", help="photographs and crops of each set (all)"
+        "--photos", type=count, metavar="N", help="photographs and crops of each set (all)"
     )
     return parser
-
-
-def _count(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 class _Bar:

@@ -108,7 +108,7 @@ def _export(args: argparse.Namespace) -> None:
     else:
         network = PlateDetector(NetworkConfig())
         read_weights(args.of, network)
-        run = {"of": "several runs, see the card"}
+        run = {"of": f"{args.of.name}, see the card"}
     pictures = list(store.read_split(args.data, "train"))[:: args.calibrate_every]
     sizes = itertools.cycle(report.PROFILES.values())
     inputs = (
@@ -126,12 +126,12 @@ def _export(args: argparse.Namespace) -> None:
             raise ValueError("the detector finds nothing on detect/val: its weights are spoilt")
         found = {name: tallies[name].threshold_for(report.FALSE_GOAL) for name in report.PROFILES}
         report.write_sheet(aside, found, run)
+        if args.weights:
+            write_weights(args.weights, network.state_dict())
         for name in ("detector.onnx", "detector.yaml"):
             (aside / name).replace(args.models / name)
         write_sums(args.models)
-    if args.weights:
-        write_weights(args.weights, network.state_dict())
-    print(f"{args.models / 'detector.onnx'}: {run.get('steps', 'mixed')} steps, thresholds {found}")
+    print(f"{args.models / 'detector.onnx'}: {run}, thresholds {found}")
 
 
 def _rows(

@@ -7,12 +7,12 @@ when it runs.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from training.files import replace
 from training.ocr.eightbit import whole
 from training.shares import check_share
 
@@ -47,7 +47,5 @@ def average(first: Path, second: Path, share: float, out: Path) -> str:
         raise ValueError(f"{second} has weights that {first} has not: {min(theirs)}")
     if out.is_dir():
         raise ValueError(f"{out} is a folder: name a file")
-    temporary = out.with_suffix(".tmp")
-    temporary.write_bytes(model.SerializeToString())
-    os.replace(temporary, out)  # noqa: PTH105 - one atomic step
+    replace(out, model.SerializeToString())
     return f"{out.name}: {share:.0%} of {second.name} in {first.name}, {mixed / 1e6:.2f} M weights"

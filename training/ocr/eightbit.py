@@ -6,7 +6,6 @@ convolution sees the picture itself and stays whole, as does everything after th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from alprd.models import write_sums
+from training.files import replace
 from training.ocr.layout import ALPHABET, HEIGHT, PAD, WIDTH
 from training.quantise import halve, quantise, widen
 
@@ -119,8 +119,6 @@ def eight_bit(weights: Path, pool: Path, out: Path) -> str:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is no folder")
     out.mkdir(parents=True, exist_ok=True)
-    temporary = out / "ocr.onnx.tmp"
-    temporary.write_bytes(data)
-    os.replace(temporary, out / "ocr.onnx")  # noqa: PTH105 - one atomic step
+    replace(out / "ocr.onnx", data)
     write_sums(out)
     return f"ocr.onnx: {len(data) / 1e6:.2f} MB in 8 bits, {equal:.1%} of crops read as the whole"

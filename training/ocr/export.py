@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 import yaml
 
 from alprd.models import write_sums
+from training.files import replace
 from training.ocr.eightbit import eight_bit
 from training.ocr.labels import REGIONS
 from training.ocr.layout import ALPHABET, HEIGHT, PAD, PLATE_SLOTS, WIDTH
@@ -96,7 +96,7 @@ def export(work: Path, out: Path, weights: Path, *, whole: bool = False) -> str:
     aside.write_bytes(data)
     try:
         if whole:
-            _replace(out / "ocr.onnx", data)
+            replace(out / "ocr.onnx", data)
             said = f"ocr.onnx: {len(data) / 1e6:.2f} MB"
         else:
             said = eight_bit(aside, work / "pool", out)
@@ -110,9 +110,3 @@ def export(work: Path, out: Path, weights: Path, *, whole: bool = False) -> str:
     )
     write_sums(out)
     return f"{said}, step {state['step']}, {state['spent'] / 60:.0f} min of training"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".onnx.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)  # noqa: PTH105 - one atomic step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 import yaml
 
 from alprd.models import write_sums
+from training.files import replace
 from training.ocr.export import OPSET, TOLERANCE
 from training.ocr.labels import REGIONS
 from training.ocr.train import read_checkpoint
@@ -78,9 +78,9 @@ def export(work: Path, out: Path, weights: Path | None = None, of: Path | None =
         worst = float(np.abs(session.run(["region"], {"input": images})[0] - expected).max())
         if not worst <= TOLERANCE:
             raise ValueError(f"the exported graph differs from the network by {worst:.1e}")
-    temporary = out / "state.onnx.tmp"
-    temporary.write_bytes(data)
-    os.replace(temporary, out / "state.onnx")  # noqa: PTH105 - one atomic step
+    if weights is not None:  # first: where they cannot be written, nothing has been replaced
+        write_weights(weights, classifier.state_dict())
+    replace(out / "state.onnx", data)
     sheet = {"img_height": HEIGHT, "img_width": WIDTH, "plate_regions": list(REGIONS)}
     (out / "state.yaml").write_text(
         "# Read beside state.onnx; written by `python -m training.state export`.\n"
@@ -88,6 +88,4 @@ def export(work: Path, out: Path, weights: Path | None = None, of: Path | None =
         encoding="utf-8",
     )
     write_sums(out)
-    if weights is not None:
-        write_weights(weights, classifier.state_dict())
     return f"state.onnx: {len(data) / 1e6:.2f} MB, {run}"
