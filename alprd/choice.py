@@ -109,12 +109,12 @@ def _ocr(section: OcrSection, folder: Path, fetch: bool) -> tuple[Path, Path]:
 
 def _file(key: str, path: Path) -> Path:
     if not path.is_file():
-        raise ModelError(
-            f"{key}: {path} is not there",
-            remedy="put the YAML that came with the model there, or name it as config"
-            if path.suffix == ".yaml"
-            else "check the path, and that this user may read it",
-        )
+        remedy = "check the path, and that this user may read it"
+        if path.suffix == ".yaml":
+            remedy = "put the YAML that came with the model there" + (
+                ", under this name" if key.startswith("--") else ", or name it as config"
+            )
+        raise ModelError(f"{key}: {path} is not there", remedy=remedy)
     return path
 
 

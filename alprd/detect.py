@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from alprd.errors import ModelError
+from alprd.errors import InputError, ModelError
 from alprd.frames import Detection, Image
 from alprd.models import check_in_use, check_providers, session_options
 
@@ -96,8 +96,14 @@ class Detector:
             shrink: share of ``input_size`` to look at it with; models of fixed size ignore it.
 
         Raises:
+            InputError: the picture is not of that shape, or empty.
             ModelError: the model failed on this picture.
         """
+        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise InputError(
+                f"a picture of shape {image.shape} cannot be looked at",
+                remedy="give one of (height, width, 3), blue first, as cv2.imread does",
+            )
         canvas, scale, left, top = self._letterbox(image, shrink)
         try:
             rows = self._session.run([self._output], {self._input: canvas})[0]

@@ -316,6 +316,10 @@ def test_models_of_a_command_line(pair: Path, tmp_path: Path) -> None:
     result = command("read", "--detector", tmp_path / "none.onnx", tmp_path)
     assert result.exit_code == ModelError.exit_code
     assert "none.onnx is not there" in result.stderr
+    (tmp_path / "ocr.onnx").write_bytes((pair / "ocr.onnx").read_bytes())
+    with pytest.raises(ModelError, match=r"ocr.yaml is not there") as caught:
+        by_hand(None, None, tmp_path / "ocr.onnx")
+    assert caught.value.remedy.endswith("under this name")  # there is no config to name it in
     result = command("read", "--provider", "NoneSuchExecutionProvider", pair / "ocr.onnx")
     assert result.exit_code == ModelError.exit_code
     assert result.stderr.count("NoneSuchExecutionProvider") == 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vision_world import RED, blank, write_detector
 
 from alprd.detect import Detector, _scaled
-from alprd.errors import ModelError
+from alprd.errors import InputError, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,12 @@ def test_boxes_come_back_in_pixels_of_the_picture(
     assert found.score == pytest.approx(0.9)
     assert found.box[0] >= 0
     assert found.box[0] + found.box[2] <= width
+
+
+@pytest.mark.parametrize("shape", [(120, 200), (120, 200, 4), (120, 200, 1), (0, 200, 3)])
+def test_a_picture_of_another_shape_is_told_so(free: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="cannot be looked at"):
+        Detector(free).detect(np.zeros(shape, np.uint8))
 
 
 def test_free_model_gets_the_smallest_canvas(free: Path) -> None:

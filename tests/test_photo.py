@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -366,3 +368,10 @@ def test_shipped_models_are_whole_and_run(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     (line,) = lines(result)
     assert line["plates"] == []
+
+
+def test_python_m_alprd_is_the_command() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "alprd", "--version"], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.startswith("alprd, version")

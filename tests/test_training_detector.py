@@ -19,7 +19,7 @@ import onnxruntime as ort  # noqa: E402
 
 from plates import FontPool, random_spec, render  # noqa: E402
 from training.detector import __main__ as command  # noqa: E402
-from training.detector import augment, evaluate, export, paste, report, store  # noqa: E402
+from training.detector import augment, evaluate, export, paste, recount, report, store  # noqa: E402
 from training.detector.drives import drive_frames  # noqa: E402
 from training.detector.loss import Targets, assign, detection_loss  # noqa: E402
 from training.detector.network import NetworkConfig, PlateDetector, decode  # noqa: E402
@@ -335,6 +335,50 @@ def test_optional_boxes_count_neither_way() -> None:
     tally.add(wanted, rows, optional)
     assert tally.recall(0.1) == 0.0
     assert tally.false_rate(0.1) == 1
+
+
+def test_a_recount_sets_labels_and_boxes_aside(tmp_path: Path) -> None:
+    file = tmp_path / "recount.csv"
+    head = "photograph,kind,x0,y0,x1,y1\n"
+    file.write_text(
+        head + "a.jpg,unlabelled,150,10,190,30\na.jpg,loose,10,10,60,35\na.jpg,loose,20,15,40,25\n"
+    )
+    boxes = np.asarray([[10, 10, 60, 35], [120, 60, 160, 80]], np.float32)
+    pixels = np.full((100, 200, 3), 90, np.uint8)
+    pictures = [store.Labelled("a.jpg", pixels, boxes), store.Labelled("b.jpg", pixels, boxes)]
+    one, other = recount.set_aside(pictures, recount.read_recount(file))
+    assert one.boxes.tolist() == [boxes[1].tolist()]
+    assert other is pictures[1]
+    tally = evaluate.Tally()
+    rows = np.asarray(
+        [[151, 10, 190, 30, 0.9], [20, 15, 40, 25, 0.8], [2, 80, 40, 99, 0.7]], np.float32
+    )
+    tally.add(one.boxes, rows, one.optional)
+    assert tally.false_rate(0.1) == 1  # the last one alone: two lie on plates
+    assert tally.recall(0.1) == 0.0
+    for line, place in (
+        ("a.jpg,unlabelled,150,10,190\n", ":2"),
+        ("a.jpg,signs,1,1,2,2\n", ":2"),
+        ("a.jpg,loose,9,9,2,2\n", ":2"),
+    ):
+        file.write_text(head + line)
+        with pytest.raises(store.TrainingDataError, match=f"recount.csv{place}"):
+            recount.read_recount(file)
+    file.write_text("photograph,x0\n")
+    with pytest.raises(store.TrainingDataError, match="columns"):
+        recount.read_recount(file)
+    with pytest.raises(store.TrainingDataError, match="cannot be read"):
+        recount.read_recount(tmp_path / "none.csv")
+
+
+def test_the_recount_that_ships_is_well_formed() -> None:
+    found = recount.read_recount()
+    assert sum(kind == "loose" for rows in found.values() for kind, _ in rows) >= 8
+    if (DATA / "detect" / "val").is_dir():
+        pictures = list(store.read_split(DATA, "val"))
+        assert set(found) <= {picture.name for picture in pictures}
+        kept = recount.set_aside(pictures, found)
+        assert sum(len(p.boxes) for p in pictures) - sum(len(p.boxes) for p in kept) == 8
 
 
 def test_review_turns_doubtful_labels_into_regions_to_ignore(tmp_path: Path) -> None:

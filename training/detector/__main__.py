@@ -15,7 +15,7 @@ from rich.progress import track
 
 from alprd.errors import AlprdError
 from alprd.models import write_sums
-from training.detector import export, pool, report, store
+from training.detector import export, pool, recount, report, store
 from training.detector.drives import SEEDS, drive_frames
 from training.detector.evaluate import OnnxDetector, Tally, letterbox
 from training.detector.network import NetworkConfig, PlateDetector
@@ -141,17 +141,25 @@ def _rows(
     rows = []
     for name, tally in tallies.items():
         if name == "peer":
-            label, threshold = "YOLOv9-t 416 int8 (peer)", report.PEER_THRESHOLD
+            threshold = report.PEER_THRESHOLD
         else:
-            label, threshold = f"alprd {name}", float(sheet["profiles"][name]["threshold"])
-        rows.append(report.figures(label, detectors[name], tally, threshold))
+            threshold = float(sheet["profiles"][name]["threshold"])
+        rows.append(report.figures(_label(name), detectors[name], tally, threshold))
     return rows
+
+
+def _label(name: str) -> str:
+    return "YOLOv9-t 416 int8 (peer)" if name == "peer" else f"alprd {name}"
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     sheet = report.read_sheet(args.models)
-    photos = _rows(sheet, report.measure(args.data, args.models, threads=args.threads))
-    sets = {"photographs": photos}
+    pictures = list(store.read_split(args.data, "val"))
+    found = report.measure(args.data, args.models, threads=args.threads, pictures=pictures)
+    photos = _rows(sheet, found)
+    aside = recount.set_aside(pictures, recount.read_recount())
+    again = report.measure(args.data, args.models, threads=args.threads, pictures=aside)
+    sets = {"photographs": photos, "photographs_reviewed": _rows(sheet, again)}
     text = [
         "Photographs of detect/val:",
         "",
@@ -160,6 +168,10 @@ def _evaluate(args: argparse.Namespace) -> None:
         "Recall at IoU 0.5 by width of the plate in the photograph (number of plates):",
         "",
         report.band_table(photos),
+        "",
+        "Recall at IoU 0.5 at false boxes a picture, and the same recounted (below):",
+        "",
+        recount.table(found[1], again[1], found[0], {name: _label(name) for name in found[0]}),
     ]
     if not args.no_drives:
         frames = [
