@@ -104,6 +104,10 @@ uninstall: ## take it away again; configuration and reads stay
 bench-recognition: $(VENV)/.bench ## this reader beside fast-alpr, same frames (JSON=FILE)
 	$(BIN)/python -m bench recognition $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
 
+.PHONY: bench-conditions
+bench-conditions: $(VENV)/.bench ## real plates made small, soft and dark, beside fast-alpr (JSON=FILE)
+	$(BIN)/python -m bench conditions $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)
+
 .PHONY: bench-drives
 bench-drives: $(VENV)/.test ## the road reader on 2,000 plates of rendered drives (BENCH_ARGS=…)
 	$(BIN)/python -m bench drives $(if $(JSON),--json '$(JSON)') $(BENCH_ARGS)

@@ -9,6 +9,7 @@ from typing import Final
 COMMANDS: Final = {
     "alert_latency": "from the frame to the sound in a real browser, stage by stage",
     "alert_wait": "what an alert waits for before its text may be believed",
+    "conditions": "real plates made small, soft and dark, read by this reader and by fast-alpr",
     "crash": "kill -9 of the real daemon at random instants: nothing lost, nothing twice",
     "central_crash": "kill -9 of central while cars upload: nothing lost, nothing twice",
     "faults": "cameras, GPS, disk, clock, database and envelopes that fail: recovery and losses",

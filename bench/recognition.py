@@ -65,7 +65,7 @@ from alprd.profiles import PROFILES
 from bench import accuracy, data, report, timing
 from bench.frames import VIDEOS, one_plate_frames, video_length
 from bench.memory import ROOT, peak_mb
-from bench.options import count
+from bench.options import count, writable
 from bench.ours import Ours
 from bench.peer import DETECTOR, OCR, THRESHOLD, Peer, PeerAbsentError
 from bench.systems import System
@@ -158,7 +158,7 @@ class _Run:
     def run(self) -> int:
         """Measure, print, write; the exit code."""
         if self.args.json is not None:
-            _writable(self.args.json)
+            writable(self.args.json)
         console = Console(stderr=True)
         with Progress(console=console, auto_refresh=False, transient=True) as progress:
             bar = _Bar(progress)
@@ -292,15 +292,6 @@ class _Run:
             lines.append(f"accuracy: not measured ({self.data_missing})")
         for line in lines:
             console.print(line, markup=False, soft_wrap=True)
-
-
-def _writable(path: Path) -> None:
-    """Find out before the minutes of work whether ``path`` can be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError as error:
-        raise InputError(f"--json {path} cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":
