@@ -29,6 +29,11 @@ _GATE_GROWTH: Final = 4.0
 """The gate widens by this much for each second without a box."""
 _MAX_RATIO: Final = 1.7
 """Largest change of size between two boxes of one plate."""
+_APART: Final = 0.7
+"""Farther than this from where it was expected, in mean plate sizes, a box must also be of the
+plate's shape: behind a vehicle that hid the plate a false box of twice its height was taken."""
+_MAX_SIDE_RATIO: Final = 1.5
+"""Largest change of width, and of height, of such a box."""
 
 
 @dataclass(slots=True, eq=False)
@@ -164,9 +169,18 @@ def near(track: Track, box: Box, mono_ns: int) -> float | None:
     # Sideways a plate is as long as its width; a gate in heights would lose fast crossings.
     reach = max(1.0, (expected[2] + box[2]) / 2)
     distance = math.hypot(ex - bx, ey - by) / reach
+    if distance > _APART and not _alike(expected, box):
+        return None
     missed = max(0.0, (mono_ns - track.last_mono_ns) * _NS)
     gate = (_FRESH_GATE if track.frames == 1 else _GATE) + _GATE_GROWTH * missed
     return distance + abs(math.log(ratio)) if distance <= gate else None
+
+
+def _alike(a: Box, b: Box) -> bool:
+    return all(
+        1 / _MAX_SIDE_RATIO <= max(1.0, b[side]) / max(1.0, a[side]) <= _MAX_SIDE_RATIO
+        for side in (2, 3)
+    )
 
 
 def sharpness(image: Image) -> float:

@@ -74,6 +74,25 @@ def test_two_crossing_plates_keep_their_tracks() -> None:
     assert owner["left"] != owner["right"]
 
 
+def test_a_box_of_another_shape_beside_is_not_the_plate_that_was_hidden() -> None:
+    """Seen on a drive for tuning: the plate goes behind a car, whose grille is boxed beside it."""
+    tracker = Tracker(ROAD)
+    for frame in range(8):
+        plate = Detection((489 + 33.0 * frame, 507 - 8.0 * frame, 100, 58), 0.84)
+        (seen, _), *_ = tracker.update([plate], frame * FRAME_NS).seen
+    tracker.update([], 8 * FRAME_NS)
+    grille = Detection((906, 321, 114, 109), 0.52)
+    step = tracker.update([grille], 9 * FRAME_NS)
+    assert [track.number for track, _ in step.seen] != [seen.number]
+    beside = Detection((906, 370, 106, 62), 0.52)  # a plate's shape may be it, swerving
+    again = Tracker(ROAD)
+    for frame in range(8):
+        plate = Detection((489 + 33.0 * frame, 507 - 8.0 * frame, 100, 58), 0.84)
+        (seen, _), *_ = again.update([plate], frame * FRAME_NS).seen
+    again.update([], 8 * FRAME_NS)
+    assert [t.number for t, _ in again.update([beside], 9 * FRAME_NS).seen] == [seen.number]
+
+
 def test_after_a_stall_of_the_camera_nothing_is_continued() -> None:
     tracker = Tracker(ROAD)
     before = [Detection((100.0, 100.0, 60.0, 30.0), 0.9)]
