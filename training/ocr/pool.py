@@ -46,10 +46,10 @@ REGION_WEIGHTS = {"MN": 9.0, "WI": 3.0, "IA": 3.0, "ND": 4.0, "SD": 3.0}
 # that they are drawn for besides their own: test drives showed T read as I, F as E and V as Y
 # where a dark animal hides the foot of the last letter.
 MOTIFS = {
-    "nd-legendary": 4, "nd-bison": 1, "sd-rushmore": 1, "sd-2016": 1, "la-pelican": 1,
+    "nd-legendary": 6, "nd-bison": 1, "sd-rushmore": 1, "sd-2016": 1, "la-pelican": 1,
     "az-highways": 1, "az-2020": 1, "sc-sunset": 1, "or-tree": 1, "ok-rainmaker": 1,
 }  # fmt: skip
-_MOTIF_SHARE = 0.08
+_MOTIF_SHARE = 0.14
 _LETTERING = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 &-."
 Made = tuple[Image, NDArray[np.int8]]
 
