@@ -196,7 +196,8 @@ class ModelSection(Closed):
         if self.kind == "hub" and pin is None:
             raise ValueError(
                 f"{key} is required with the hub name {self.model!r}: fetch the file on a machine "
-                "you trust ('alprd models' tells its address) and take the sum with sha256sum"
+                "you trust ('alprd models' lists the names that the hub has, with their addresses) "
+                "and take the sum with sha256sum"
             )
 
     @field_validator("model")

@@ -96,13 +96,13 @@ class Detector:
             shrink: share of ``input_size`` to look at it with; models of fixed size ignore it.
 
         Raises:
-            InputError: the picture is not of that shape, or empty.
+            InputError: the picture is not of that shape and type, or empty.
             ModelError: the model failed on this picture.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
             raise InputError(
-                f"a picture of shape {image.shape} cannot be looked at",
-                remedy="give one of (height, width, 3), blue first, as cv2.imread does",
+                f"a picture of shape {image.shape} and {image.dtype} cannot be looked at",
+                remedy="give uint8 of (height, width, 3), blue first, as cv2.imread does",
             )
         canvas, scale, left, top = self._letterbox(image, shrink)
         try:

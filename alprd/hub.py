@@ -97,7 +97,8 @@ def obtain(address: str, folder: Path, sha256: str, *, key: str, fetch: bool = T
                 f"{key}: {path} has not been fetched yet",
                 remedy="run 'alprd models --config FILE' where there is internet; or " + remedy,
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        for missing in [part for part in (folder, *folder.parents) if not part.exists()][::-1]:
+            missing.mkdir(mode=0o700, exist_ok=True)  # of the state folder, which is nobody else's
         temporary = path.with_name(f".{path.name}.part")
         try:
             got = _download(address, temporary, key=key)
@@ -124,6 +125,10 @@ def obtain(address: str, folder: Path, sha256: str, *, key: str, fetch: bool = T
     return path
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _download(address: str, temporary: Path, *, key: str) -> str:
     """Write what ``address`` gives to ``temporary``; its SHA-256."""
     began = time.monotonic()
@@ -131,7 +136,7 @@ def _download(address: str, temporary: Path, *, key: str) -> str:
     size = 0
     with (
         httpx.stream("GET", address, follow_redirects=True, timeout=SILENCE_S) as answer,
-        temporary.open("wb") as out,
+        open(temporary, "wb", opener=_private) as out,
     ):
         answer.raise_for_status()
         for part in answer.iter_bytes():

@@ -37,6 +37,8 @@ from alprd.still import NO_READING, FoundPlate, PhotoDetector, read_image, readi
 PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 VIDEOS: Final = frozenset({".mp4", ".m4v", ".mkv", ".avi", ".mov", ".ts", ".webm", ".mjpeg"})
 CPU: Final = ("CPUExecutionProvider",)
+_WHOLE: Final = 0.9
+"""Share of the frames announced by a video that it must give: some only estimate their number."""
 
 
 def read_video(
@@ -47,7 +49,8 @@ def read_video(
     Every frame is looked at; instants are those of the file.
 
     Raises:
-        InputError: the file cannot be opened, or gives no frame.
+        InputError: the file cannot be opened, gives no frame, or ends long before the end that it
+            announces (after the last pass of what there is).
     """
     capture = cv2.VideoCapture(str(path))
     try:
@@ -70,6 +73,12 @@ def read_video(
         if number == 0:
             raise InputError(f"{path} gives no frame", remedy="check that it plays")
         yield from _finals(reader.flush())
+        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        if number < _WHOLE * announced:
+            raise InputError(
+                f"{path} ends after {number} of {announced:.0f} frames: it is cut short or damaged",
+                remedy="copy it again; what it shows until there has been read",
+            )
     finally:
         capture.release()
 

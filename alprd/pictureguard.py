@@ -37,7 +37,11 @@ def load_picture(path: Path) -> Image:
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise InputError(f"{path} is too large or damaged: {error.err}", remedy=remedy) from error
+        if "MAX_IMAGE" in error.err:
+            told, remedy = "has too many pixels", f"scale it down: {MOST_PIXELS:,} are read at most"
+        else:
+            told = f"is too large or damaged: {error.err}"
+        raise InputError(f"{path} {told}", remedy=remedy) from error
     if image is None:
         raise InputError(f"{path} is no picture that can be decoded", remedy=remedy)
     return np.asarray(image, dtype=np.uint8)

@@ -22,7 +22,7 @@ from alprd.profiles import ReaderSettings
 
 _NS: Final = 1e-9
 _GATE: Final = 1.2
-"""Largest distance, in mean plate sizes, from the predicted centre of an established track."""
+"""Largest distance, in mean plate widths, from the predicted centre of an established track."""
 _FRESH_GATE: Final = 3.0
 """The same while the velocity is unknown (one box seen)."""
 _GATE_GROWTH: Final = 4.0
@@ -30,10 +30,11 @@ _GATE_GROWTH: Final = 4.0
 _MAX_RATIO: Final = 1.7
 """Largest change of size between two boxes of one plate."""
 _APART: Final = 0.7
-"""Farther than this from where it was expected, in mean plate sizes, a box must also be of the
+"""Farther than this from where it was expected, in mean plate widths, a box must also be of the
 plate's shape: behind a vehicle that hid the plate a false box of twice its height was taken."""
 _MAX_SIDE_RATIO: Final = 1.5
-"""Largest change of width, and of height, of such a box."""
+"""Largest change of width, and of height, of such a box, and 1 more for each second without one.
+A track that has one box only does not know where to expect the next, nor how sizes change."""
 
 
 @dataclass(slots=True, eq=False)
@@ -169,18 +170,17 @@ def near(track: Track, box: Box, mono_ns: int) -> float | None:
     # Sideways a plate is as long as its width; a gate in heights would lose fast crossings.
     reach = max(1.0, (expected[2] + box[2]) / 2)
     distance = math.hypot(ex - bx, ey - by) / reach
-    if distance > _APART and not _alike(expected, box):
-        return None
     missed = max(0.0, (mono_ns - track.last_mono_ns) * _NS)
+    known = track.frames > 1
+    if known and distance > _APART and not _alike(expected, box, _MAX_SIDE_RATIO + missed):
+        return None
     gate = (_FRESH_GATE if track.frames == 1 else _GATE) + _GATE_GROWTH * missed
     return distance + abs(math.log(ratio)) if distance <= gate else None
 
 
-def _alike(a: Box, b: Box) -> bool:
-    return all(
-        1 / _MAX_SIDE_RATIO <= max(1.0, b[side]) / max(1.0, a[side]) <= _MAX_SIDE_RATIO
-        for side in (2, 3)
-    )
+def _alike(a: Box, b: Box, most: float) -> bool:
+    """Whether neither side changes by more than ``most``."""
+    return all(1 / most <= max(1.0, b[side]) / max(1.0, a[side]) <= most for side in (2, 3))
 
 
 def sharpness(image: Image) -> float:

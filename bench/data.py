@@ -14,6 +14,8 @@ Split = Literal["train", "val"]
 Share = tuple[float, float, float, float]
 """Centre and size (cx, cy, w, h) as shares of the picture."""
 T = TypeVar("T")
+_TEXT = ("file", "image", "split", "text", "cx", "cy", "w", "h")
+_CROPS = ("file", "text", "stacked", "split", "sure")
 
 
 @dataclass(slots=True)
@@ -56,7 +58,7 @@ def photographs(data: Path, limit: int | None = None) -> list[Photograph]:
     for path in spread(pictures, limit):
         found[path] = Photograph(path, "val", plates=_boxes(path.with_suffix(".txt")))
     texts: dict[Split, dict[Path, list[tuple[Share, str]]]] = {"val": {}, "train": {}}
-    for row in _rows(data / "us-text" / "labels.csv"):
+    for row in _rows(data / "us-text" / "labels.csv", _TEXT):
         split: Split = "val" if row["split"] == "val" else "train"
         path = data / "detect" / split / row["image"]
         share = (float(row["cx"]), float(row["cy"]), float(row["w"]), float(row["h"]))
@@ -69,7 +71,7 @@ def photographs(data: Path, limit: int | None = None) -> list[Photograph]:
 
 def text_crops(data: Path, limit: int | None = None) -> list[Crop]:
     """The crops of ``us-text`` val, cut from the originals of larger size."""
-    rows = [r for r in _rows(data / "us-text" / "labels.csv") if r["split"] == "val"]
+    rows = [r for r in _rows(data / "us-text" / "labels.csv", _TEXT) if r["split"] == "val"]
     return [Crop(data / "us-text" / r["file"], r["text"]) for r in spread(rows, limit)]
 
 
@@ -77,7 +79,7 @@ def frontal_crops(data: Path, limit: int | None = None) -> list[Crop]:
     """The crops of ``us-crops`` val whose text is certain and has two characters or more."""
     rows = [
         r
-        for r in _rows(data / "us-crops" / "labels.csv")
+        for r in _rows(data / "us-crops" / "labels.csv", _CROPS)
         if r["split"] == "val" and r["sure"] == "1" and len(r["text"]) > 1
     ]
     return [
@@ -101,9 +103,20 @@ def _boxes(path: Path) -> list[Share]:
         raise InputError(f"{path}: no labels 'class cx cy w h': {error}") from error
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that must have ``columns``."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            table = csv.DictReader(file)
+            lacking = [name for name in columns if name not in (table.fieldnames or ())]
+            rows = list(table)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no table in UTF-8: {error}") from error
+    if lacking:
+        raise InputError(f"{path}:1: lacks {', '.join(lacking)}", remedy="see its SOURCES.md")
+    for number, row in enumerate(rows, 2):
+        if any(row[name] is None for name in columns):
+            raise InputError(f"{path}: row {number} has too few columns")
+    return rows

@@ -103,9 +103,55 @@ def test_without_the_peer_ours_is_told_and_the_code_says_so(
 def test_what_cannot_be_done_is_told_before_the_work(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--shared", str(tmp_path)]) == 1
-    assert "us-crops" in capsys.readouterr().err
+    assert main(["--shared", str(tmp_path)]) == 3
+    told = capsys.readouterr().err
+    assert "not measured" in told
+    assert "us-crops" in told
     assert main(["--shared", str(shared), "--json", str(tmp_path)]) == 1
     assert "cannot be written" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--crops", "0"])
+
+
+HEAD = b"file,text,stacked,split,sure\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (b"", "lacks file"),
+        (b"file,text\n0.png,AB\n", "lacks stacked, split, sure"),
+        (HEAD, "no crop of val"),
+        (HEAD + b"0.png,ABC123,,train,1\n", "no crop of val"),
+        (HEAD + b"0.png,ABC123\n", "row 2"),
+        (HEAD + b"0.png,\xff\xfe,,val,1\n", "UTF-8"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], table: bytes, said: str
+) -> None:
+    folder = tmp_path / "data" / "us-crops"
+    folder.mkdir(parents=True)
+    (folder / "labels.csv").write_bytes(table)
+    assert main(["--shared", str(tmp_path)]) == 3
+    told = capsys.readouterr().err
+    assert "not measured" in told
+    assert said in told
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3000, 3), (40, 15, 3), (300, 30, 3)])
+def test_a_crop_that_is_no_plate_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, int, int]
+) -> None:
+    folder = tmp_path / "data" / "us-crops"
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "odd.png"), np.zeros(shape, np.uint8))
+    (folder / "labels.csv").write_bytes(HEAD + b"odd.png,ABC123,,val,1\n")
+    assert main(["--shared", str(tmp_path)]) == 1
+    assert "odd.png: a crop of" in capsys.readouterr().err
+
+
+def test_where_nothing_is_sure_no_share_of_it_is_wrong(shared: Path) -> None:
+    crops = [Crop(shared / "data" / "us-crops" / "0.png", "ABC123")]
+    (row,) = measure(crops, lambda _image, _box: ("ABC123", False), None, CONDITIONS[:1])
+    assert (row.exact_o0, row.sure, row.wrong_sure) == (1.0, 0.0, None)

@@ -61,6 +61,12 @@ def test_a_picture_of_another_shape_is_told_so(free: Path, shape: tuple[int, ...
         Detector(free).detect(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.float32, np.int64, np.bool_])
+def test_a_picture_of_another_type_is_told_so(free: Path, kind: type[np.generic]) -> None:
+    with pytest.raises(InputError, match="cannot be looked at"):
+        Detector(free).detect(np.zeros((120, 200, 3), kind))  # type: ignore[arg-type]
+
+
 def test_free_model_gets_the_smallest_canvas(free: Path) -> None:
     detector = Detector(free, input_size=(384, 640))
     canvas, scale, left, top = detector._letterbox(blank(1280, 720))

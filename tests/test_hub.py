@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -99,6 +100,9 @@ def test_a_fetched_file_is_kept_and_needs_no_network_again(
     assert path.read_bytes() == BODY
     assert path.parent == tmp_path / "models"
     assert list(path.parent.iterdir()) == [path]
+    # In the state folder nothing is open to others, which the doctor holds it to.
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     asked = list(origin.asked)
     assert obtain(address, tmp_path / "models", SUM, key=KEY) == path
     assert obtain(address, tmp_path / "models", SUM, key=KEY, fetch=False) == path

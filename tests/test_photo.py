@@ -7,6 +7,7 @@ import json
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,51 @@ def test_video_gives_one_line_a_pass(pair: Path, tmp_path: Path) -> None:
     assert (line["video"], line["plate"]) == ("drive.avi", "ABC123")
     assert line["start_s"] == pytest.approx(0.0, abs=0.1)
     assert line["end_s"] == pytest.approx(44 / 15, abs=0.1)
+
+
+def test_a_video_that_is_cut_short_is_read_so_far_and_told(pair: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mkv"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"FFV1"), 15, (640, 360))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV cannot write FFV1 video")
+    rng = np.random.default_rng(0)
+    for i in range(45):
+        image = blank()
+        draw_plate(image, "ABC123", 100 + 4 * i, 120, 160)
+        grey = rng.integers(0, 255, (160, 640, 1))  # so that each frame is many bytes
+        image[200:] = grey
+        writer.write(image)
+    writer.release()
+    result = read(pair, "--json", whole)
+    assert result.exit_code == 0
+    assert [line["plate"] for line in lines(result)] == ["ABC123"]
+    torn = tmp_path / "torn.mkv"
+    data = whole.read_bytes()
+    torn.write_bytes(data[: len(data) * 7 // 10])
+    result = read(pair, "--json", torn)
+    assert result.exit_code == 1
+    assert [line["plate"] for line in lines(result)] == ["ABC123"]
+    assert "torn.mkv ends after" in result.stderr
+
+
+def test_a_picture_of_too_many_pixels_is_told_so(tmp_path: Path) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    side = 40_000  # black and white, an honest file, too large even for the library alone
+    rows = zlib.compress(bytes((side // 8 + 1) * side))
+    image = tmp_path / "large.png"
+    image.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">II5B", side, side, 1, 0, 0, 0, 0))
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
+    with pytest.raises(InputError, match="too many pixels") as caught:
+        load_picture(image)
+    assert "134,217,728" in caught.value.remedy
 
 
 def test_large_plate_is_looked_at_twice(pair: Path) -> None:

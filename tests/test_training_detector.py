@@ -360,6 +360,9 @@ def test_a_recount_sets_labels_and_boxes_aside(tmp_path: Path) -> None:
         ("a.jpg,unlabelled,150,10,190\n", ":2"),
         ("a.jpg,signs,1,1,2,2\n", ":2"),
         ("a.jpg,loose,9,9,2,2\n", ":2"),
+        ("a.jpg,loose,-1,9,20,20\n", ":2"),
+        ("a.jpg,loose,1,1,inf,2\n", ":2"),
+        (",loose,1,1,2,2\n", ":2"),
     ):
         file.write_text(head + line)
         with pytest.raises(store.TrainingDataError, match=f"recount.csv{place}"):
@@ -367,6 +370,10 @@ def test_a_recount_sets_labels_and_boxes_aside(tmp_path: Path) -> None:
     file.write_text("photograph,x0\n")
     with pytest.raises(store.TrainingDataError, match="columns"):
         recount.read_recount(file)
+    for broken in (b"\xff\xfe", head.encode() + b"a.jpg,loose," + b"1" * 200_000):
+        file.write_bytes(broken)
+        with pytest.raises(store.TrainingDataError, match="no table"):
+            recount.read_recount(file)
     with pytest.raises(store.TrainingDataError, match="cannot be read"):
         recount.read_recount(tmp_path / "none.csv")
 

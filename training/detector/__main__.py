@@ -154,10 +154,11 @@ def _label(name: str) -> str:
 
 def _evaluate(args: argparse.Namespace) -> None:
     sheet = report.read_sheet(args.models)
+    doubted = recount.read_recount()  # before the minute of work
     pictures = list(store.read_split(args.data, "val"))
+    aside = recount.set_aside(pictures, doubted)
     found = report.measure(args.data, args.models, threads=args.threads, pictures=pictures)
     photos = _rows(sheet, found)
-    aside = recount.set_aside(pictures, recount.read_recount())
     again = report.measure(args.data, args.models, threads=args.threads, pictures=aside)
     sets = {"photographs": photos, "photographs_reviewed": _rows(sheet, again)}
     text = [

@@ -15,6 +15,7 @@ by the labels as they are, never instead of them.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -50,11 +51,15 @@ def read_recount(path: Path = FILE) -> dict[str, list[tuple[str, list[float]]]]:
                     box = [float(row[key]) for key in FIELDS[2:]]
                 except (TypeError, ValueError) as error:
                     raise TrainingDataError(f"{path}:{rows.line_num}: not a box") from error
-                if row["kind"] not in KINDS or not (box[0] < box[2] and box[1] < box[3]):
+                x0, y0, x1, y1 = box
+                whole = 0 <= x0 < x1 < math.inf and 0 <= y0 < y1 < math.inf
+                if row["kind"] not in KINDS or not whole or not row["photograph"]:
                     raise TrainingDataError(f"{path}:{rows.line_num}: not a box of {KINDS}")
                 found.setdefault(row["photograph"], []).append((row["kind"], box))
     except OSError as error:
         raise TrainingDataError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TrainingDataError(f"{path} is no table in UTF-8: {error}") from error
     return found
 
 
