@@ -18,8 +18,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from alprd.errors import InputError, ModelError
-from alprd.frames import Detection, Image
+from alprd.errors import ModelError
+from alprd.frames import Detection, Image, check_image
 from alprd.models import check_in_use, check_providers, session_options
 
 STRIDE: Final = 32
@@ -99,11 +99,7 @@ class Detector:
             InputError: the picture is not of that shape and type, or empty.
             ModelError: the model failed on this picture.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
-            raise InputError(
-                f"a picture of shape {image.shape} and {image.dtype} cannot be looked at",
-                remedy="give uint8 of (height, width, 3), blue first, as cv2.imread does",
-            )
+        check_image(image)
         canvas, scale, left, top = self._letterbox(image, shrink)
         try:
             rows = self._session.run([self._output], {self._input: canvas})[0]

@@ -12,9 +12,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from alprd.errors import InputError
+
 Image = NDArray[np.uint8]
 """(H, W, 3) BGR uint8."""
 Box = tuple[float, float, float, float]
+
+
+def check_image(image: Image) -> None:
+    """Hold ``image`` to what a model can look at.
+
+    Raises:
+        InputError: it is not (H, W, 3) uint8, or empty.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+        raise InputError(
+            f"a picture of shape {image.shape} and {image.dtype} cannot be looked at",
+            remedy="give uint8 of (height, width, 3), blue first, as cv2.imread does",
+        )
 
 
 @dataclass(frozen=True, slots=True)

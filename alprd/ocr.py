@@ -25,7 +25,7 @@ from fast_plate_ocr.core.process import resize_image
 from numpy.typing import NDArray
 
 from alprd.errors import ModelError
-from alprd.frames import Box, Image
+from alprd.frames import Box, Image, check_image
 from alprd.issuer import IssuerReader
 from alprd.models import check_in_use, check_providers, session_options
 from alprd.records import STATES
@@ -129,8 +129,11 @@ class PlateReader:
                 crop's region comes with its text.
 
         Raises:
+            InputError: a crop is no such picture, or empty.
             ModelError: the model failed on these pictures.
         """
+        for image in crops:
+            check_image(image)
         results: list[OcrResult] = []
         for start in range(0, len(crops), MAX_BATCH):
             batch = np.stack([self._prepare(image) for image in crops[start : start + MAX_BATCH]])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vision_world import WIDEN, blank, draw_plate, write_ocr
 
-from alprd.errors import ModelError
+from alprd.errors import InputError, ModelError
 from alprd.frames import Image
 from alprd.fuse import decode
 from alprd.ocr import ALPHABET, MAX_BATCH, PAD, PlateReader, crop
@@ -45,6 +45,21 @@ def test_more_crops_than_a_batch_keep_their_order(reader: PlateReader) -> None:
     results = reader.read([plate(text) for text in texts])
     assert [decode(r, 1.0, 0).text for r in results] == texts
     assert reader.read([]) == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((5, 5), np.uint8),
+        np.zeros((5, 5, 4), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+        np.zeros((5, 5, 3), np.float32),
+    ],
+    ids=["grey", "rgba", "empty", "float"],
+)
+def test_a_crop_of_another_shape_or_type_is_told_so(reader: PlateReader, image: Image) -> None:
+    with pytest.raises(InputError, match="cannot be looked at"):
+        reader.read([plate("ABC123"), image])
 
 
 def test_alphabet_of_another_order(tmp_path: Path) -> None:
