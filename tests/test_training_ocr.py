@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from fast_plate_ocr import LicensePlateRecognizer
 from hypothesis import given
 from hypothesis import strategies as st
+from training_world import lay_out
 
 from alprd.models import shipped
 from plates import FontPool, PlateSpec, random_spec, render
@@ -27,58 +27,8 @@ CHARACTERS = st.text(st.sampled_from(ALPHABET[:-1]), max_size=PLATE_SLOTS)
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder laid out as `../shared/data`, with drawn pictures and invented plates."""
-    picture = np.full((60, 120, 3), 90, np.uint8)
-
-    def write(path: Path, rows: list[dict[str, str]]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-    crop = {"stacked": "", "stacked_pos": "", "source": "eye"}
-    write(
-        tmp_path / "us-crops" / "labels.csv",
-        [
-            {"file": "NORTH_DAKOTA/a.jpg", "text": "AAA111", "sure": "1", "split": "train", **crop},
-            {"file": "IOWA/b.jpg", "text": "BBB222", "sure": "1", "split": "val", **crop},
-            {"file": "IOWA/c.jpg", "text": "CCC333", "sure": "0", "split": "train", **crop},
-        ],
-    )
-    write(
-        tmp_path / "us-text" / "labels.csv",
-        [
-            {"file": "d.jpg", "text": "DDD444", "state": "MN", "source": "oi-x", "split": "train"},
-            {"file": "e.jpg", "text": "EEE555", "state": "", "source": "km", "split": "train"},
-            {"file": "f.jpg", "text": "FFF666", "state": "", "source": "oi-x", "split": "val"},
-        ],
-    )
-    rows = []
-    for split, name, country in (
-        ("train", "oi_1.jpg", "United States"),
-        ("train", "km_2.jpg", "Norway"),
-        ("val", "rl_3.jpg", "Romania"),
-    ):
-        rows.append(
-            {"image": f"{split}/{name}", "box": "0", "text": "GGG777", "o0_ambiguous": "0",
-             "country": country}
-        )  # fmt: skip
-        path = tmp_path / "detect" / split / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), picture)
-        path.with_suffix(".txt").write_text("0 0.5 0.8 0.4 0.2\n", encoding="utf-8")
-    write(tmp_path / "detect" / "text.csv", rows)
-    for name in (
-        "us-crops/NORTH_DAKOTA/a.jpg",
-        "us-crops/IOWA/b.jpg",
-        "us-text/d.jpg",
-        "us-text/e.jpg",
-        "us-text/f.jpg",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(tmp_path / name), picture)
-    return tmp_path
+    """A folder laid out as `../shared/data`."""
+    return lay_out(tmp_path)
 
 
 @given(text=CHARACTERS, stacked=st.text(st.sampled_from(ALPHABET[:-1]), max_size=3))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install alprd[training]")
 
+from training.detector import __main__ as detector  # noqa: E402
 from training.detector.network import PlateDetector  # noqa: E402
+from training.ocr import __main__ as reader  # noqa: E402
 from training.shares import check_loss  # noqa: E402
+from training.state import __main__ as state  # noqa: E402
 from training.state.network import StateClassifier  # noqa: E402
 from training.weights import FOLDER, mix_weights, read_weights, write_weights  # noqa: E402
 
@@ -37,6 +41,62 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"step": 3, "model": {}}, path)
     with pytest.raises(ValueError, match=r"w\.pt holds no weights \(a checkpoint"):
         read_weights(path, StateClassifier())
+
+
+@pytest.mark.parametrize("content", [b"hello, no weights\n", b"edge,1\n", b"", b"PK\x03\x04", b"["])
+@pytest.mark.parametrize("commands", [detector, state])
+def test_files_that_are_no_weights_are_named(
+    content: bytes,
+    commands: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Unpickling raises nearly any error: all of them are told, none is a traceback."""
+    path, out = tmp_path / "notes.txt", tmp_path / "models"
+    path.write_bytes(content)
+    more = ["--models" if commands is detector else "--out", str(out), "--data", str(tmp_path)]
+    assert commands.main(["export", "--of", str(path), *more]) == 1
+    assert f"{path} holds no weights" in capsys.readouterr().err
+    mean = tmp_path / "mean.pt"
+    assert commands.main(["average", "--with", str(path), "--out", str(mean)]) == 1
+    assert f"{path} holds no weights" in capsys.readouterr().err
+    assert not mean.exists()
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("content", [b"hello, no checkpoint\n", b"edge,1\n", b""])
+@pytest.mark.parametrize(
+    ("commands", "name"),
+    [(detector, "last.pt"), (state, "checkpoint.pt"), (reader, "checkpoint.pt")],
+)
+def test_files_that_are_no_checkpoints_are_named(
+    content: bytes,
+    commands: ModuleType,
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / name
+    order = ["export", "--work", str(tmp_path), "--data", str(tmp_path)]
+    assert commands.main(order) == 1
+    assert f"{path} is missing: run the `train` command first" in capsys.readouterr().err
+    path.write_bytes(content)
+    assert commands.main(order) == 1
+    assert f"{path} is no checkpoint" in capsys.readouterr().err
+    write_weights(path, StateClassifier().state_dict())
+    assert commands.main(order) == 1
+    assert f"{path} is no checkpoint" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = StateClassifier().state_dict()
+    path = tmp_path / "checkpoint.pt"
+    whole = {"model": weights, "averaged": weights, "optimiser": {}, "step": 1, "spent": 1.0}
+    torch.save(whole, path)
+    assert reader.main(["export", "--work", str(tmp_path)]) == 1
+    assert f"{path} holds no weights of this network (PlateReader)" in capsys.readouterr().err
 
 
 def test_a_mean_lies_between_both(tmp_path: Path) -> None:

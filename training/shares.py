@@ -1,4 +1,4 @@
-"""Numbers that must not spoil weights: shares of a mixture, losses of a step."""
+"""Numbers of a training: shares of a mixture, losses of a step, the loss that is shown."""
 
 from __future__ import annotations
 
@@ -26,3 +26,11 @@ def check_loss(loss: float, step: int) -> None:
             f"the loss of step {step} is {loss}: go on from the last checkpoint with a lower "
             "--rate, or from another --start"
         )
+
+
+def smoothed(running: float | None, loss: float) -> float:
+    """The loss to show after a step: 2 % of its own `loss` and the rest of what was shown before.
+
+    `running` None is a first step, of a run or after a resume: nothing was shown before it.
+    """
+    return loss if running is None else 0.98 * running + 0.02 * loss

@@ -7,8 +7,10 @@ their optimiser are three times as large and do not outlive a machine.
 from __future__ import annotations
 
 import os
-import pickle
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,14 +37,39 @@ def write_weights(path: Path, state: dict[str, Tensor]) -> None:
     os.replace(part, path)  # noqa: PTH105 - one atomic step
 
 
-def _load(path: Path) -> dict[str, Tensor]:
-    """The state dictionary of a file; ValueError names what is wrong with it."""
+def read_saved(path: Path) -> Any:
+    """What `torch.save` wrote into a file: weights, or a checkpoint.
+
+    Raises:
+        ValueError: the file is missing, cannot be read, or `torch.save` did not write it.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a text file it says which pickle protocol it is
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing") from error
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.PickleError) as error:
+    except Exception as error:  # of other files unpickling raises nearly anything
         raise ValueError(f"{path} holds no weights: {type(error).__name__}") from error
+
+
+def put_weights(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Fill ``model`` with the state dictionary that ``path`` held.
+
+    Raises:
+        ValueError: it is of another network.
+    """
+    wanted = {k: v.shape for k, v in model.state_dict().items()}
+    if {k: getattr(v, "shape", None) for k, v in state.items()} != wanted:
+        raise ValueError(f"{path} holds no weights of this network ({type(model).__name__})")
+    model.load_state_dict(
+        {k: v.float() if v.dtype.is_floating_point else v for k, v in state.items()}
+    )
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """The state dictionary of a file; ValueError names what is wrong with it."""
+    state = read_saved(path)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} holds no weights (a checkpoint? `export --weights` writes them)")
     if spoilt := [k for k, v in state.items() if not torch.isfinite(v).all()]:
@@ -56,13 +83,7 @@ def read_weights(path: Path, model: nn.Module) -> None:
     Raises:
         ValueError: the file is missing, damaged or of another network.
     """
-    state = _load(path)
-    wanted = model.state_dict()
-    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in wanted.items()}:
-        raise ValueError(f"{path} holds no weights of this network ({type(model).__name__})")
-    model.load_state_dict(
-        {k: v.float() if v.dtype.is_floating_point else v for k, v in state.items()}
-    )
+    put_weights(model, _load(path), path)
 
 
 def mix_weights(first: Path, second: Path, share: float, out: Path) -> str:

@@ -24,10 +24,12 @@ from training.detector import store
 from training.detector.loss import Targets, detection_loss
 from training.detector.network import NetworkConfig, PlateDetector, decode
 from training.detector.scenes import Batch, Mix, Scenes
+from training.licences import check_start, still_strict
 from training.shares import check_loss
-from training.weights import read_weights
+from training.weights import put_weights, read_saved, read_weights
 
 NO_END = 1 << 40
+_PARTS = {"config", "model", "average", "optimiser", "step", "minutes"}  # of every checkpoint
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,17 @@ def optimiser_of(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint written by :func:`train`; raises TrainingDataError when unreadable."""
+    if not path.exists():
+        raise store.TrainingDataError(f"{path} is missing: run the `train` command first")
+    remedy = f"delete {path} to begin anew"
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as exc:
-        raise store.TrainingDataError(f"{path} is no checkpoint of this trainer: {exc}") from exc
+        state: Any = read_saved(path)
+    except ValueError as exc:
+        raise store.TrainingDataError(
+            f"{path} is no checkpoint of this trainer: {exc}", remedy=remedy
+        ) from exc
+    if not isinstance(state, dict) or not state.keys() >= _PARTS:
+        raise store.TrainingDataError(f"{path} is no checkpoint of this trainer", remedy=remedy)
     return state
 
 
@@ -175,16 +184,26 @@ def train(
     """Train, or go on from ``work/last.pt``; returns the checkpoint's path.
 
     Without a checkpoint the weights of the file ``start`` are gone on from, if one is given.
+    ``strict`` leaves out the sources of doubtful licence, and refuses what may have seen them.
+
+    Raises:
+        TrainingDataError: photographs, plates or a whole checkpoint are not there.
+        InputError: the run is strict, and has a ``start`` or a checkpoint that has not been.
+        ValueError: ``start`` or the checkpoint is of another network, or the loss no number.
     """
+    check_start(start, strict=strict)
+    last = work / "last.pt"
+    state = load_checkpoint(last) if last.exists() else None
+    all_strict = strict
+    if state is not None:
+        all_strict = still_strict(last, state, strict=strict, clean=strict)
     torch.set_num_threads(threads)
     torch.manual_seed(schedule.seed)
     build_photos(data, work)
-    last = work / "last.pt"
     step, spent = 0, 0.0
-    if last.exists():
-        state = load_checkpoint(last)
+    if state is not None:
         model = PlateDetector(NetworkConfig(**state["config"]))
-        model.load_state_dict(state["model"])
+        put_weights(model, state["model"], last)
         average = MovingAverage(model)
         average.model.load_state_dict(state["average"])
         optimiser = optimiser_of(model, schedule)
@@ -201,7 +220,7 @@ def train(
         average = MovingAverage(model)
         optimiser = optimiser_of(model, schedule)
     model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    running, mark = 0.0, time.monotonic()
+    running, counted, mark = 0.0, 0, time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress, (work / "log.jsonl").open("a") as log:
         task = progress.add_task(
@@ -223,18 +242,19 @@ def train(
             average.update(model, step)
             step += 1
             spent = (time.monotonic() - began) / 60
-            running += float(loss.detach())
+            running, counted = running + float(loss.detach()), counted + 1
             done = 10_000 * schedule.done(step, spent)
             progress.update(task, completed=done, description=f"step {step} {note}")
             if step % 50 == 0:
-                speed = 50 * schedule.batch / (time.monotonic() - mark)
-                row = {"step": step, "minutes": spent, "loss": running / 50, "note": note}
+                # After a resume the first row is of fewer than 50 steps.
+                speed = counted * schedule.batch / (time.monotonic() - mark)
+                row = {"step": step, "minutes": spent, "loss": running / counted, "note": note}
                 log.write(json.dumps(row | {"pictures_s": speed}) + "\n")
                 log.flush()
-                running, mark = 0.0, time.monotonic()
+                running, counted, mark = 0.0, 0, time.monotonic()
             if step % schedule.checkpoint_every == 0:
-                save(last, model, average, optimiser, step, spent)
-        save(last, model, average, optimiser, step, spent)
+                save(last, model, average, optimiser, step, spent, strict=all_strict)
+        save(last, model, average, optimiser, step, spent, strict=all_strict)
     return last
 
 
@@ -245,8 +265,13 @@ def save(
     optimiser: torch.optim.Optimizer,
     step: int,
     minutes: float,
+    *,
+    strict: bool,
 ) -> None:
-    """Write a checkpoint; the old one stays until the new one is complete."""
+    """Write a checkpoint; the old one stays until the new one is complete.
+
+    ``minutes`` are of training in all; ``strict`` says that it was on strict licences throughout.
+    """
     part = path.with_suffix(".part")
     torch.save(
         {
@@ -256,6 +281,7 @@ def save(
             "optimiser": optimiser.state_dict(),
             "step": step,
             "minutes": minutes,
+            "strict": strict,
         },
         part,
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from alprd.errors import AlprdError
+
 MODELS = Path(__file__).parents[2] / "alprd" / "models"
 WHOLE = Path(__file__).parents[1] / "weights" / "ocr.onnx"
 
@@ -22,11 +24,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--data", type=Path, default=Path("../shared/data"))
         sub.add_argument(
             "--work", type=Path, default=Path("../train/ocr"), help="pool, checkpoints"
-        )
-        sub.add_argument(
-            "--strict-licences",
-            action="store_true",
-            help="leave out sources whose licence cannot be traced to the photographers",
         )
         return sub
 
@@ -52,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("rendered", "crops", "street", "negative"),
         help="ablation: leave a kind out (repeatable)",
     )
+    for sub in (pool, train):
+        sub.add_argument(
+            "--strict-licences",
+            action="store_true",
+            help="leave out sources whose licence cannot be traced to the photographers",
+        )
     export = command("export", "write the checkpoint's ONNX, configuration and SHA-256")
     export.add_argument("--out", type=Path, default=MODELS)
     export.add_argument(
@@ -100,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
                     seed=options.seed,
                     without=tuple(options.without),
                     start=options.start,
+                    strict=options.strict_licences,
                 ),
                 data=options.data,
             )
@@ -122,6 +126,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(text)
             if options.card is not None:
                 write_card(options.card, text)
+    except AlprdError as error:
+        print(f"error: {error.diagnostics()}", file=sys.stderr)
+        return error.exit_code
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

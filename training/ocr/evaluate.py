@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -35,6 +36,7 @@ from training.ocr.layout import HEIGHT, PLATE_SLOTS, WIDTH
 
 FLOORS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 SEED = 20_261_122
+Inputs = tuple[NDArray[np.uint8], NDArray[np.int8]]
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,27 @@ class Figures:
     calibration: tuple[Calibration, ...]
 
 
+def val_inputs(
+    data: Path, name: Literal["us-crops", "us-text"], size: tuple[int, int] = (HEIGHT, WIDTH)
+) -> Inputs:
+    """:func:`load_inputs` of a val split, for the log of a training.
+
+    Raises:
+        FileNotFoundError: its labels are missing.
+        ValueError: it is empty, or a picture cannot be decoded.
+    """
+    samples = us_crops(data, "val") if name == "us-crops" else us_text(data, "val")
+    if not samples:
+        raise ValueError(
+            f"{data / name / 'labels.csv'} has no plate of the val split to evaluate on: --data "
+            "must be the folder with SOURCES.md"
+        )
+    return load_inputs(samples, size=size)
+
+
 def load_inputs(
     samples: list[Sample], widen: float = 0.0, size: tuple[int, int] = (HEIGHT, WIDTH)
-) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+) -> Inputs:
     """Network inputs of `size` (height, width) and targets; boxes of whole photographs are widened
     by `widen` a side."""
     images: list[Image] = []

@@ -20,6 +20,7 @@ from training.ocr.layout import ALPHABET, HEIGHT, PAD, PLATE_SLOTS, WIDTH
 from training.ocr.network import Exported, PlateReader
 from training.ocr.train import load
 from training.quantise import halve
+from training.weights import put_weights
 
 OPSET = 17
 OUTPUTS = ["plate", "region", "stacked"]
@@ -53,11 +54,12 @@ def export(work: Path, out: Path, weights: Path, *, whole: bool = False) -> str:
 
     Raises:
         FileNotFoundError: no checkpoint, or no crops to calibrate on.
-        ValueError: graph and network, or both graphs, disagree; nothing shipped is then replaced.
+        ValueError: the checkpoint is damaged, or graph and network, or both graphs, disagree;
+            nothing shipped is then replaced.
     """
     state = load(work)
     reader = PlateReader(len(REGIONS))
-    reader.load_state_dict(state["averaged"])
+    put_weights(reader, state["averaged"], work / "checkpoint.pt")
     model = Exported(reader).eval()
     example = torch.randint(0, 256, (2, HEIGHT, WIDTH, 3), dtype=torch.uint8)
     for folder in (out, weights.parent):

@@ -23,6 +23,7 @@ from plates import FontPool, PlateSpec, random_spec, render, states
 from plates.designs import designs
 from plates.pixels import resized
 from plates.trim import words
+from training.licences import mark_pool
 from training.ocr import degrade
 from training.ocr.labels import (
     Image,
@@ -57,13 +58,14 @@ Made = tuple[Image, NDArray[np.int8]]
 @dataclass
 class Sources:
     """What the pool is made of; `surroundings` are patches of photographs without a plate, `size`
-    the (height, width) of the crops."""
+    the (height, width) of the crops, `strict` leaves doubtful licences out."""
 
     fonts: FontPool
     crops: list[Sample]
     street: list[Sample]
     surroundings: list[Image]
     size: tuple[int, int] = (HEIGHT, WIDTH)
+    strict: bool = False
 
     @classmethod
     def load(cls, data: Path, *, strict: bool, rng: np.random.Generator) -> Sources:
@@ -84,6 +86,7 @@ class Sources:
             [] if strict else us_crops(data, "train"),
             us_text(data, "train", strict=strict) * 3 + street(data, "train", strict=strict),
             patches,
+            strict=strict,
         )
 
 
@@ -264,8 +267,13 @@ def plan(kinds: dict[str, int], first: dict[str, int]) -> Iterator[tuple[str, in
 def fill(
     folder: Path, sources: Sources, seed: int, *, minutes: float | None, kinds: dict[str, int]
 ) -> int:
-    """Make shards until `minutes` have passed (None: until stopped). Returns how many were made."""
+    """Make shards until `minutes` have passed (None: until stopped). Returns how many were made.
+
+    Raises:
+        InputError: the folder was made of other `sources` (strict ones, or all).
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    mark_pool(folder, strict=sources.strict)
     cv2.setNumThreads(1)
     begun, made = time.monotonic(), 0
     first = {"rendered": 6, "crops": 6, "street": 2, "negative": 1}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,25 +22,29 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.ocr.labels import IGNORE, REGIONS, us_crops, us_text
-from training.ocr.layout import HEIGHT, PAD, PLATE_SLOTS, STACKED_SLOTS, WIDTH
+from training.licences import check_pool, check_start, pool_is_strict, still_strict
+from training.ocr.batches import Pool, augment
+from training.ocr.evaluate import Inputs, val_inputs
+from training.ocr.labels import IGNORE, REGIONS
+from training.ocr.layout import PAD, PLATE_SLOTS
 from training.ocr.network import Logits, PlateReader
 from training.ocr.warm import load_shipped
-from training.shares import check_loss
+from training.shares import check_loss, smoothed
+from training.weights import put_weights, read_saved
 
-# Share of each kind in a batch; the first trials had 48 rendered, 56 crops, 24 street.
-MIX = {"rendered": 0.38, "crops": 0.40, "street": 0.18, "negative": 0.04}
 SMOOTHING = 0.0  # smoothed targets would cap the confidence that floors are set on
 # CTC over the columns only helps the trunk to find characters early; it is not exported.
 REGION_SHARE, STACKED_SHARE, COLUMNS_SHARE = 0.4, 0.5, 0.25
-CHECKPOINT_SECONDS, EVALUATE_SECONDS, RESCAN_SECONDS = 150.0, 420.0, 45.0
+CHECKPOINT_SECONDS, EVALUATE_SECONDS = 150.0, 420.0
+_PARTS = {"model", "averaged", "optimiser", "step", "spent"}  # of every checkpoint
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation, and
     the `ocr.onnx` to start from (None: from chance). `steps`, where given, ends the run instead of
-    the minutes, so that runs beside other work can be compared."""
+    the minutes, so that runs beside other work can be compared. `strict` refuses all that has seen
+    sources of doubtful licence."""
 
     minutes: float = 90
     steps: int | None = None
@@ -51,100 +54,7 @@ class Plan:
     seed: int = 13
     without: tuple[str, ...] = ()
     start: Path | None = None
-
-
-class Pool:
-    """Random batches from the shards in a folder; looks for new shards now and then.
-
-    `mix` is the share of each kind in a batch, `size` the (height, width) of the crops.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        without: tuple[str, ...],
-        seed: int,
-        *,
-        mix: Mapping[str, float] = MIX,
-        size: tuple[int, int] = (HEIGHT, WIDTH),
-    ) -> None:
-        self.folder, self.mix, self.size = folder, mix, size
-        self.rng = np.random.default_rng(seed)
-        self.without = without
-        self.scanned = 0.0
-        self.shards: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.int8]]]] = {}
-        self.scan()
-
-    def scan(self) -> None:
-        """Map all shards again.
-
-        Raises:
-            FileNotFoundError: the pool is empty.
-        """
-        self.scanned = time.monotonic()
-        self.shards = {}
-        for targets in sorted(self.folder.glob("*.targets.npy")):
-            kind = targets.name.split("-")[0]
-            if kind in self.without or kind not in self.mix:
-                continue
-            images = targets.with_name(targets.name.replace("targets", "images"))
-            # A shard replaced between the two reads would pair wrong labels: check the clock.
-            before = images.stat().st_mtime_ns
-            pair = np.load(images, mmap_mode="r"), np.load(targets)
-            if images.stat().st_mtime_ns == before and targets.stat().st_mtime_ns >= before:
-                self.shards.setdefault(kind, []).append(pair)
-        if not self.shards:
-            raise FileNotFoundError(
-                f"{self.folder} holds no shard yet: run the `pool` command of this training first"
-            )
-
-    def batch(self, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-        """Images (size, height, width, 3) and targets (size, 13)."""
-        if time.monotonic() - self.scanned > RESCAN_SECONDS:
-            self.scan()
-        kinds = [kind for kind in self.mix if kind in self.shards]
-        shares = np.array([self.mix[kind] for kind in kinds])
-        images = np.empty((size, *self.size, 3), np.uint8)
-        targets = np.empty((size, PLATE_SLOTS + STACKED_SLOTS + 1), np.int8)
-        for row, kind in enumerate(self.rng.choice(len(kinds), size, p=shares / shares.sum())):
-            shards = self.shards[kinds[int(kind)]]
-            shard_images, shard_targets = shards[int(self.rng.integers(len(shards)))]
-            at = int(self.rng.integers(len(shard_targets)))
-            images[row], targets[row] = shard_images[at], shard_targets[at]
-        return images, targets
-
-
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """A second, cheap change of each crop, so that no pool sample is ever seen twice alike.
-
-    `images` float (N, H, W, 3) 0-255. Small affine, gain, offset, grey, channel order, polarity.
-    """
-    n, height, width, _ = images.shape
-
-    def normal(scale: float, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator) * scale
-
-    def some(share: float) -> Tensor:
-        return torch.nonzero(torch.rand(n, generator=generator) < share).flatten()
-
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = 1 + normal(0.025, n)
-    theta[:, 1, 1] = 1 + normal(0.025, n)
-    theta[:, 0, 1] = normal(0.02, n) * height / width
-    theta[:, 1, 0] = normal(0.02, n) * width / height
-    theta[:, :, 2] = normal(0.02, n, 2)
-    grid = F.affine_grid(theta, [n, 3, height, width], align_corners=False)
-    x = images.permute(0, 3, 1, 2).contiguous()
-    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    # Changed in place and only where drawn: on a processor this is a sixth of a step otherwise.
-    grey = some(0.12)
-    x[grey] = x[grey].mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    mixed = some(0.06)
-    x[mixed] = x[mixed][:, torch.randperm(3, generator=generator)]
-    negative = some(0.04)
-    x[negative] = 255 - x[negative]
-    x.mul_(1 + normal(0.12, n, 1, 1, 1)).add_(normal(9.0, n, 1, 1, 1)).clamp_(0, 255)
-    return x.permute(0, 2, 3, 1)
+    strict: bool = False
 
 
 def loss_of(logits: Logits, targets: Tensor, columns: float = COLUMNS_SHARE) -> Tensor:
@@ -209,14 +119,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is damaged.
+        ValueError: it is damaged, or no checkpoint.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run the `train` command first")
+    no_checkpoint = f"{path} is no checkpoint; delete it to begin anew"
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.PickleError) as error:
-        raise ValueError(f"{path} is no checkpoint; delete it to begin anew") from error
+        state: Any = read_saved(path)
+    except ValueError as error:
+        raise ValueError(no_checkpoint) from error
+    if not isinstance(state, dict) or not state.keys() >= _PARTS:
+        raise ValueError(no_checkpoint)
     return state
 
 
@@ -238,13 +151,10 @@ def read_inputs(model: PlateReader, images: NDArray[np.uint8]) -> Iterator[Logit
             yield model(torch.from_numpy(images[start : start + 128]))
 
 
-def _quick(model: PlateReader, data: Path) -> str:
+def _quick(model: PlateReader, val: Mapping[str, Inputs]) -> str:
     """Exact share and state share on the val splits, for the log."""
-    from training.ocr.evaluate import load_inputs
-
     out = []
-    for name, samples in (("us-crops", us_crops(data, "val")), ("us-text", us_text(data, "val"))):
-        images, targets = load_inputs(samples)
+    for name, (images, targets) in val.items():
         plates, regions = [], []
         for logits in read_inputs(model, images):
             plates.append(logits.plate.argmax(-1).numpy())
@@ -257,7 +167,18 @@ def _quick(model: PlateReader, data: Path) -> str:
 
 
 def train(work: Path, plan: Plan, *, data: Path) -> None:
-    """Train until `plan.steps`, or else `plan.minutes`, have passed in all; resumes by itself."""
+    """Train until `plan.steps`, or else `plan.minutes`, have passed in all; resumes by itself.
+
+    Raises:
+        FileNotFoundError: no shards, or no labels to evaluate on.
+        ValueError: a checkpoint, `plan.start` or a picture is damaged, or the loss no number.
+        InputError: `plan.strict`, and pool, checkpoint or start may hold other sources.
+    """
+    checkpoint = work / "checkpoint.pt"
+    check_start(plan.start, strict=plan.strict)
+    check_pool(work / "pool", strict=plan.strict)
+    # Read before the first step: a run must not end after hours on what it cannot be judged by.
+    val = {name: val_inputs(data, name) for name in ("us-crops", "us-text")}
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     model = PlateReader(len(REGIONS))
@@ -268,16 +189,22 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
         lr=plan.rate,
     )
     averaged, step, spent = Averaged(model), 0, 0.0
-    if (work / "checkpoint.pt").is_file():
+    # The columns' scores are not in a shipped file, and a trunk that reads needs no such help.
+    ctc = COLUMNS_SHARE if plan.start is None else 0.0
+    strict, resumed = plan.strict, checkpoint.is_file()
+    if resumed:
         state = load(work)
-        model.load_state_dict(state["model"])
+        clean = plan.strict or pool_is_strict(work / "pool") is True
+        strict = still_strict(checkpoint, state, strict=plan.strict, clean=clean)
+        ctc = float(state.get("columns", ctc))  # as the run was begun; older ones do not say
+        put_weights(model, state["model"], checkpoint)
         averaged.state = state["averaged"]
         optimiser.load_state_dict(state["optimiser"])
         step, spent = int(state["step"]), float(state["spent"])
         if plan.start is not None:
-            print(f"{work / 'checkpoint.pt'} is gone on from; {plan.start} is not used")
+            print(f"{checkpoint} is gone on from; {plan.start} is not used")
     pool = Pool(work / "pool", plan.without, plan.seed + step)
-    if step == 0 and plan.start is not None:
+    if not resumed and plan.start is not None:
         load_shipped(model, plan.start, pool.batch(512)[0])
         averaged = Averaged(model)
     generator = torch.Generator().manual_seed(plan.seed + step)
@@ -287,19 +214,19 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
     def done() -> float:
         return spent / total if plan.steps is None else step / plan.steps
 
-    # The columns' scores are not in a shipped file, and a trunk that reads needs no such help.
-    ctc = 0.0 if plan.start is not None else COLUMNS_SHARE
     saved = evaluated = spent
 
-    def checkpoint() -> None:
+    def keep() -> None:
         save(
-            work / "checkpoint.pt",
+            checkpoint,
             {
                 "model": model.state_dict(),
                 "averaged": averaged.state,
                 "optimiser": optimiser.state_dict(),
                 "step": step,
                 "spent": spent,
+                "columns": ctc,
+                "strict": strict,
                 "plan": {k: v for k, v in asdict(plan).items() if k not in ("without", "start")},
             },
         )
@@ -307,7 +234,7 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress, (work / "train.log").open("a", encoding="utf-8") as log:
         bar = progress.add_task("training", total=10_000, completed=int(10_000 * done()))
-        running = 0.0
+        running: float | None = None
         while done() < 1:
             begun = time.monotonic()
             for group in optimiser.param_groups:
@@ -325,22 +252,21 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
             optimiser.step()
             step += 1
             averaged.update(model, step)
-            value = loss.item()
-            running = value if step == 1 else 0.98 * running + 0.02 * value
+            running = smoothed(running, loss.item())
             spent += time.monotonic() - begun
             progress.update(
                 bar, completed=10_000 * done(), description=f"step {step} loss {running:.3f}"
             )
             if spent - saved > CHECKPOINT_SECONDS:
-                checkpoint()
+                keep()
                 saved = spent
                 log.write(f"{spent / 60:.1f} min step {step} loss {running:.4f}\n")
                 log.flush()
             if spent - evaluated > EVALUATE_SECONDS:
                 evaluated = spent
                 shadow.load_state_dict(averaged.state)
-                log.write(f"{spent / 60:.1f} min step {step}: {_quick(shadow, data)}\n")
+                log.write(f"{spent / 60:.1f} min step {step}: {_quick(shadow, val)}\n")
                 log.flush()
-        checkpoint()
+        keep()
         shadow.load_state_dict(averaged.state)
-        log.write(f"end {spent / 60:.1f} min step {step}: {_quick(shadow, data)}\n")
+        log.write(f"end {spent / 60:.1f} min step {step}: {_quick(shadow, val)}\n")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from alprd.errors import AlprdError
+
 MODELS = Path(__file__).parents[2] / "alprd" / "models"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "state.pt"
 # A crop is 2.25 times as large as the reader's, and text does not matter: fewer will do.
@@ -24,11 +26,6 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("--data", type=Path, default=Path("../shared/data"))
         sub.add_argument("--work", type=Path, default=Path("../train/state"))
-        sub.add_argument(
-            "--strict-licences",
-            action="store_true",
-            help="leave out sources whose licence cannot be traced to the photographers",
-        )
         return sub
 
     pool = command("pool", "render and degrade crops into the pool until stopped")
@@ -47,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=("rendered", "crops", "street"),
         help="ablation: leave a kind out (repeatable)",
     )
+    for sub in (pool, train):
+        sub.add_argument(
+            "--strict-licences",
+            action="store_true",
+            help="leave out sources whose licence cannot be traced to the photographers",
+        )
     export = command("export", "write the checkpoint's ONNX, configuration and SHA-256")
     export.add_argument("--out", type=Path, default=MODELS)
     export.add_argument("--weights", type=Path, help="also write weights for `train --start`")
@@ -95,6 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
                     seed=options.seed,
                     without=tuple(options.without),
                     start=options.start,
+                    strict=options.strict_licences,
                 ),
                 data=options.data,
             )
@@ -115,6 +119,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(text)
             if options.card is not None:
                 write_card(options.card, text)
+    except AlprdError as error:
+        print(f"error: {error.diagnostics()}", file=sys.stderr)
+        return error.exit_code
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

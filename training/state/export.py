@@ -19,7 +19,7 @@ from training.ocr.labels import REGIONS
 from training.ocr.train import read_checkpoint
 from training.quantise import halve
 from training.state.network import HEIGHT, WIDTH, Exported, StateClassifier
-from training.weights import read_weights, write_weights
+from training.weights import put_weights, read_weights, write_weights
 
 
 def export(work: Path, out: Path, weights: Path | None = None, of: Path | None = None) -> str:
@@ -39,10 +39,7 @@ def export(work: Path, out: Path, weights: Path | None = None, of: Path | None =
     classifier = StateClassifier(len(REGIONS))
     if of is None:
         state = read_checkpoint(work / "checkpoint.pt")
-        try:
-            classifier.load_state_dict(state["averaged"])
-        except RuntimeError as error:
-            raise ValueError(f"{work / 'checkpoint.pt'} is of another network") from error
+        put_weights(classifier, state["averaged"], work / "checkpoint.pt")
         run = f"step {state['step']}, {state['spent'] / 60:.0f} min of training"
         steps = str(state["step"])
     else:

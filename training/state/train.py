@@ -14,12 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 from torch.nn import functional as F
 
-from training.ocr.evaluate import load_inputs
-from training.ocr.labels import IGNORE, REGIONS, us_crops
-from training.ocr.train import Averaged, Pool, augment, cosine, read_checkpoint, save
-from training.shares import check_loss
+from training.licences import check_pool, check_start, pool_is_strict, still_strict
+from training.ocr.batches import Pool, augment
+from training.ocr.evaluate import val_inputs
+from training.ocr.labels import IGNORE, REGIONS
+from training.ocr.train import Averaged, cosine, read_checkpoint, save
+from training.shares import check_loss, smoothed
 from training.state.network import HEIGHT, WIDTH, StateClassifier
-from training.weights import read_weights
+from training.weights import put_weights, read_weights
 
 MIX = {"rendered": 0.3, "crops": 0.6, "street": 0.1}
 SMOOTHING = 0.05
@@ -32,7 +34,8 @@ CHECKPOINT_SECONDS, EVALUATE_SECONDS = 120.0, 240.0
 class Plan:
     """What a run is: total minutes, batch size, peak learning rate, threads, seed, ablation, and
     the weights to go on from (None: general features). `steps`, where given, ends the run instead
-    of the minutes, so that runs beside other work can be compared."""
+    of the minutes, so that runs beside other work can be compared. `strict` refuses all that has
+    seen sources of doubtful licence."""
 
     minutes: float = 60
     steps: int | None = None
@@ -42,6 +45,7 @@ class Plan:
     seed: int = 17
     without: tuple[str, ...] = ()
     start: Path | None = None
+    strict: bool = False
 
 
 def optimiser_of(model: StateClassifier, rate: float) -> torch.optim.AdamW:
@@ -73,16 +77,26 @@ def accuracy(model: StateClassifier, images: NDArray[np.uint8], regions: NDArray
 
 
 def train(work: Path, plan: Plan, *, data: Path) -> None:
-    """Train until `plan.minutes` of training have passed in all; resumes by itself."""
+    """Train until `plan.steps`, or else `plan.minutes`, have passed in all; resumes by itself.
+
+    Raises:
+        FileNotFoundError: no shards, or no labels to evaluate on.
+        ValueError: a checkpoint, `plan.start` or a picture is damaged, or the loss no number.
+        InputError: `plan.strict`, and pool, checkpoint or start may hold other sources.
+    """
+    check_start(plan.start, strict=plan.strict)
+    check_pool(work / "pool", strict=plan.strict)
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     model = StateClassifier(len(REGIONS))
-    step, spent = 0, 0.0
+    step, spent, strict = 0, 0.0, plan.strict
     checkpoint = work / "checkpoint.pt"
     state: dict[str, Any] | None = None
     if checkpoint.is_file():
         state = read_checkpoint(checkpoint)
-        model.load_state_dict(state["model"])
+        clean = plan.strict or pool_is_strict(work / "pool") is True
+        strict = still_strict(checkpoint, state, strict=plan.strict, clean=clean)
+        put_weights(model, state["model"], checkpoint)
         step, spent = int(state["step"]), float(state["spent"])
         if plan.start is not None:
             print(f"{checkpoint} is gone on from; {plan.start} is not used")
@@ -97,21 +111,19 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pool = Pool(work / "pool", plan.without, plan.seed + step, mix=MIX, size=(HEIGHT, WIDTH))
     generator = torch.Generator().manual_seed(plan.seed + step)
-    val_images, val_targets = load_inputs(us_crops(data, "val"), size=(HEIGHT, WIDTH))
+    val_images, val_targets = val_inputs(data, "us-crops", (HEIGHT, WIDTH))
     shadow = StateClassifier(len(REGIONS))
     total = 60 * plan.minutes
     saved = evaluated = spent
-    running = 0.0
+    running: float | None = None
 
     def done() -> float:
         return spent / total if plan.steps is None else step / plan.steps
 
     def keep() -> None:
         weights = {"model": model.state_dict(), "averaged": averaged.state}
-        save(
-            checkpoint,
-            {**weights, "optimiser": optimiser.state_dict(), "step": step, "spent": spent},
-        )
+        run = {"optimiser": optimiser.state_dict(), "step": step, "spent": spent}
+        save(checkpoint, {**weights, **run, "strict": strict})
 
     bars = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*bars) as progress, (work / "train.log").open("a", encoding="utf-8") as log:
@@ -136,7 +148,7 @@ def train(work: Path, plan: Plan, *, data: Path) -> None:
             optimiser.step()
             step += 1
             averaged.update(model, step)
-            running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+            running = smoothed(running, loss.item())
             spent += time.monotonic() - begun
             progress.update(
                 bar, completed=10_000 * done(), description=f"step {step} loss {running:.3f}"
