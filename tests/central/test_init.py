@@ -74,11 +74,13 @@ class Terminal:
         Ctrl-C between a question and the wait for its answer is heard at the next key only.
         """
         rest = self.seen
-        while keys:
+        if keys:
             os.write(self.fd, keys)
-            if select.select([self.fd], [], [], 10)[0]:
-                break
         while True:
+            # What comes may be the end of the question, or the keys' own echo.
+            if keys and not select.select([self.fd], [], [], 10)[0]:
+                os.write(self.fd, keys)
+                continue
             try:
                 data = os.read(self.fd, 65536)
             except OSError:
