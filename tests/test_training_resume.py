@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install a
 
 from training_world import lay_out, noise_shard, plates_store  # noqa: E402
 
+from training.detector import __main__ as detector_command  # noqa: E402
 from training.detector.train import Schedule  # noqa: E402
 from training.detector.train import train as train_detector  # noqa: E402
 from training.ocr import __main__ as reader_command  # noqa: E402
@@ -166,3 +168,17 @@ def test_the_state_classifier_looks_for_its_val_split_first(
     assert state_command.main([*order, "--start", str(FOLDER / "state.pt")]) == 1
     assert str(nowhere / "us-crops" / "labels.csv") in capsys.readouterr().err
     assert [path.name for path in state_work.iterdir()] == ["pool"]
+
+
+@pytest.mark.parametrize("command", [reader_command, state_command, detector_command])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--minutes", "0"), ("--minutes", "nan"), ("--steps", "0"), ("--rate", "-1")],
+)
+def test_a_training_of_no_length_is_refused(
+    command: ModuleType, option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.main(["train", "--work", str(tmp_path), "--data", str(tmp_path), option, value])
+    assert caught.value.code == 2
+    assert "must be" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from training.detector.network import NetworkConfig, PlateDetector
 from training.detector.review import review
 from training.detector.scenes import Mix
 from training.detector.train import Schedule, load_average, load_checkpoint, train
+from training.shares import amount, count
 from training.weights import FOLDER, mix_weights, read_weights, write_weights
 
 MODELS = Path(__file__).resolve().parents[2] / "alprd" / "models"
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--work", type=Path, default=Path("build/detector"), help="working folder")
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--data", type=Path, required=True, help="folder with SOURCES.md")
-    data.add_argument("--threads", type=int, default=1)
+    data.add_argument("--threads", type=count, default=1)
     models = argparse.ArgumentParser(add_help=False)
     models.add_argument("--models", type=Path, default=MODELS, help="folder of detector.onnx")
 
@@ -46,14 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     pools.add_argument("--frames", type=int, default=1_500)
 
     training = commands.add_parser("train", parents=[work, data], help="train or go on")
-    training.add_argument("--minutes", type=float, default=120, help="in all, resumed or not")
-    training.add_argument("--steps", type=int, help="in all, instead of minutes (comparisons)")
+    training.add_argument("--minutes", type=amount, default=120, help="in all, resumed or not")
+    training.add_argument("--steps", type=count, help="in all, instead of minutes (comparisons)")
     training.add_argument("--cooldown", type=float, default=0.5, help="share with falling rate")
     training.add_argument(
         "--start", type=Path, help="weights to go on from without a checkpoint, such as ours"
     )
-    training.add_argument("--batch", type=int, default=16)
-    training.add_argument("--rate", type=float, default=1.5e-3)
+    training.add_argument("--batch", type=count, default=16)
+    training.add_argument("--rate", type=amount, default=1.5e-3)
     training.add_argument("--seed", type=int, default=1)
     training.add_argument(
         "--strict-licences", action="store_true", help="only sources with a traceable licence"

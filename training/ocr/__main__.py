@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alprd.errors import AlprdError
+from training.shares import amount, count
 
 MODELS = Path(__file__).parents[2] / "alprd" / "models"
 WHOLE = Path(__file__).parents[1] / "weights" / "ocr.onnx"
@@ -31,12 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     pool.add_argument("--minutes", type=float, help="stop after this long")
     train = command("train", "train on the pool; goes on from the last checkpoint")
     train.add_argument(
-        "--minutes", type=float, default=90, help="training time in all, resumed or not"
+        "--minutes", type=amount, default=90, help="training time in all, resumed or not"
     )
-    train.add_argument("--steps", type=int, help="steps in all, instead of minutes (comparisons)")
-    train.add_argument("--batch", type=int, default=128)
-    train.add_argument("--rate", type=float, default=1.2e-3)
-    train.add_argument("--threads", type=int, default=1)
+    train.add_argument("--steps", type=count, help="steps in all, instead of minutes (comparisons)")
+    train.add_argument("--batch", type=count, default=128)
+    train.add_argument("--rate", type=amount, default=1.2e-3)
+    train.add_argument("--threads", type=count, default=1)
     train.add_argument(
         "--start",
         type=Path,

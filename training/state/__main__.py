@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from alprd.errors import AlprdError
+from training.shares import amount, count
 
 MODELS = Path(__file__).parents[2] / "alprd" / "models"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "state.pt"
@@ -31,11 +32,11 @@ def _parser() -> argparse.ArgumentParser:
     pool = command("pool", "render and degrade crops into the pool until stopped")
     pool.add_argument("--minutes", type=float, help="stop after this long")
     train = command("train", "train on the pool; goes on from the last checkpoint")
-    train.add_argument("--minutes", type=float, default=60, help="in all, resumed or not")
-    train.add_argument("--steps", type=int, help="steps in all, instead of minutes (comparisons)")
-    train.add_argument("--batch", type=int, default=64)
-    train.add_argument("--rate", type=float, default=2e-3)
-    train.add_argument("--threads", type=int, default=1)
+    train.add_argument("--minutes", type=amount, default=60, help="in all, resumed or not")
+    train.add_argument("--steps", type=count, help="steps in all, instead of minutes (comparisons)")
+    train.add_argument("--batch", type=count, default=64)
+    train.add_argument("--rate", type=amount, default=2e-3)
+    train.add_argument("--threads", type=count, default=1)
     train.add_argument("--start", type=Path, help="weights to go on from without a checkpoint")
     train.add_argument(
         "--without",
