@@ -22,7 +22,7 @@ import yaml
 from numpy.typing import NDArray
 
 from alprd.errors import ModelError
-from alprd.frames import Image
+from alprd.frames import Image, check_image
 from alprd.models import check_in_use, check_providers, session_options
 from alprd.records import STATES
 
@@ -88,8 +88,11 @@ class IssuerReader:
             crops: BGR uint8 pictures of one plate each, any size.
 
         Raises:
+            InputError: a crop is no such picture, or empty.
             ModelError: the model failed on these pictures.
         """
+        for image in crops:
+            check_image(image)
         parts = [
             self._run(np.stack([self._prepare(image) for image in crops[at : at + MAX_BATCH]]))
             for at in range(0, len(crops), MAX_BATCH)

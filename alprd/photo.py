@@ -38,19 +38,24 @@ PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", "
 VIDEOS: Final = frozenset({".mp4", ".m4v", ".mkv", ".avi", ".mov", ".ts", ".webm", ".mjpeg"})
 CPU: Final = ("CPUExecutionProvider",)
 _WHOLE: Final = 0.9
-"""Share of the frames announced by a video that it must give: some only estimate their number."""
+"""Share of the time announced by a video from which it counts as whole: some only estimate it."""
 
 
 def read_video(
-    path: Path, detector: PlateDetector, ocr: CharacterReader, settings: ReaderSettings
+    path: Path,
+    detector: PlateDetector,
+    ocr: CharacterReader,
+    settings: ReaderSettings,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[Image | None, PassEvent]]:
     """The final events of every pass of a video, with the masked wide picture of each.
 
-    Every frame is looked at; instants are those of the file.
+    Every frame is looked at; instants are those of the file. ``note`` is told where its pictures
+    end well before the time that it announces. It may then have been cut short; it may also have
+    longer sound, or hide a part that another program cut away, so this is no error.
 
     Raises:
-        InputError: the file cannot be opened, gives no frame, or ends long before the end that it
-            announces (after the last pass of what there is).
+        InputError: the file cannot be opened, or gives no frame.
     """
     capture = cv2.VideoCapture(str(path))
     try:
@@ -73,11 +78,11 @@ def read_video(
         if number == 0:
             raise InputError(f"{path} gives no frame", remedy="check that it plays")
         yield from _finals(reader.flush())
-        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if number < _WHOLE * announced:
-            raise InputError(
-                f"{path} ends after {number} of {announced:.0f} frames: it is cut short or damaged",
-                remedy="copy it again; what it shows until there has been read",
+        announced, ended = capture.get(cv2.CAP_PROP_FRAME_COUNT) * step_ns, instant + step_ns
+        if ended < _WHOLE * announced:
+            note(
+                f"{path} announces {announced * 1e-9:.1f} s and shows {ended * 1e-9:.1f} s: "
+                "if that is not all of it, it was cut short; copy it again"
             )
     finally:
         capture.release()
@@ -184,6 +189,10 @@ class _Job:
         self.errors += 1
         self._stderr.print(f"error: {error.diagnostics()}", soft_wrap=True, markup=False)
 
+    def note(self, text: str) -> None:
+        """Tell what may be wrong and may be right."""
+        self._stderr.print(f"note: {text}", soft_wrap=True, markup=False)
+
     def progress(self, files: int) -> Any:
         """A context that yields a function to call after each file."""
         if files < 2 or not self._stderr.is_terminal:
@@ -232,7 +241,8 @@ class _Job:
     def _read_video(self, path: Path) -> None:
         settings = self._settings("road")
         detector, ocr = self._pair(settings)
-        for number, (wide, event) in enumerate(read_video(path, detector, ocr, settings), 1):
+        passes = read_video(path, detector, ocr, settings, self.note)
+        for number, (wide, event) in enumerate(passes, 1):
             detail = event.detail or {}
             start, end = (round(detail[k] * 1e-9, 2) for k in ("start_mono_ns", "end_mono_ns"))
             reading = event.reading or NO_READING

@@ -27,8 +27,9 @@ def load_picture(path: Path) -> Image:
     """
     try:
         data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a name that no file can have is the latter
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{str(path)!r} cannot be read: {reason}") from error
     remedy = "use JPEG, PNG, BMP, TIFF or WebP"
     if data.size == 0:
         raise InputError(f"{path} is empty", remedy=remedy)

@@ -15,8 +15,8 @@ small, soft and dark with clear more than of one reader with another.
 All read the same pixels in the same run. O and 0 count as one. ``sure`` is the share that this
 reader tells as sure of every character, ``wrong_sure`` the share of those with another text.
 
-Exit code: 0 when everything was measured, 3 when the crops or the peer were not there (without
-the peer ours is told anyway).
+Exit code: 0 when everything was measured, 3 when the table of crops or the peer was not there
+(without the peer ours is told anyway), 1 when a crop cannot be read.
 
 ``--json FILE`` writes ``{"version": 1, "plates", "peer": package or null, "conditions": [{"name",
 "width", "blur", "light", "exact_o0", "sure", "wrong_sure", "peer_exact_o0",
@@ -162,7 +162,9 @@ def measure(
             try:
                 image, box = spoilt(load_picture(item.path), seen, rng)
             except InputError as error:
-                raise InputError(f"{item.path}: {error.message}", remedy=error.remedy) from error
+                named = str(item.path) in error.message
+                told = error.message if named else f"{item.path}: {error.message}"
+                raise InputError(told, remedy=error.remedy) from error
             text, certain = ours(image, box)
             same = folded(text) == folded(item.text)
             right += same

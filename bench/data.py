@@ -113,7 +113,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is no table in UTF-8: {error}") from error
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
     if lacking:
         raise InputError(f"{path}:1: lacks {', '.join(lacking)}", remedy="see its SOURCES.md")
     for number, row in enumerate(rows, 2):

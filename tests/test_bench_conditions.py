@@ -124,7 +124,7 @@ HEAD = b"file,text,stacked,split,sure\n"
         (HEAD, "no crop of val"),
         (HEAD + b"0.png,ABC123,,train,1\n", "no crop of val"),
         (HEAD + b"0.png,ABC123\n", "row 2"),
-        (HEAD + b"0.png,\xff\xfe,,val,1\n", "UTF-8"),
+        (HEAD + b"0.png,\xff\xfe,,val,1\n", "as a table"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(

@@ -247,10 +247,11 @@ def test_a_video_that_is_cut_short_is_read_so_far_and_told(pair: Path, tmp_path:
     torn = tmp_path / "torn.mkv"
     data = whole.read_bytes()
     torn.write_bytes(data[: len(data) * 7 // 10])
+    assert "note" not in result.stderr
     result = read(pair, "--json", torn)
-    assert result.exit_code == 1
+    assert result.exit_code == 0  # it may as well have longer sound
     assert [line["plate"] for line in lines(result)] == ["ABC123"]
-    assert "torn.mkv ends after" in result.stderr
+    assert "torn.mkv announces 3.0 s and shows 2.1 s" in result.stderr
 
 
 def test_a_picture_of_too_many_pixels_is_told_so(tmp_path: Path) -> None:

@@ -372,7 +372,7 @@ def test_a_recount_sets_labels_and_boxes_aside(tmp_path: Path) -> None:
         recount.read_recount(file)
     for broken in (b"\xff\xfe", head.encode() + b"a.jpg,loose," + b"1" * 200_000):
         file.write_bytes(broken)
-        with pytest.raises(store.TrainingDataError, match="no table"):
+        with pytest.raises(store.TrainingDataError, match="as a table"):
             recount.read_recount(file)
     with pytest.raises(store.TrainingDataError, match="cannot be read"):
         recount.read_recount(tmp_path / "none.csv")

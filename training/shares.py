@@ -30,6 +30,18 @@ def amount(word: str) -> float:
     return number
 
 
+def share(word: str) -> float:
+    """A share of a whole.
+
+    Raises:
+        ArgumentTypeError: it is not within 0 and 1; ValueError: it is no number.
+    """
+    number = float(word)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return number
+
+
 def check_share(share: float) -> None:
     """Refuse what is no share of a whole.
 

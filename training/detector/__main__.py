@@ -22,7 +22,7 @@ from training.detector.network import NetworkConfig, PlateDetector
 from training.detector.review import review
 from training.detector.scenes import Mix
 from training.detector.train import Schedule, load_average, load_checkpoint, train
-from training.shares import amount, count
+from training.shares import amount, count, share
 from training.weights import FOLDER, mix_weights, read_weights, write_weights
 
 MODELS = Path(__file__).resolve().parents[2] / "alprd" / "models"
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     training = commands.add_parser("train", parents=[work, data], help="train or go on")
     training.add_argument("--minutes", type=amount, default=120, help="in all, resumed or not")
     training.add_argument("--steps", type=count, help="in all, instead of minutes (comparisons)")
-    training.add_argument("--cooldown", type=float, default=0.5, help="share with falling rate")
+    training.add_argument("--cooldown", type=share, default=0.5, help="share with falling rate")
     training.add_argument(
         "--start", type=Path, help="weights to go on from without a checkpoint, such as ours"
     )

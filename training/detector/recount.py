@@ -59,7 +59,7 @@ def read_recount(path: Path = FILE) -> dict[str, list[tuple[str, list[float]]]]:
     except OSError as error:
         raise TrainingDataError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TrainingDataError(f"{path} is no table in UTF-8: {error}") from error
+        raise TrainingDataError(f"{path} cannot be read as a table: {error}") from error
     return found
 
 
