@@ -378,6 +378,14 @@ def test_a_recount_sets_labels_and_boxes_aside(tmp_path: Path) -> None:
         recount.read_recount(tmp_path / "none.csv")
 
 
+def test_a_review_without_photographs_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["review", "--work", str(tmp_path)]) != 0
+    assert "holds no photograph yet" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_recount_that_ships_is_well_formed() -> None:
     found = recount.read_recount()
     assert sum(kind == "loose" for rows in found.values() for kind, _ in rows) >= 8

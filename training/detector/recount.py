@@ -41,12 +41,14 @@ def read_recount(path: Path = FILE) -> dict[str, list[tuple[str, list[float]]]]:
         TrainingDataError: the file is missing, or a line is not such a row.
     """
     found: dict[str, list[tuple[str, list[float]]]] = {}
+    line = 0
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             if tuple(rows.fieldnames or ()) != FIELDS:
                 raise TrainingDataError(f"{path}:1: expected the columns {','.join(FIELDS)}")
             for row in rows:
+                line = rows.line_num
                 try:
                     box = [float(row[key]) for key in FIELDS[2:]]
                 except (TypeError, ValueError) as error:
@@ -59,7 +61,9 @@ def read_recount(path: Path = FILE) -> dict[str, list[tuple[str, list[float]]]]:
     except OSError as error:
         raise TrainingDataError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TrainingDataError(f"{path} cannot be read as a table: {error}") from error
+        raise TrainingDataError(
+            f"{path} cannot be read as a table, after line {line}: {error}"
+        ) from error
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.progress import track
 
 from training.detector.evaluate import OnnxDetector, iou_matrix
-from training.detector.store import PictureStore
+from training.detector.store import PictureStore, TrainingDataError
 
 REVIEW_FILE = "review.json"
 SURE = 0.5
@@ -26,9 +26,17 @@ _SAME, _FITS = 0.1, 0.5
 
 
 def review(work: Path, model: Path, size: tuple[int, int] = (512, 640)) -> dict[str, int]:
-    """Write ``work/review.json``; returns how many regions and labels were set aside."""
-    detector = OnnxDetector(model, size)
+    """Write ``work/review.json``; returns how many regions and labels were set aside.
+
+    Raises:
+        TrainingDataError: the working folder holds no photographs yet.
+    """
     photos = PictureStore(work / "photos")
+    if not len(photos):
+        raise TrainingDataError(
+            f"{work / 'photos'} holds no photograph yet: the `train` command decodes them"
+        )
+    detector = OnnxDetector(model, size)
     found: dict[str, dict[str, list[object]]] = {}
     counts = {"unlabelled": 0, "loose": 0}
     for number in track(range(len(photos)), "reviewing photographs"):
