@@ -355,6 +355,11 @@ def test_a_recount_sets_labels_and_boxes_aside(tmp_path: Path) -> None:
     )
     tally.add(one.boxes, rows, one.optional)
     assert tally.false_rate(0.1) == 1  # the last one alone: two lie on plates
+    first = evaluate.Tally()
+    first.add(boxes, rows)
+    again = recount.recounted(first, [one])
+    assert first.false_rate(0.1) == 3
+    assert (again.false50, again.labels) == (tally.false50, tally.labels)
     assert tally.recall(0.1) == 0.0
     for line, place in (
         ("a.jpg,unlabelled,150,10,190\n", ":2"),

@@ -22,7 +22,7 @@ from training.detector.network import NetworkConfig, PlateDetector
 from training.detector.review import review
 from training.detector.scenes import Mix
 from training.detector.train import Schedule, load_average, load_checkpoint, train
-from training.shares import amount, count, share
+from training.options import amount, count, share
 from training.weights import FOLDER, mix_weights, read_weights, write_weights
 
 MODELS = Path(__file__).resolve().parents[2] / "alprd" / "models"
@@ -158,10 +158,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     doubted = recount.read_recount()  # before the minute of work
     pictures = list(store.read_split(args.data, "val"))
     aside = recount.set_aside(pictures, doubted)
-    found = report.measure(args.data, args.models, threads=args.threads, pictures=pictures)
-    photos = _rows(sheet, found)
-    again = report.measure(args.data, args.models, threads=args.threads, pictures=aside)
-    sets = {"photographs": photos, "photographs_reviewed": _rows(sheet, again)}
+    detectors, tallies = report.measure(
+        args.data, args.models, threads=args.threads, pictures=pictures
+    )
+    again = {name: recount.recounted(tally, aside) for name, tally in tallies.items()}
+    photos = _rows(sheet, (detectors, tallies))
+    sets = {"photographs": photos, "photographs_recounted": _rows(sheet, (detectors, again))}
     text = [
         "Photographs of detect/val:",
         "",
@@ -173,7 +175,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         "",
         "Recall at IoU 0.5 at false boxes a picture, and the same recounted (below):",
         "",
-        recount.table(found[1], again[1], found[0], {name: _label(name) for name in found[0]}),
+        recount.table(tallies, again, detectors, {name: _label(name) for name in detectors}),
     ]
     if not args.no_drives:
         frames = [

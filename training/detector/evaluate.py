@@ -104,6 +104,8 @@ class Tally:
     """What a detector did on a set of pictures, before any threshold."""
 
     pictures: int = 0
+    # Boxes of each picture as they came, so that they can be counted against other labels.
+    rows: list[Rows] = field(default_factory=list)
     # One row a label: width in px, best matched score at IoU 0.5, and at 0.3 (-1 = never).
     labels: list[tuple[float, float, float]] = field(default_factory=list)
     false50: list[float] = field(default_factory=list)
@@ -112,6 +114,7 @@ class Tally:
     def add(self, boxes: Boxes, rows: Rows, optional: Boxes | None = None) -> None:
         """Count one picture; false boxes that touch an optional one are not counted."""
         self.pictures += 1
+        self.rows.append(rows)
         score50, false50 = _match(boxes, rows, 0.5, optional)
         score30, false30 = _match(boxes, rows, 0.3, optional)
         for k in range(len(boxes)):

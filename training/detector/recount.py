@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -67,13 +67,21 @@ def read_recount(path: Path = FILE) -> dict[str, list[tuple[str, list[float]]]]:
     return found
 
 
+def recounted(tally: Tally, pictures: Sequence[Labelled]) -> Tally:
+    """The boxes of ``tally`` counted against other labels of its pictures, in their order."""
+    again = Tally()
+    for picture, rows in zip(pictures, tally.rows, strict=True):
+        again.add(picture.boxes, rows, picture.optional)
+    return again
+
+
 def set_aside(
-    pictures: Iterable[Labelled], review: dict[str, list[tuple[str, list[float]]]]
+    pictures: Iterable[Labelled], doubted: dict[str, list[tuple[str, list[float]]]]
 ) -> list[Labelled]:
-    """The same pictures, with what the review names among their optional boxes."""
+    """The same pictures, with what is doubted of them among their optional boxes."""
     out = []
     for picture in pictures:
-        rows = review.get(picture.name, [])
+        rows = doubted.get(picture.name, [])
         if not rows:
             out.append(picture)
             continue
@@ -88,22 +96,22 @@ def set_aside(
 
 def table(
     by_label: dict[str, Tally],
-    reviewed: dict[str, Tally],
+    again: dict[str, Tally],
     detectors: dict[str, OnnxDetector],
     names: dict[str, str],
 ) -> str:
-    """Recall at :data:`RATES` by the labels as they are and by the review, as Markdown."""
+    """Recall at :data:`RATES` by the labels as they are and recounted, as Markdown."""
     heads = [f"at {rate:.2f}" for rate in RATES]
-    counted = [len(next(iter(t.values())).labels) for t in (by_label, reviewed)]
+    counted = [len(next(iter(t.values())).labels) for t in (by_label, again)]
     lines = [
         f"| detector | input | {counted[0]} labels as they are, "
-        + " | ".join([*heads, f"{counted[1]} labels after the review, {heads[0]}", *heads[1:]])
+        + " | ".join([*heads, f"{counted[1]} labels recounted, {heads[0]}", *heads[1:]])
         + " |",
         "|---|---|" + "---|" * (2 * len(RATES)),
     ]
     for key, first in by_label.items():
         cells = []
-        for tally in (first, reviewed[key]):
+        for tally in (first, again[key]):
             cells += [f"{tally.recall(tally.threshold_for(rate)):.1%}" for rate in RATES]
         size = detectors[key].size
         lines.append(f"| {names[key]} | {size[1]}x{size[0]} | " + " | ".join(cells) + " |")
