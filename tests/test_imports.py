@@ -94,7 +94,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {"capture", "reader", "permits", "orders", "renewal", "custody", "lastwords", "trail"}
     ),
-    frozenset({"sync", "still", "collect", "selfcheck", "wipe"}),
+    frozenset({"sync", "still", "footage", "collect", "selfcheck", "wipe"}),
     frozenset({"mdt", "lanes", "photo", "retire", "pagecert", "ledger"}),
     frozenset({"devices"}),
     frozenset({"doctor"}),
