@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -29,19 +28,12 @@ STRICT = "--strict-licences"
 Trained = tuple[ModuleType, Path, tuple[int, int]]
 
 
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """Training sets the number of threads of the whole process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("torch_threads")
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    return lay_out(folder)
+    return lay_out(tmp_path / "data")
 
 
 @pytest.fixture(params=["reader", "state"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,20 +27,12 @@ from training.state import network as state_network  # noqa: E402
 from training.state import train as state  # noqa: E402
 from training.weights import FOLDER  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """Training sets the number of threads of the whole process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("torch_threads")
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    return lay_out(folder)
+    return lay_out(tmp_path / "data")
 
 
 @pytest.fixture

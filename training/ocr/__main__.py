@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alprd.errors import AlprdError
-from training.shares import amount, count
+from training.options import amount, count
 
 MODELS = Path(__file__).parents[2] / "alprd" / "models"
 WHOLE = Path(__file__).parents[1] / "weights" / "ocr.onnx"

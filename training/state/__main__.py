@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from alprd.errors import AlprdError
-from training.shares import amount, count
+from training.options import amount, count
 
 MODELS = Path(__file__).parents[2] / "alprd" / "models"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "state.pt"
